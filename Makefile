@@ -1,0 +1,58 @@
+# make run    create .venv, install, open the dashboard on port 8501 (PORT=... overrides)
+# make test   install what the tests need and run all of them
+# make lint   ruff and mypy
+
+PORT ?= 8501
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: run test lint format train cached-runs bench chromium clean
+
+run: .venv/ready
+	$(BIN)/streamlit run dashboard/app.py --server.port $(PORT) $(if $(CI),--server.headless true) $(if $(ARGS),-- $(ARGS))
+
+test: .venv/ready-test chromium
+	$(BIN)/pytest $(ARGS)
+
+lint: .venv/ready-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The embedded default model, anew from its recipe (under a minute).
+train: .venv/ready
+	$(BIN)/tdq train
+
+# The shipped runs, anew; what is there already is kept.
+cached-runs: .venv/ready
+	$(BIN)/python -m tdq_core.shipped
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks
+
+# The browser tests need Chromium: installed from Debian's packages where that is possible, skipped where it is not.
+chromium:
+	@.ci/chromium
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "TDQ needs Python 3.11 or newer, this is %d.%d: set PYTHON=" % v[:2])'
+	$(PYTHON) -m venv .venv
+
+# torch first: its constraint decides which build of the others fits.
+.venv/ready: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing TDQ into .venv (some minutes the first time)"
+	$(PIP) install -c constraints.txt torch torchvision
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+.venv/ready-test: .venv/ready
+	$(PIP) install -c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

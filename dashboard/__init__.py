@@ -1,0 +1,1 @@
+"""The screen: it imports the engine, never the other way round, and never torch."""

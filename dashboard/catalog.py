@@ -1,0 +1,93 @@
+"""Everything that the pages read, cached: the only place with `st.cache_*`. Keys hold the file's name, time and size,
+so that a file that changed is read again, and one damaged file does not hide the others."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+from tdq_core.errors import InputError
+from tdq_core.layer_files import find_layer_file
+from tdq_core.layers import LayerTable
+from tdq_core.ranks.plan import Plan, make_plan
+from tdq_core.records import RunRecord
+from tdq_core.specs import RankRule, RunSpec
+from tdq_core.store import RunStore, read_record
+
+from dashboard.offers import Offers, read_arguments
+
+ROUTER = Path(__file__).resolve().parent / "app.py"
+
+
+class Shelf(NamedTuple):
+    """All runs that can be read, newest file last, and a sentence for each file that cannot."""
+
+    records: tuple[RunRecord, ...]
+    damaged: tuple[str, ...]
+
+    def get(self, run_id: str | None) -> RunRecord | None:
+        return next((r for r in self.records if r.run_id == run_id), None)
+
+
+def shelf(store: RunStore | None = None) -> Shelf:
+    """Every record of `store` (None: `runs/` and `cached_runs/`)."""
+    records, damaged = [], []
+    for path in (store or RunStore()).paths():
+        try:
+            records.append(_record(*_stamp(path)))
+        except (InputError, OSError) as error:
+            damaged.append(str(error))
+    return Shelf(tuple(records), tuple(damaged))
+
+
+def layer_table(spec: RunSpec) -> LayerTable | None:
+    """The layers of the spec's model, or None where nobody has read them yet."""
+    path = find_layer_file(spec)
+    return _table(*_stamp(path)) if path else None
+
+
+def plan(spec: RunSpec, method: str, rule: RankRule | None) -> Plan:
+    """`make_plan` over the layer table that the spec's model has; it must exist."""
+    path = find_layer_file(spec)
+    if path is None:
+        raise InputError(f"The layers of '{spec.model}' have not been read yet: press 'Read the layers'.")
+    return _plan(*_stamp(path), method, rule.to_dict() if rule else None)
+
+
+def offers() -> Offers:
+    """What can be chosen; the server's arguments are read once."""
+    return _offers(server_arguments())
+
+
+def server_arguments() -> tuple[str, ...]:
+    """What follows `--` in `streamlit run dashboard/app.py -- ...`."""
+    return tuple(sys.argv[1:]) if Path(sys.argv[0]).resolve() == ROUTER else ()
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return str(path), stat.st_mtime_ns, stat.st_size
+
+
+@st.cache_resource(max_entries=5000, show_spinner=False)
+def _record(path: str, changed: int, size: int) -> RunRecord:
+    return read_record(Path(path))  # frozen, so that sharing the object is safe
+
+
+@st.cache_resource(max_entries=50, show_spinner=False)
+def _table(path: str, changed: int, size: int) -> LayerTable:
+    try:
+        return LayerTable.read(Path(path))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"The layer table '{path}' cannot be read ({error}): move it away to read it anew.") from error
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _plan(path: str, changed: int, size: int, method: str, rule: dict[str, object] | None) -> Plan:
+    return make_plan(_table(path, changed, size), method, RankRule(**rule) if rule else None)  # type: ignore[arg-type]
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _offers(arguments: Sequence[str]) -> Offers:
+    return read_arguments(arguments)

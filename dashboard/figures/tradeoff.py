@@ -1,0 +1,196 @@
+"""Accuracy against size: every complete run of a group, and the Pareto front."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+from tdq_core.pareto import pareto_front
+from tdq_core.records import RunRecord
+
+from dashboard import text
+from dashboard.palette import (
+    ACCENT,
+    GREY,
+    METHOD_COLOURS,
+    METHOD_LABELS,
+    PRECISION_LABELS,
+    PRECISION_SYMBOLS,
+)
+
+
+class Axis(NamedTuple):
+    """What an axis shows: its title with the unit, a record's value, and whether small or large is good."""
+
+    title: str
+    value: Callable[[RunRecord], float]
+    small_is_good: bool
+    unit: str = ""
+
+
+X_AXES: Mapping[str, Axis] = {
+    "bytes": Axis("File size (bytes; 1 MB = 10⁶ bytes)", lambda r: _metrics(r).bytes, True, "B"),
+    "params": Axis("Parameters", lambda r: _metrics(r).params, True),
+    "macs": Axis("MACs per image (multiply-accumulates)", lambda r: _metrics(r).macs, True),
+    "size_ratio": Axis("File size ratio (dense FP32 / this run)", lambda r: r.bytes_ratio(), False, "x"),
+    "params_ratio": Axis("Parameter ratio (dense / this run)", lambda r: _metrics(r).compression_ratio, False, "x"),
+}
+Y_AXES: Mapping[str, Axis] = {
+    "drop": Axis("Top-1 drop against dense FP32 (points)", lambda r: r.drop()[0], True),
+    "top1": Axis("Top-1 accuracy (%)", lambda r: _metrics(r).top1, False),
+}
+
+
+class Point(NamedTuple):
+    """One run. `x` in the axis's own unit; `y`, `low`, `high` as shares (0-1); `facts` is what the pointer shows."""
+
+    run_id: str
+    x: float
+    y: float
+    low: float
+    high: float
+    method: str
+    precision: str
+    facts: str
+
+
+class TradeoffInfo(NamedTuple):
+    """What the chart shows.
+
+    Attributes:
+        front: ids of the runs that no other run beats on both axes, in the order of cost.
+        chosen: the run that is marked, None for none.
+    """
+
+    x_axis: str
+    y_axis: str
+    points: tuple[Point, ...]
+    front: tuple[str, ...]
+    chosen: str | None
+
+
+def tradeoff_info(
+    records: Sequence[RunRecord], *, x_axis: str = "bytes", y_axis: str = "drop", chosen: str | None = None
+) -> TradeoffInfo:
+    """Points and front of complete `records`, which share model and images."""
+    x, y = X_AXES[x_axis], Y_AXES[y_axis]
+    points = tuple(_point(r, x_axis, y_axis) for r in records)
+    signed = [(p.x if x.small_is_good else -p.x, -p.y if y.small_is_good else p.y) for p in points]
+    front = tuple(points[i].run_id for i in pareto_front(signed))
+    return TradeoffInfo(x_axis, y_axis, points, front, chosen if any(p.run_id == chosen for p in points) else None)
+
+
+def _point(record: RunRecord, x_axis: str, y_axis: str) -> Point:
+    metrics = _metrics(record)
+    y, low, high = record.drop() if y_axis == "drop" else (metrics.top1, metrics.top1_low, metrics.top1_high)
+    spec = record.spec
+    return Point(
+        record.run_id, X_AXES[x_axis].value(record), y, low, high, spec.method, spec.precision, _facts(record)
+    )
+
+
+def _facts(record: RunRecord) -> str:
+    m = _metrics(record)
+    drop, low, high = record.drop()
+    return "<br>".join(
+        (
+            f"<b>{text.treatment(record.spec)}</b>",
+            f"top-1 {text.percent(m.top1)} [{text.percent(m.top1_low)}, {text.percent(m.top1_high)}], n = {m.n:,}",
+            f"drop {text.points(drop)} points {text.interval(low, high)}, paired",
+            f"file {text.file_size(m.bytes)}: {text.both_ways(record.bytes_ratio())}",
+            f"params {text.count(m.params)}: {text.both_ways(m.compression_ratio)}",
+            f"MACs {text.count(m.macs)} per image",
+            f"run {record.run_id[:8]}",
+        )
+    )
+
+
+def _metrics(record: RunRecord):  # noqa: ANN202
+    assert record.metrics, "only complete runs are drawn"
+    return record.metrics
+
+
+def tradeoff_figure(info: TradeoffInfo, *, intervals: bool = False) -> go.Figure:
+    """The chart; each point's `customdata` is its run's id."""
+    figure = go.Figure()
+    _draw_front(figure, info)
+    for method in dict.fromkeys(p.method for p in info.points):
+        for precision in PRECISION_SYMBOLS:
+            if some := [p for p in info.points if (p.method, p.precision) == (method, precision)]:
+                figure.add_trace(_scatter(some, method, precision, intervals))
+    _draw_chosen(figure, info)
+    _draw_legend(figure, info)
+    return _lay_out(figure, info)
+
+
+def _draw_front(figure: go.Figure, info: TradeoffInfo) -> None:
+    by_id = {p.run_id: p for p in info.points}
+    front = [by_id[i] for i in info.front]
+    figure.add_trace(
+        go.Scatter(
+            x=[p.x for p in front], y=[100 * p.y for p in front], mode="lines+markers", name="Pareto front",
+            line={"color": GREY, "width": 1.5, "dash": "dot", "shape": "hv" if X_AXES[info.x_axis].small_is_good else "vh"},
+            marker={"symbol": "circle-open", "size": 19, "color": GREY, "line": {"width": 1.5}}, hoverinfo="skip",
+            customdata=[p.run_id for p in front],
+        )
+    )  # fmt: skip
+
+
+def _scatter(some: Sequence[Point], method: str, precision: str, intervals: bool) -> go.Scatter:
+    bars = {
+        "type": "data", "symmetric": False, "thickness": 1, "width": 3,
+        "array": [100 * (p.high - p.y) for p in some], "arrayminus": [100 * (p.y - p.low) for p in some],
+    }  # fmt: skip
+    return go.Scatter(
+        x=[p.x for p in some], y=[100 * p.y for p in some], mode="markers", showlegend=False,
+        name=f"{METHOD_LABELS[method]}, {PRECISION_LABELS[precision]}",
+        marker={"color": METHOD_COLOURS[method], "symbol": PRECISION_SYMBOLS[precision], "size": 10, "opacity": 0.9},
+        error_y=bars if intervals else None,
+        customdata=[p.run_id for p in some], text=[p.facts for p in some], hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+
+
+def _draw_chosen(figure: go.Figure, info: TradeoffInfo) -> None:
+    for p in info.points:
+        if p.run_id == info.chosen:
+            figure.add_trace(
+                go.Scatter(
+                    x=[p.x], y=[100 * p.y], mode="markers", name="run shown", hoverinfo="skip", customdata=[p.run_id],
+                    marker={"symbol": "circle-open", "size": 24, "color": ACCENT, "line": {"width": 3}},
+                )
+            )  # fmt: skip
+
+
+def _draw_legend(figure: go.Figure, info: TradeoffInfo) -> None:
+    """Colour and symbol are explained apart: a trace for every pair would be a long list."""
+    for method in dict.fromkeys(p.method for p in info.points):
+        colour = {"color": METHOD_COLOURS[method], "symbol": "circle", "size": 10}
+        figure.add_trace(_key(METHOD_LABELS[method], colour, "colour: method"))
+    for precision in PRECISION_SYMBOLS:
+        if any(p.precision == precision for p in info.points):
+            symbol = {"color": GREY, "symbol": PRECISION_SYMBOLS[precision], "size": 10}
+            figure.add_trace(_key(PRECISION_LABELS[precision], symbol, "shape: precision"))
+
+
+def _key(name: str, marker: Mapping[str, object], title: str) -> go.Scatter:
+    return go.Scatter(
+        x=[None], y=[None], mode="markers", name=name, marker=marker, legendgroup=title,
+        legendgrouptitle={"text": title}, hoverinfo="skip",
+    )  # fmt: skip
+
+
+def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
+    x, y = X_AXES[info.x_axis], Y_AXES[info.y_axis]
+    ticks = {"tickformat": "~s", "ticksuffix": x.unit} if x.small_is_good else {"ticksuffix": "x"}
+    figure.update_xaxes(title=x.title, zeroline=False, **ticks)
+    figure.update_yaxes(title=y.title, zeroline=info.y_axis == "drop", zerolinecolor=GREY, zerolinewidth=1)
+    figure.update_layout(
+        height=430, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest", uirevision=f"{info.x_axis}{info.y_axis}",
+        legend={"itemclick": False, "itemdoubleclick": False, "tracegroupgap": 4},
+    )  # fmt: skip
+    return figure
+
+
+def better_corner(info: TradeoffInfo) -> str:
+    """Where the good runs are, for the caption: 'Lower left is better'."""
+    vertical = "Lower" if Y_AXES[info.y_axis].small_is_good else "Upper"
+    return f"{vertical} {'left' if X_AXES[info.x_axis].small_is_good else 'right'} is better"

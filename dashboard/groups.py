@@ -1,0 +1,61 @@
+"""Which runs may stand in one chart: the same model, the same images, all complete."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from tdq_core.records import RunRecord
+
+
+class Group(NamedTuple):
+    """Complete runs of one model on the same images, with the unfinished ones of that model and these images.
+
+    Attributes:
+        key: short and stable; stands in the URL.
+        label: for people.
+    """
+
+    key: str
+    label: str
+    model: str
+    data: str
+    n: int
+    complete: tuple[RunRecord, ...]
+    unfinished: tuple[RunRecord, ...]
+
+
+def group_runs(records: Iterable[RunRecord]) -> list[Group]:
+    """Groups by the content of model and images, largest first; images of one digest are equally many."""
+    found: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        found.setdefault((record.digests["model"], record.digests["data"]), []).append(record)
+    groups = [_group(key, members) for key, members in found.items()]
+    return sorted(groups, key=lambda g: (-len(g.complete), g.label, g.key))
+
+
+def _group(key: tuple[str, str], members: Sequence[RunRecord]) -> Group:
+    first = members[0]
+    complete = tuple(r for r in members if r.state == "complete")
+    n = complete[0].metrics.n if complete and complete[0].metrics else first.provenance.get("n") or 0
+    split = first.provenance.get("split") or first.spec.data
+    weights = first.provenance.get("weights")
+    origin = f" ({weights})" if weights and first.spec.weights is not None else ""
+    label = f"{first.spec.model}{origin} on {n:,} images of {split}"
+    unfinished = tuple(r for r in members if r.state != "complete")
+    return Group(f"{key[0][:6]}-{key[1][:6]}", label, first.spec.model, first.spec.data, n, complete, unfinished)
+
+
+def left_out_text(group: Group, records: Sequence[RunRecord]) -> str:
+    """Which runs of `records` the chart of `group` does not draw, and why; '' where it draws all."""
+    states = Counter(r.state for r in group.unfinished)
+    elsewhere = len(records) - len(group.complete) - len(group.unfinished)
+    reasons = [f"{states[s]} {s}" for s in ("failed", "refused") if states[s]]
+    reasons += [f"{elsewhere} on another model or other images"] if elsewhere else []
+    total = sum(states.values()) + elsewhere
+    return f"{total} run{'s' * (total != 1)} not drawn: {', '.join(reasons)}." if total else ""
+
+
+def default_run(group: Group) -> str:
+    """The run to show first: the smallest file that loses at most one point, else the one that loses least."""
+    ranked = sorted(group.complete, key=lambda r: (max(r.drop()[0], 0.01), r.bytes_ratio() * -1, r.run_id))
+    return ranked[0].run_id

@@ -1,0 +1,80 @@
+"""Ranks by hand and the table of planned layers: plain values, no streamlit."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tdq_core.layers import Layer, LayerTable
+from tdq_core.ranks.costs import Ranks, ladder, max_ranks, method_for, refusal
+from tdq_core.ranks.plan import LayerPlan, Plan
+from tdq_core.specs import RankRule
+
+BYTES_PER_VALUE = {"fp32": 4, "fp16": 2, "int8": 1}
+RANK_NAMES = {"tucker2": ("rank out", "rank in"), "cp": ("rank",), "svd": ("rank",)}
+
+Hand = dict[str, Ranks]
+"""Ranks by layer; a layer that is not in it is left alone."""
+
+
+def hand_from(plan: Plan) -> Hand:
+    """The ranks of a plan, to go on from by hand."""
+    return {p.layer.name: p.ranks for p in plan.decomposed()}
+
+
+def hand_rule(hand: Mapping[str, Ranks]) -> RankRule:
+    """The rank rule that asks for these ranks; an InputError where there are none."""
+    return RankRule("manual", ranks={n: r[0] if len(r) == 1 else r for n, r in hand.items()})
+
+
+def can_be_decomposed(layer: Layer, method: str) -> bool:
+    return method != "none" and refusal(layer, method_for(layer, method)) is None
+
+
+def at_share(layer: Layer, method: str, share: float) -> Ranks:
+    """Ranks at `share` (0-1] of the full ranks, at least 1 each."""
+    return tuple(max(1, round(share * top)) for top in max_ranks(layer, method_for(layer, method)))
+
+
+def starting_ranks(layer: Layer, method: str) -> Ranks:
+    """Where a layer starts that was left alone until now: the middle of the ranks that save params, else half."""
+    rungs = ladder(layer, method_for(layer, method))
+    return rungs[len(rungs) // 2][0] if rungs else at_share(layer, method, 0.5)
+
+
+def planned_bytes(plan: Plan, precision: str) -> int:
+    """Bytes of the planned weights alone: params times bytes per value; a real file also holds its graph and scales."""
+    return plan.params * BYTES_PER_VALUE[precision]
+
+
+def saving_limit(layer: Layer, method: str) -> str:
+    """Up to where ranks save params, for the caption under a slider."""
+    rungs = ladder(layer, method_for(layer, method))
+    if not rungs:
+        return "no rank saves params here"
+    ranks = rungs[-1][0]
+    return f"saves params up to {' and '.join(map(str, ranks))}"
+
+
+def layer_rows(table: LayerTable, plan: Plan, *, containing: str = "") -> list[dict[str, Any]]:
+    """The layers whose name contains `containing`, as rows of the table on the screen."""
+    return [_row(table, p) for p in plan.layers if containing.lower() in p.layer.name.lower()]
+
+
+def _row(table: LayerTable, planned: LayerPlan) -> dict[str, Any]:
+    layer = planned.layer
+    return {
+        "layer": layer.name,
+        "shape": layer.shape_text,
+        "params": layer.params,
+        "share": layer.params / table.params,
+        "method": planned.method if planned.method != "none" else "",
+        "ranks": " x ".join(map(str, planned.ranks)),
+        "planned": planned.cost.params,
+        "kept": planned.cost.params / layer.params,
+        "why": planned.skipped_because or "",
+    }
+
+
+def largest(layers: Iterable[LayerPlan]) -> str | None:
+    """The name of the decomposed layer with the most params, None where none is decomposed."""
+    taken = [p for p in layers if p.method != "none"]
+    return max(taken, key=lambda p: p.layer.params).layer.name if taken else None

@@ -1,0 +1,64 @@
+"""Numbers and runs as people read them; rounding happens here and nowhere else."""
+
+from tdq_core.records import RunRecord
+from tdq_core.specs import RunSpec
+from tdq_core.table import ranks_text
+
+from dashboard.palette import BACKEND_LABELS, METHOD_LABELS, PRECISION_LABELS
+
+_MINUS = "\N{MINUS SIGN}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """0.8125 as '81.25 %'."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points, signed: 0.0125 as '+1.25'."""
+    return f"{100 * share:+.2f}".replace("-", _MINUS)
+
+
+def interval(low: float, high: float) -> str:
+    return f"[{points(low)}, {points(high)}]"
+
+
+def count(number: float) -> str:
+    """1234567 as '1.23 M'; steps of a thousand: k, M, G."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(number) >= size:
+            return f"{number / size:.3g}{unit}" if abs(number) < 999.5 * size else f"{number / size:.0f}{unit}"
+    return f"{number:.0f}"
+
+
+def file_size(number: float) -> str:
+    """Bytes in decimal units: 1 MB is a million bytes."""
+    text = count(number)
+    return f"{text}B" if " " in text else f"{text} B"
+
+
+def both_ways(ratio: float) -> str:
+    """original / compressed, said both ways: 2.0 as '2.00x smaller, 50.0 % kept'."""
+    word = "smaller" if ratio >= 1 else "larger"
+    return f"{ratio if ratio >= 1 else 1 / ratio:.2f}x {word}, {100 / ratio:.1f} % kept"
+
+
+def seconds(duration: float) -> str:
+    return f"{duration:.0f} s" if duration < 60 else f"{int(duration // 60)} min {duration % 60:02.0f} s"
+
+
+def treatment(spec: RunSpec) -> str:
+    """What was done to the model: 'Tucker-2, ratio 2, INT8, ONNX Runtime'."""
+    parts = (
+        METHOD_LABELS[spec.method],
+        ranks_text(spec),
+        PRECISION_LABELS[spec.precision],
+        BACKEND_LABELS[spec.backend],
+    )
+    return ", ".join(filter(None, parts))
+
+
+def run_label(record: RunRecord) -> str:
+    """A run in one line, for choosing among runs."""
+    top1 = f", top-1 {percent(record.metrics.top1)}" if record.metrics else f", {record.state}"
+    return f"{treatment(record.spec)}{top1} ({record.run_id[:8]})"

@@ -1,0 +1,1 @@
+"""TDQ: measure how tensor decomposition and quantization compress convolutional networks together."""

@@ -1,0 +1,35 @@
+"""The command line: thin commands over the engine.
+
+Commands import the engine's torch parts when they run, not when `tdq --help` is read: that takes seconds.
+"""
+
+import sys
+
+import typer
+
+from tdq_core.cli import doctor, models, records, run, training
+from tdq_core.errors import InputError, Refused, TDQError
+
+app = typer.Typer(
+    help="Measure how tensor decomposition and quantization compress convolutional networks together.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("models")(models.models)
+app.command("layers")(models.layers)
+app.command("run")(run.run)
+app.command("train")(training.train)
+app.command("show")(records.show)
+app.command("csv")(records.csv)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; what TDQ complains about is one sentence on stderr, never a traceback."""
+    try:
+        app()
+    except TDQError as error:
+        print(f"tdq: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError | Refused) else 1)

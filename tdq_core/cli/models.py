@@ -1,0 +1,57 @@
+"""`tdq models` and `tdq layers`: what can be compressed."""
+
+from typing import Annotated
+
+import typer
+
+from tdq_core.cli.options import InputSize, JsonFlag, Mean, Model, Seed, Std, Weights, numbers, size
+from tdq_core.cli.terminal import out, print_json, print_table, progress_bars
+from tdq_core.models.registry import BRING_YOUR_OWN, MODELS
+from tdq_core.specs import RunSpec
+
+
+def models(as_json: JsonFlag = False) -> None:
+    """List every model that is known by name, and where its weights come from."""
+    entries = list(MODELS.values())
+    if as_json:
+        print_json([{"name": e.name, "description": e.description, "num_classes": e.num_classes,
+                     "input_size": list(e.preprocessing.input_size), "mean": list(e.preprocessing.mean),
+                     "std": list(e.preprocessing.std),
+                     "weights": None if not e.weights else {
+                         "source": e.weights.source, "file": e.weights.file, "sha256": e.weights.sha256,
+                         "licence": e.weights.licence}} for e in entries])  # fmt: skip
+        return
+    rows = [(e.name, e.description, e.weights.source if e.weights else "none: train it, or --weights") for e in entries]
+    print_table(("model", "what it is", "weights"), rows)
+    out.print(f"\nNot among them? {BRING_YOUR_OWN[0].upper()}{BRING_YOUR_OWN[1:]}.")
+
+
+def layers(
+    model: Model,
+    weights: Weights = None,
+    weights_random: Annotated[bool, typer.Option("--weights-random", help="Seeded random weights.")] = False,
+    mean: Mean = None,
+    std: Std = None,
+    input_size: InputSize = None,
+    seed: Seed = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """List a model's layers: shapes, costs, and which of them can be decomposed."""
+    from tdq_core.pipeline import read_table
+
+    spec = RunSpec(
+        model, "digits", weights="random" if weights_random else weights, seed=seed,
+        mean=numbers("mean", mean), std=numbers("std", std), input_size=size(input_size),
+    )  # fmt: skip
+    with progress_bars() as on_progress:
+        table = read_table(spec, on_progress=on_progress)
+    if as_json:
+        out.print(table.to_json(), markup=False)
+        return
+    rows = [
+        (la.name, la.shape_text, f"{la.params:,}", f"{100 * la.params / table.params:.1f} %", f"{la.macs:,}",
+         la.refusal or la.end)
+        for la in table.layers
+    ]  # fmt: skip
+    print_table(("layer", "shape", "params", "share", "MACs", "why"), rows, right=("params", "share", "MACs"))
+    out.print(f"\n{table.model}: {table.params:,} params and {table.macs:,} MACs in all.")

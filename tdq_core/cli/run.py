@@ -1,0 +1,104 @@
+"""`tdq run`: one measured point."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tdq_core.cli.options import InputSize, JsonFlag, Mean, Model, Seed, Std, Weights, numbers, size
+from tdq_core.cli.records import print_card
+from tdq_core.cli.terminal import err, print_json, progress_bars
+from tdq_core.errors import InputError
+from tdq_core.specs import RANDOM_WEIGHTS, RankRule, RunSpec
+
+
+def run(
+    model: Model,
+    data: Annotated[str, typer.Option(help="digits, cifar10[:ROOT], imagenet:ROOT or folder:DIR.")],
+    calib: Annotated[str | None, typer.Option(help="Calibration images for INT8, in the same grammar.")] = None,
+    weights: Weights = None,
+    weights_random: Annotated[
+        bool, typer.Option("--weights-random", help="Seeded random weights: for cost and speed studies.")
+    ] = False,
+    method: Annotated[str, typer.Option(help="none, tucker2, cp, svd or auto (tucker2 for k x k, svd else).")] = "none",
+    ratio: Annotated[float | None, typer.Option(help="Whole-model params, original / compressed, above 1.")] = None,
+    ranks: Annotated[
+        str | None, typer.Option(help='Ranks by layer: a JSON file, or JSON text such as \'{"conv1": 8}\'.')
+    ] = None,
+    energy: Annotated[float | None, typer.Option(help="Share of squared singular values that is kept.")] = None,
+    vbmf: Annotated[bool, typer.Option("--vbmf", help="Ranks by EVBMF: the signal that stands out of noise.")] = False,
+    vbmf_weakening: Annotated[float, typer.Option(help="rank = full - WEAKENING x (full - EVBMF rank).")] = 1.0,
+    decompose_ends: Annotated[
+        bool, typer.Option("--decompose-ends", help="Also decompose the first convolution and the classifier.")
+    ] = False,
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    backend: Annotated[str, typer.Option(help="torch or onnxruntime.")] = "torch",
+    samples: Annotated[int | None, typer.Option(help="Evaluate a class-balanced subset of this many images.")] = None,
+    calib_samples: Annotated[int, typer.Option(help="At most this many calibration images.")] = 512,
+    mean: Mean = None,
+    std: Std = None,
+    input_size: InputSize = None,
+    seed: Seed = 0,
+    latency: Annotated[bool, typer.Option("--latency", help="Also measure latency.")] = False,
+    export: Annotated[Path | None, typer.Option(help="Write the artefact, its ranks and the record here.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Decompose, quantize and measure one model, and keep the record."""
+    rule = rank_rule(ratio=ratio, ranks=ranks, energy=energy, vbmf=vbmf_weakening if vbmf else None,
+                     keep_ends=not decompose_ends)  # fmt: skip
+    if weights and weights_random:
+        raise InputError("Give either --weights FILE or --weights-random, not both.")
+    spec = RunSpec(
+        model=model, data=data, calib=calib, weights=RANDOM_WEIGHTS if weights_random else weights,
+        method=method, rule=rule, precision=precision, backend=backend, samples=samples,
+        calib_samples=calib_samples, seed=seed, mean=numbers("mean", mean), std=numbers("std", std),
+        input_size=size(input_size), latency=latency,
+    )  # fmt: skip
+    _run(spec, export, as_json)
+
+
+def _run(spec: RunSpec, export: Path | None, as_json: bool) -> None:
+    from tdq_core.pipeline import run as carry_out
+
+    with progress_bars() as on_progress:
+        outcome = carry_out(spec, on_progress=on_progress, export=export)
+    record = outcome.record
+    if as_json:
+        print_json(record.to_dict())
+    else:
+        print_card(record, reused=outcome.reused)
+    if record.state != "complete":
+        err.print(f"tdq: {record.reason}", markup=False, soft_wrap=True)
+        raise typer.Exit(2 if record.state == "refused" else 1)
+
+
+def rank_rule(*, keep_ends: bool, **given: Any) -> RankRule | None:
+    """The one rule among ratio, ranks, energy and vbmf that was given; None where none was."""
+    chosen = {kind: value for kind, value in given.items() if value is not None}
+    if len(chosen) > 1:
+        raise InputError(f"Give one way to choose ranks. Got {len(chosen)}: --{', --'.join(chosen)}.")
+    if not chosen:
+        return None
+    (kind, value), *_ = chosen.items()
+    if kind == "ranks":
+        return RankRule("manual", ranks=read_ranks(value))
+    return RankRule(kind, value=value, keep_ends=keep_ends)
+
+
+def read_ranks(text: str) -> dict[str, Any]:
+    """Ranks by layer from JSON text, or from the JSON file of that name."""
+    source = "The ranks given"
+    if not text.lstrip().startswith("{"):
+        source = f"The ranks file '{text}'"
+        try:
+            text = Path(text).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{source} cannot be read: {error}.") from error
+    try:
+        ranks = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{source} is not JSON ({error}); write it as {{\"layer\": rank}}.") from error
+    if not isinstance(ranks, dict):
+        raise InputError(f"{source} must be one JSON object, {{\"layer\": rank}}. Got a {type(ranks).__name__}.")
+    return ranks

@@ -1,0 +1,25 @@
+"""Everything TDQ can complain about.
+
+TDQError
+ ├── InputError    the request itself is wrong: nothing was run, nothing is recorded     (exit code 2)
+ ├── Refused       a well-formed request that this model or layer cannot satisfy: recorded (exit code 2)
+ └── RunFailed     the work began and went wrong: recorded                               (exit code 1)
+
+A message is one sentence: what, where, allowed, given, and the way out.
+"""
+
+
+class TDQError(Exception):
+    """Base of every error that TDQ raises on purpose; its text is fit to be shown to a person."""
+
+
+class InputError(TDQError):
+    """A bad argument, file or name; raised before any work is done."""
+
+
+class Refused(TDQError):
+    """The request is well formed, but this model, these layers or this data cannot carry it out."""
+
+
+class RunFailed(TDQError):
+    """A step of a run went wrong, for example an exported graph that does not match the model."""

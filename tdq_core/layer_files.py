@@ -1,0 +1,66 @@
+"""Where layer tables are kept, so that the screen can plan without loading the model. No torch here.
+
+A table belongs to a model with its weights: `layer_file_name` names both, by content where that is known without
+opening the model. Shipped tables lie in `cached_runs/layers/`, computed ones in `runs/layers/`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from tdq_core.layers import LayerTable
+from tdq_core.models.registry import MODELS
+from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+from tdq_core.store import runs_folder, shipped_folder, write_atomically
+
+
+def layer_file_name(spec: RunSpec) -> str:
+    """`<model>-<8 hexadecimal digits>.json`; the digits stand for the weights and whatever else decides the layers.
+
+    Registered weights count by their SHA-256; files by their path, size and time; random weights by the seed.
+    """
+    known = MODELS.get(spec.model)
+    weights = known.weights if known and spec.weights is None else None
+    parts = [
+        spec.model,
+        weights.sha256 if weights else _stamp(spec.weights),
+        spec.seed if spec.weights == RANDOM_WEIGHTS or known is None else None,
+        None if known else _stamp(spec.model.rpartition(":")[0]),
+        [spec.mean, spec.std, spec.input_size],
+        dataclasses.asdict(known.preprocessing) if known else None,
+    ]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", Path(spec.model).name).strip("-.")
+    return f"{slug or 'model'}-{digest}.json"
+
+
+def _stamp(path: str | None) -> list[str | int] | None:
+    """What tells one version of a file from another without reading it; a name that is no file stands for itself."""
+    if path is None:
+        return None
+    file = Path(path)
+    if not file.is_file():
+        return [path]
+    stat = file.stat()
+    return [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
+
+
+def layers_folder() -> Path:
+    """Where computed tables go."""
+    return runs_folder() / "layers"
+
+
+def find_layer_file(spec: RunSpec) -> Path | None:
+    """The table of the spec's model and weights, or None where it has not been read yet."""
+    name = layer_file_name(spec)
+    for folder in (layers_folder(), shipped_folder() / "layers"):
+        if (path := folder / name).exists():
+            return path
+    return None
+
+
+def write_layer_file(table: LayerTable, spec: RunSpec, *, folder: Path | None = None) -> Path:
+    """Keep `table` as the one of the spec's model and weights; `folder` None: with the computed ones."""
+    return write_atomically((folder or layers_folder()) / layer_file_name(spec), table.to_json())

@@ -1,0 +1,113 @@
+"""The layers of a model as plain numbers: what planning and the screen need to know. No torch here."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tdq_core.errors import InputError
+
+TABLE_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One Conv2d or Linear.
+
+    Attributes:
+        name: dotted path in the model.
+        kind: 'conv' or 'linear'.
+        c_out, c_in: output and input channels (features of a Linear).
+        kernel: (K_h, K_w); (1, 1) for a Linear.
+        in_positions, out_positions: places where the layer is applied for one image, before and after its stride
+            (height x width of the input and of the output; tokens of a Linear), summed over its calls.
+        bias: whether it has a bias.
+        refusal: why it can never be decomposed (grouped, ...), or None.
+        end: 'first' for the first convolution, 'classifier' for the last Linear, '' otherwise.
+        spectrum_out: squared singular values of the weight unfolded to C_out x (C_in K_h K_w), largest first.
+        spectrum_in: the same for C_in x (C_out K_h K_w). Both are () for a refused layer.
+    """
+
+    name: str
+    kind: str
+    c_out: int
+    c_in: int
+    kernel: tuple[int, int]
+    in_positions: int
+    out_positions: int
+    bias: bool
+    groups: int = 1
+    refusal: str | None = None
+    end: str = ""
+    spectrum_out: tuple[float, ...] = ()
+    spectrum_in: tuple[float, ...] = ()
+
+    @property
+    def taps(self) -> int:
+        """K_h x K_w."""
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def params(self) -> int:
+        return self.c_out * self.c_in // self.groups * self.taps + self.c_out * self.bias
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image; adding the bias is not counted."""
+        return self.c_out * self.c_in // self.groups * self.taps * self.out_positions
+
+    @property
+    def shape_text(self) -> str:
+        """For people: '64→128 3x3' or '512→10 linear'."""
+        return f"{self.c_in}→{self.c_out} " + (
+            "linear" if self.kind == "linear" else f"{self.kernel[0]}x{self.kernel[1]}"
+        )
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """All Conv2d and Linear layers of one model, in the order in which an image meets them.
+
+    Attributes:
+        model: the model's name.
+        digest: the identity of model and weights that the spectra were computed from.
+        params, macs: of the whole model, other layers included.
+        notes: what was not counted.
+    """
+
+    model: str
+    digest: str
+    params: int
+    macs: int
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = ()
+
+    def layer(self, name: str) -> Layer:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise InputError(
+            f"The model '{self.model}' has no layer '{name}'. `tdq layers --model {self.model}` lists them."
+        )
+
+    def to_json(self) -> str:
+        return json.dumps({"schema": TABLE_SCHEMA, **dataclasses.asdict(self)}, allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "LayerTable":
+        values = dict(plain)
+        if values.pop("schema", None) != TABLE_SCHEMA:
+            raise InputError(f"This TDQ reads layer tables of schema {TABLE_SCHEMA}. Got {plain.get('schema')!r}.")
+        values["layers"] = tuple(_layer_from(layer) for layer in plain["layers"])
+        return cls(**{**values, "notes": tuple(plain["notes"])})
+
+    @classmethod
+    def read(cls, path: Path) -> "LayerTable":
+        return cls.from_dict(json.loads(path.read_text()))
+
+
+def _layer_from(plain: Mapping[str, Any]) -> Layer:
+    values: dict[str, Any] = dict(plain)
+    return Layer(**{**values, **{k: tuple(values[k]) for k in ("kernel", "spectrum_out", "spectrum_in")}})

@@ -1,0 +1,179 @@
+"""From a run's model and weights to a module that is ready to be measured."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tdq_core.errors import InputError
+from tdq_core.models import factories, preprocess
+from tdq_core.models.download import fetch
+from tdq_core.models.factories import TIMM, Built
+from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
+from tdq_core.models.weights_file import file_sha256, load_into, read_state_dict, state_digest
+from tdq_core.preprocessing import Preprocessing
+from tdq_core.progress import Progress, silent
+from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with its weights and everything that must travel with them.
+
+    Attributes:
+        module: in eval mode, float32, without gradients.
+        weights_source: a sentence for people: registered name, file name, or 'random, seed 0'.
+        weights_sha256: of the weights file, None where there is no file.
+        licence: of the registered weights, None where it is not known.
+        digest: SHA-256 over the model's code (a registered name stands for it), its preprocessing and its state:
+            the identity of the model's content.
+        notes: what a reader must know before trusting the numbers, one sentence each.
+    """
+
+    name: str
+    module: nn.Module
+    preprocessing: Preprocessing
+    num_classes: int
+    weights_source: str
+    weights_sha256: str | None
+    licence: str | None
+    digest: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Weights:
+    source: str
+    sha256: str | None = None
+    licence: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load_model(spec: RunSpec, *, on_progress: Progress = silent, allowed: Collection[str] | None = None) -> LoadedModel:
+    """Build the run's model, load its weights and settle its preprocessing.
+
+    Args:
+        spec: `model`, `weights`, `seed`, `mean`, `std` and `input_size` are read.
+        allowed: when given, a model that is neither registered nor named here is refused, before anything is imported.
+
+    Raises:
+        InputError: unknown or refused model, a factory that fails, weights that are missing or do not fit.
+    """
+    _check_allowed(spec.model, allowed)
+    with torch.random.fork_rng(devices=[]):  # factories draw starting weights: seeded, and nobody else's draws change
+        torch.manual_seed(spec.seed)
+        built = _build(spec)
+    known = MODELS.get(spec.model)
+    weights = _fill(built, known, spec, on_progress=on_progress)
+    module = built.module.float().eval().requires_grad_(False)
+    if known:
+        prepared, notes = preprocess.overridden(known.preprocessing, spec)
+    else:
+        prepared, notes = _own_preprocessing(built, spec)
+    untouched = known is not None and prepared == known.preprocessing
+    classes = known.num_classes if known and untouched else _probed(module, prepared, spec)
+    digest = _digest(built.code, prepared, module)
+    return LoadedModel(spec.model, module, prepared, classes, weights.source, weights.sha256, weights.licence,
+                       digest, weights.notes + notes)  # fmt: skip
+
+
+def _check_allowed(name: str, allowed: Collection[str] | None) -> None:
+    if allowed is not None and name not in MODELS and name not in allowed:
+        raise InputError(
+            f"The model '{name}' was neither registered nor named when the server started: it is not loaded."
+        )
+
+
+def _build(spec: RunSpec) -> Built:
+    if spec.model.startswith(TIMM):
+        return factories.build_timm(spec.model, pretrained=spec.weights is None, seed=spec.seed)
+    if spec.model not in MODELS and ":" in spec.model:
+        return factories.build_your_own(spec.model, seed=spec.seed)
+    return factories.build_registered(spec.model, entry(spec.model).factory)
+
+
+def _fill(built: Built, known: ModelEntry | None, spec: RunSpec, *, on_progress: Progress) -> _Weights:
+    if spec.weights == RANDOM_WEIGHTS:
+        note = f"Weights are random (seed {spec.seed}): accuracy is chance, costs and speed are real."
+        return _Weights(f"random, seed {spec.seed}", notes=(note,))
+    if spec.weights is not None:
+        path = Path(spec.weights)
+        _load_file(built.module, path, known)
+        return _Weights(path.name, file_sha256(path))
+    if known is None:
+        note = f"The weights are {built.weights_source}."
+        return _Weights(built.weights_source, licence=_licence(built), notes=() if built.config else (note,))
+    return _load_registered(built.module, known, on_progress)
+
+
+def _licence(built: Built) -> str | None:
+    value = built.config.get("license")
+    return str(value) if value else None
+
+
+def _load_file(module: nn.Module, path: Path, known: ModelEntry | None) -> None:
+    ignored = known.ignored_keys if known else ()
+    state = {name: value for name, value in read_state_dict(path).items() if not name.startswith(ignored)}
+    load_into(module, state, str(path))
+
+
+def _load_registered(module: nn.Module, known: ModelEntry, on_progress: Progress) -> _Weights:
+    weights = known.weights
+    if weights is None:
+        raise InputError(
+            f"The model '{known.name}' has no weights yet: train them with `tdq train`, or give --weights FILE "
+            "or --weights random."
+        )
+    path = registered_file(weights, on_progress=on_progress)
+    sha256 = file_sha256(path)
+    if not sha256.startswith(weights.sha256):
+        raise InputError(
+            f"The weights file '{path}' is not the registered one: its SHA-256 starts with {sha256[:8]}, not "
+            f"{weights.sha256[:8]}; move it away, or pass it with --weights."
+        )
+    _load_file(module, path, known)
+    return _Weights(weights.source, sha256, weights.licence)
+
+
+def registered_file(weights: WeightsEntry, *, on_progress: Progress = silent) -> Path:
+    """The file of registered weights: shipped, cached by torch.hub, or downloaded into that cache."""
+    if weights.shipped:
+        path = WEIGHTS_FOLDER / weights.file
+        if not path.exists():
+            raise InputError(
+                f"The weights file '{path}' is missing: run `tdq train`, or give --weights FILE or random."
+            )
+        return path
+    path = Path(torch.hub.get_dir()) / "checkpoints" / weights.file
+    way_out = "put the file there, or give --weights FILE or --weights random"
+    return fetch(_url(weights), path, sha256=weights.sha256, way_out=way_out, on_progress=on_progress)
+
+
+def _url(weights: WeightsEntry) -> str:
+    if weights.url:
+        return weights.url
+    from tdq_core.models.compat import torchvision  # slow to import, and needed by torchvision's weights only
+
+    return torchvision.models.get_weight(weights.torchvision).url
+
+
+def _own_preprocessing(built: Built, spec: RunSpec) -> preprocess.Noted:
+    if not built.config:
+        return preprocess.by_hand(spec, factories.first_conv_channels(built.module))
+    own, notes = preprocess.from_config(built.config)
+    changed, more = preprocess.overridden(own, spec)
+    return changed, notes + more
+
+
+def _probed(module: nn.Module, prepared: Preprocessing, spec: RunSpec) -> int:
+    return factories.probe_classes(module, prepared.input_shape, spec.model)
+
+
+def _digest(code: str, prepared: Preprocessing, module: nn.Module) -> str:
+    parts = [code, dataclasses.asdict(prepared), state_digest(module)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

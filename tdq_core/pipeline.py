@@ -1,0 +1,328 @@
+"""One run from beginning to end: model and images in, a record out.
+
+    open -> (have it already?) -> baseline -> plan -> decompose -> quantize -> evaluate -> record
+"""
+
+import contextlib
+import dataclasses
+import resource
+import tempfile
+import time
+import traceback
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tdq_core import machine
+from tdq_core.data.images import ImageSet
+from tdq_core.data.sources import open_images
+from tdq_core.errors import Refused, RunFailed, TDQError
+from tdq_core.evaluate import batch_size, latency, outcomes
+from tdq_core.export import export_folder
+from tdq_core.factorized import apply_plan
+from tdq_core.layer_table import count_macs, count_params, read_layers
+from tdq_core.layers import LayerTable
+from tdq_core.models.loading import LoadedModel, load_model
+from tdq_core.progress import Progress, silent
+from tdq_core.quantize import Artefact, Request, realise
+from tdq_core.ranks.plan import Plan, make_plan
+from tdq_core.records import LayerRecord, Metrics, RunRecord
+from tdq_core.specs import RunSpec
+from tdq_core.store import RunStore
+
+EXAMPLE_IMAGES = 16
+"""Real images on which a model is traced and every export is checked."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A record, and whether it was there already.
+
+    Attributes:
+        reused: nothing was measured: the same run had been recorded before.
+    """
+
+    record: RunRecord
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Everything that a run stands on, opened and identified, before any work."""
+
+    spec: RunSpec
+    model: LoadedModel
+    images: ImageSet
+    calib: ImageSet | None
+    digests: dict[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def run_id(self) -> str:
+        return self.spec.run_id(self.digests)
+
+    def example(self) -> Tensor:
+        """Images spread evenly over the set, (N, C, H, W)."""
+        count = min(EXAMPLE_IMAGES, len(self.images))
+        spread = np.linspace(0, len(self.images) - 1, count).round().astype(int)
+        return next(iter(self.images.subset(spread).batches(self.model.preprocessing, batch_size=count)))[0]
+
+    def calibration(self) -> Iterator[Tensor]:
+        """A fresh pass over the calibration images, without labels."""
+        assert self.calib is not None, "opened with the run"
+        for batch, _ in self.calib.batches(
+            self.model.preprocessing, batch_size=batch_size(self.model.preprocessing)
+        ):
+            yield batch
+
+
+@dataclass
+class Clock:
+    """Seconds spent by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True)
+class Built:
+    """The compressed model as a real artefact, with what was done to each layer."""
+
+    module: nn.Module
+    artefact: Artefact
+    layers: tuple[LayerRecord, ...]
+
+
+def run(
+    spec: RunSpec,
+    *,
+    store: RunStore | None = None,
+    on_progress: Progress = silent,
+    allowed_models: Collection[str] | None = None,
+    export: Path | None = None,
+) -> Outcome:
+    """Carry out `spec`, or return its record at once if it is there already.
+
+    A run that is refused or fails is recorded with its reason and returned too; its `state` says so. A failed run is
+    tried again when it is asked for again.
+
+    Args:
+        store: where records are looked for and written; None: `runs/` and `cached_runs/`.
+        allowed_models: models that are not registered but may be loaded; None: any (command line and Python).
+        export: also write the artefact, the ranks and the record into this folder.
+
+    Raises:
+        InputError: the spec names something that does not exist or cannot be read; nothing is recorded.
+    """
+    store = store or RunStore()
+    opened = open_run(spec, on_progress=on_progress, allowed_models=allowed_models)
+    known = store.get(opened.run_id)
+    reused = known is not None and known.state != "failed"
+    if not reused or (export and known and known.state == "complete"):
+        outcome = _carry_out(opened, store, on_progress=on_progress, export=export, measure=not reused)
+        if not reused:
+            known = outcome
+            store.put(outcome)
+    assert known, "found or made"
+    return Outcome(known, reused)
+
+
+def open_run(
+    spec: RunSpec, *, on_progress: Progress = silent, allowed_models: Collection[str] | None = None
+) -> Opened:
+    """Load the model, open the images, and name the run by their contents."""
+    model = load_model(spec, on_progress=on_progress, allowed=allowed_models)
+    size = {"seed": spec.seed, "num_classes": model.num_classes, "on_progress": on_progress}
+    images = open_images(spec.data, role="eval", samples=spec.samples, **size)
+    digests = {"model": model.digest, "data": images.digest}
+    notes = [*model.notes, *images.notes]
+    calib = None
+    if spec.precision == "int8":
+        calib = open_images(spec.calib or spec.data, role="calib", samples=spec.calib_samples, **size)
+        digests["calib"] = calib.digest
+        notes += [n for n in calib.notes if n not in notes]
+        notes += _overlap_note(spec, images, calib)
+    return Opened(spec, model, images, calib, digests, tuple(notes))
+
+
+def read_table(
+    spec: RunSpec, *, on_progress: Progress = silent, allowed_models: Collection[str] | None = None
+) -> LayerTable:
+    """The layer table of the spec's model; its data are not opened."""
+    model = load_model(spec, on_progress=on_progress, allowed=allowed_models)
+    example = torch.zeros(2, *model.preprocessing.input_shape)
+    return read_layers(model.module, example, name=model.name, digest=model.digest, on_progress=on_progress)
+
+
+def _overlap_note(spec: RunSpec, images: ImageSet, calib: ImageSet) -> list[str]:
+    if calib.split != images.split:
+        return []
+    return [
+        f"INT8 ranges were calibrated on {len(calib)} images of the set that is evaluated (labels unused), "
+        "for no other calibration set was given (--calib)."
+    ]
+
+
+def _carry_out(
+    opened: Opened, store: RunStore, *, on_progress: Progress, export: Path | None, measure: bool
+) -> RunRecord:
+    """Do the work; what goes wrong becomes a record with its reason."""
+    clock = Clock()
+    layers: tuple[LayerRecord, ...] = ()
+    try:
+        dense = _baseline(opened, store, on_progress) if measure else None
+        with _folder(export) as folder:
+            built = _build(opened, folder, clock, on_progress)
+            layers = built.layers
+            if not measure:
+                record = store.get(opened.run_id)
+                assert record, "only a known run is exported without measuring"
+            else:
+                record = _measured(opened, built, dense, clock, on_progress)
+            if export:
+                export_folder(export, record, built.artefact)
+            return record
+    except Refused as error:
+        return _unfinished(opened, "refused", str(error), layers, clock)
+    except TDQError as error:
+        if not isinstance(error, RunFailed):
+            raise
+        return _unfinished(opened, "failed", str(error), layers, clock)
+    except Exception as error:  # a bug or the machine's limits: kept with its traceback, so that it can be mended
+        text = str(error).split("\n")[0][:300] or "no message"
+        reason = f"The run stopped with {type(error).__name__}: {text}"
+        record = _unfinished(opened, "failed", reason, layers, clock)
+        return dataclasses.replace(record, provenance={**record.provenance, "traceback": traceback.format_exc()})
+
+
+def _baseline(opened: Opened, store: RunStore, on_progress: Progress) -> Metrics | None:
+    """Metrics of the untouched fp32 model on the same images, measured now or before; None for that run itself."""
+    spec = opened.spec.dense()
+    digests = {k: v for k, v in opened.digests.items() if k != "calib"}
+    if spec.run_id(digests) == opened.run_id:
+        return None
+    dense = Opened(spec, opened.model, opened.images, None, digests, opened.model.notes + opened.images.notes)
+    record = store.get(dense.run_id)
+    if record is None or record.state != "complete":
+        record = _carry_out(dense, store, on_progress=on_progress, export=None, measure=True)
+        store.put(record)
+    if record.metrics is None:
+        raise RunFailed(f"The dense model could not be measured: {record.reason}")
+    return record.metrics
+
+
+@contextlib.contextmanager
+def _folder(export: Path | None) -> Iterator[Path]:
+    if export:
+        export.mkdir(parents=True, exist_ok=True)
+        yield export
+    else:
+        with tempfile.TemporaryDirectory(prefix="tdq-") as folder:
+            yield Path(folder)
+
+
+def _build(opened: Opened, folder: Path, clock: Clock, on_progress: Progress) -> Built:
+    spec, model = opened.spec, opened.model
+    example = opened.example()
+    with clock.stage("read layers"):
+        table = read_layers(model.module, example[:2], name=model.name, digest=model.digest, on_progress=on_progress)
+    with clock.stage("decompose"):
+        plan = make_plan(table, spec.method, spec.rule)
+        module, layers = apply_plan(model.module, plan, seed=spec.seed, on_progress=on_progress)
+    _check_costs(plan, module, example[:2])
+    calibration = opened.calibration if opened.calib else None
+    request = Request(example=example, calibration=calibration, folder=folder, on_progress=on_progress)
+    with clock.stage("quantize and export"):
+        artefact = realise(module, spec.precision, spec.backend, request=request)
+    return Built(module, artefact, layers)
+
+
+def _check_costs(plan: Plan, module: nn.Module, example: Tensor) -> None:
+    """The costs that were planned by arithmetic must be those of the model that was built."""
+    counted = (count_params(module), count_macs(module, example))
+    if counted != (plan.params, plan.macs):
+        raise RunFailed(
+            f"The built model has {counted[0]} params and {counted[1]} MACs, planned were {plan.params} and {plan.macs}: "
+            "please report this, its numbers would be wrong."
+        )
+
+
+def _measured(opened: Opened, built: Built, dense: Metrics | None, clock: Clock, on_progress: Progress) -> RunRecord:
+    predict = built.artefact.predict
+    with clock.stage("evaluate"):
+        correct = outcomes(predict, opened.images, opened.model.preprocessing, on_progress=on_progress)
+    params = count_params(built.module)
+    metrics = Metrics.measured(
+        correct,
+        params=params,
+        macs=count_macs(built.module, opened.example()[:2]),
+        bytes=built.artefact.bytes,
+        dense_params=dense.params if dense else params,
+        latency=_latency(opened, built, clock) if opened.spec.latency else None,
+    )
+    notes = opened.notes + tuple(n for n in built.artefact.notes if n not in opened.notes)
+    return RunRecord(
+        opened.run_id,
+        "complete",
+        opened.spec,
+        metrics,
+        dense or metrics,
+        built.layers,
+        notes,
+        opened.digests,
+        _provenance(opened, clock) | {"artefact": dict(built.artefact.details)},
+    )
+
+
+def _latency(opened: Opened, built: Built, clock: Clock) -> dict[str, Any]:
+    with clock.stage("latency"):
+        return latency(built.artefact.predict, opened.example())
+
+
+def _unfinished(
+    opened: Opened, state: str, reason: str, layers: tuple[LayerRecord, ...], clock: Clock
+) -> RunRecord:
+    return RunRecord(
+        opened.run_id,
+        state,
+        opened.spec,
+        None,
+        None,
+        layers,
+        opened.notes,
+        opened.digests,
+        _provenance(opened, clock),
+        reason,
+    )
+
+
+def _provenance(opened: Opened, clock: Clock) -> dict[str, Any]:
+    model, calib = opened.model, opened.calib
+    return machine.describe() | {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": dict(clock.seconds),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "threads": torch.get_num_threads(),
+        "seed": opened.spec.seed,
+        "weights": model.weights_source,
+        "weights_sha256": model.weights_sha256,
+        "licence": model.licence,
+        "preprocessing": dataclasses.asdict(model.preprocessing),
+        "split": opened.images.split,
+        "n": len(opened.images),
+        "calib_split": calib.split if calib else None,
+        "calib_n": len(calib) if calib else None,
+    }

@@ -1,0 +1,6 @@
+"""Precision realisations: a model becomes a real file at fp32, fp16 or int8, and a function that runs it."""
+
+from tdq_core.quantize.artefact import Artefact, Request
+from tdq_core.quantize.realise import realise
+
+__all__ = ["Artefact", "Request", "realise"]

@@ -1,0 +1,34 @@
+"""One pass over the calibration images, in pieces of bounded size."""
+
+from collections.abc import Iterable, Iterator, Sized
+
+from torch import Tensor
+
+from tdq_core.errors import InputError
+from tdq_core.progress import Progress
+from tdq_core.quantize.artefact import Request
+
+
+def calibration_chunks(request: Request, *, values: int) -> Iterator[Tensor]:
+    """The calibration images in pieces of at most `values` input values, with progress by batch (total 0: unknown).
+
+    Pieces bound the memory of activations; min-max ranges do not depend on them.
+    InputError: none were given, or the pass is empty; the first at once, the second when the pass ends.
+    """
+    if request.calibration is None:
+        raise InputError(
+            "The precision 'int8' needs calibration images to find the ranges of activations. "
+            "Got none: name them with --calib."
+        )
+    return _chunks(request.calibration(), values, request.on_progress)
+
+
+def _chunks(batches: Iterable[Tensor], values: int, on_progress: Progress) -> Iterator[Tensor]:
+    total = len(batches) if isinstance(batches, Sized) else 0
+    done = 0
+    for batch in batches:
+        yield from batch.detach().split(max(1, values // batch[0].numel()))
+        done += 1
+        on_progress("calibrate", done, total)
+    if not done:
+        raise InputError("The calibration data must hold at least one image for int8. Got none.")

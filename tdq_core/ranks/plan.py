@@ -1,0 +1,202 @@
+"""From a rule to a plan: which layer gets which rank, and what the model will cost. Numbers only, no torch.
+
+A plan is made before anything is built, instantly, so that the screen can show it while a slider moves;
+the costs it promises equal those counted on the built model exactly (a test demands it).
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tdq_core.errors import InputError, Refused
+from tdq_core.layers import Layer, LayerTable
+from tdq_core.ranks.costs import Cost, Ranks, cost, dense_cost, ladder, max_ranks, method_for, refusal
+from tdq_core.ranks.evbmf import evbmf_rank
+from tdq_core.ranks.ratio import solve_ratio
+from tdq_core.specs import Rank, RankRule
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What is to become of one layer; `method` is 'none' and `skipped_because` tells why where it is left alone."""
+
+    layer: Layer
+    method: str
+    ranks: Ranks
+    cost: Cost
+    skipped_because: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan for every layer of a table, and the planned cost of the whole model."""
+
+    layers: tuple[LayerPlan, ...]
+    params: int
+    macs: int
+    compression_ratio: float
+
+    def decomposed(self) -> tuple[LayerPlan, ...]:
+        return tuple(p for p in self.layers if p.method != "none")
+
+
+def make_plan(table: LayerTable, method: str, rule: RankRule | None) -> Plan:
+    """Plan `method` with ranks by `rule` over the layers of `table`.
+
+    Raises:
+        InputError: a rank by hand names an unknown layer or is out of its range.
+        Refused: the ratio is out of reach, or no layer can be decomposed.
+    """
+    if method == "none" or rule is None:
+        return _whole(table, [_left(la, "the method is 'none'") for la in table.layers])
+    plans = _PLANNERS[rule.kind](table, method, rule)
+    if not any(p.method != "none" for p in plans):
+        reasons = sorted({p.skipped_because or "" for p in plans})
+        raise Refused(
+            f"No layer of '{table.model}' is decomposed by {method} with this rank rule: {'; '.join(reasons)}. "
+            "Choose another method or rule."
+        )
+    return _whole(table, plans)
+
+
+def _whole(table: LayerTable, plans: Sequence[LayerPlan]) -> Plan:
+    params = table.params + sum(p.cost.params - p.layer.params for p in plans)
+    macs = table.macs + sum(p.cost.macs - p.layer.macs for p in plans)
+    return Plan(tuple(plans), params, macs, table.params / params)
+
+
+def _left(layer: Layer, reason: str) -> LayerPlan:
+    return LayerPlan(layer, "none", (), dense_cost(layer), reason)
+
+
+def _taken(layer: Layer, method: str, ranks: Ranks) -> LayerPlan:
+    return LayerPlan(layer, method, ranks, cost(layer, method, ranks))
+
+
+def why_left(layer: Layer, method: str, rule: RankRule) -> str | None:
+    """Why an automatic rule leaves `layer` alone whatever the ranks, or None."""
+    if reason := refusal(layer, method_for(layer, method)):
+        return reason
+    if layer.end and rule.keep_ends:
+        what = "first convolution" if layer.end == "first" else "classifier"
+        return f"the {what} stays dense unless the ends are decomposed too (--decompose-ends)"
+    if not ladder(layer, method_for(layer, method)):
+        return "no rank saves params: it is too small"
+    return None
+
+
+def _by_ratio(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
+    left = {la.name: reason for la in table.layers if (reason := why_left(la, method, rule))}
+    ladders = {la.name: ladder(la, method_for(la, method)) for la in table.layers if la.name not in left}
+    if not ladders:
+        return [_left(la, left[la.name]) for la in table.layers]
+    assert rule.value is not None, "checked by RankRule"
+    ranks = solve_ratio(table, ladders, rule.value)
+    return [
+        _left(la, left[la.name]) if la.name in left else _taken(la, method_for(la, method), ranks[la.name])
+        for la in table.layers
+    ]
+
+
+def _by_spectrum(
+    table: LayerTable, method: str, rule: RankRule, rank_of: Callable[[Layer, str], int]
+) -> list[LayerPlan]:
+    least = 2 if rule.kind == "vbmf" else 1
+    return [
+        _left(la, reason)
+        if (reason := why_left(la, method, rule))
+        else _from_mode_ranks(la, method_for(la, method), (rank_of(la, "out"), rank_of(la, "in")), least)
+        for la in table.layers
+    ]
+
+
+def _from_mode_ranks(layer: Layer, method: str, modes: tuple[int, int], least: int) -> LayerPlan:
+    """tucker2 takes both modes' ranks, svd the output mode's; cp the larger (a CP rank is at least every mode's)."""
+    ranks: Ranks = {"tucker2": modes, "svd": modes[:1], "cp": (max(modes),)}[method]
+    if min(ranks) < least:
+        return _left(layer, f"no signal found: rank {modes[0]} of the output mode, {modes[1]} of the input mode")
+    plan = _taken(layer, method, ranks)
+    if plan.cost.params >= layer.params:
+        shown = ranks[0] if len(ranks) == 1 else ranks
+        return _left(layer, f"rank {shown} would save nothing: {plan.cost.params} params against {layer.params}")
+    return plan
+
+
+def _by_energy(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
+    assert rule.value is not None, "checked by RankRule"
+    energy = rule.value
+    return _by_spectrum(table, method, rule, lambda la, mode: energy_rank(_spectrum(la, mode), energy))
+
+
+def energy_rank(spectrum: Sequence[float], energy: float) -> int:
+    """The smallest rank that keeps at least the share `energy` of the sum of `spectrum` (largest first)."""
+    total, kept = sum(spectrum), 0.0
+    for rank, square in enumerate(spectrum, start=1):
+        kept += square
+        if kept >= energy * total * (1 - 1e-12):
+            return rank if total > 0 else 0
+    return len(spectrum)
+
+
+def _by_vbmf(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
+    assert rule.value is not None, "checked by RankRule"
+    weakening = rule.value
+
+    def rank_of(layer: Layer, mode: str) -> int:
+        full, other = (layer.c_out, layer.c_in) if mode == "out" else (layer.c_in, layer.c_out)
+        found = evbmf_rank(_spectrum(layer, mode), full, other * layer.taps)
+        top = len(_spectrum(layer, mode))
+        return found if found < 2 else int(top - weakening * (top - found))
+
+    return _by_spectrum(table, method, rule, rank_of)
+
+
+def _spectrum(layer: Layer, mode: str) -> tuple[float, ...]:
+    return layer.spectrum_out if mode == "out" else layer.spectrum_in
+
+
+def _by_hand(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
+    names = [la.name for la in table.layers]
+    for name in rule.ranks:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=3)
+            hint = f"near are {', '.join(near)}" if near else f"`tdq layers --model {table.model}` lists them"
+            raise InputError(f"The ranks name a layer '{name}' that '{table.model}' does not have; {hint}.")
+    return [_one_by_hand(la, method, rule) for la in table.layers]
+
+
+def _one_by_hand(layer: Layer, method: str, rule: RankRule) -> LayerPlan:
+    if layer.name not in rule.ranks:
+        return _left(layer, "the ranks by hand do not name it")
+    rank = rule.ranks[layer.name]
+    if rank is None:
+        return _left(layer, "left alone by hand")
+    method = method_for(layer, method)
+    if reason := refusal(layer, method):
+        return _left(layer, reason)
+    return _taken(layer, method, checked_ranks(layer, method, rank))
+
+
+def checked_ranks(layer: Layer, method: str, rank: Rank) -> Ranks:
+    """`rank` as the tuple that `method` takes (tucker2: one int stands for both modes), or an InputError."""
+    top = max_ranks(layer, method)
+    given = rank if isinstance(rank, tuple) else (rank,) * len(top)
+    fits = len(given) == len(top) and all(isinstance(r, int) and 1 <= r <= t for r, t in zip(given, top))
+    if fits:
+        return tuple(r for r in given if r is not None)
+    allowed = f"an int in [1, {top[0]}]" if len(top) == 1 else f"[rank_out, rank_in] in [1, {top[0]}] and [1, {top[1]}]"
+    rungs = ladder(layer, method)
+    saves = f" It saves params up to {_shown(rungs[-1][0])}." if rungs else ""
+    raise InputError(f"The {method} rank of layer '{layer.name}' must be {allowed}. Got {_shown(given)}.{saves}")
+
+
+def _shown(ranks: Sequence[int | None]) -> str:
+    return str(ranks[0]) if len(ranks) == 1 else str(list(ranks))
+
+
+_PLANNERS: dict[str, Callable[[LayerTable, str, RankRule], list[LayerPlan]]] = {
+    "ratio": _by_ratio,
+    "energy": _by_energy,
+    "vbmf": _by_vbmf,
+    "manual": _by_hand,
+}

@@ -1,0 +1,62 @@
+"""Ranks that reach a whole-model compression ratio: every layer keeps the same share of its params. No torch."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+
+from tdq_core.errors import Refused
+from tdq_core.layers import LayerTable
+from tdq_core.ranks.costs import Cost, Ranks
+
+Ladder = Sequence[tuple[Ranks, Cost]]
+
+
+def solve_ratio(table: LayerTable, ladders: Mapping[str, Ladder], ratio: float) -> dict[str, Ranks]:
+    """Ranks by layer such that the model keeps at most params / `ratio`, as close to it as one more rank step allows.
+
+    One share of the params for all layers is found by bisection; what rounding down left over is then spent one step
+    at a time, largest layers first.
+
+    Raises:
+        Refused: even the smallest ranks keep more than that; the sentence names the ratio that can be reached.
+    """
+    dense = {la.name: la.params for la in table.layers if la.name in ladders}
+    budget = int(table.params / ratio) - (table.params - sum(dense.values()))
+    smallest = sum(rungs[0][1].params for rungs in ladders.values())
+    if budget < smallest:
+        reach = table.params / (table.params - sum(dense.values()) + smallest)
+        raise Refused(
+            f"The ratio {ratio:g} is out of reach for '{table.model}' with this method: rank 1 everywhere gives {reach:.3g}. "
+            "Ask for less, use the method 'auto', or decompose the ends too (--decompose-ends)."
+        )
+    rungs = _same_share(dense, ladders, budget)
+    _spend_the_rest(rungs, ladders, budget)
+    return {name: ladders[name][rung][0] for name, rung in rungs.items()}
+
+
+def _same_share(dense: Mapping[str, int], ladders: Mapping[str, Ladder], budget: int) -> dict[str, int]:
+    """The highest rung of each ladder under one common share of the dense params that fits the budget."""
+    prices = {name: [price.params for _, price in rungs] for name, rungs in ladders.items()}
+
+    def at(share: float) -> dict[str, int]:
+        return {n: max(bisect_right(p, share * dense[n]) - 1, 0) for n, p in prices.items()}
+
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        spent = sum(prices[n][rung] for n, rung in at(middle).items())
+        low, high = (middle, high) if spent <= budget else (low, middle)
+    return at(low)
+
+
+def _spend_the_rest(rungs: dict[str, int], ladders: Mapping[str, Ladder], budget: int) -> None:
+    left = budget - sum(ladders[n][rung][1].params for n, rung in rungs.items())
+
+    def step(name: str) -> int:
+        rung = rungs[name]
+        return ladders[name][rung + 1][1].params - ladders[name][rung][1].params
+
+    climbing = [n for n, rung in rungs.items() if rung + 1 < len(ladders[n])]
+    for name in sorted(climbing, key=lambda n: (-step(n), n)):
+        if step(name) <= left:
+            left -= step(name)
+            rungs[name] += 1

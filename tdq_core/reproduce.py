@@ -1,0 +1,47 @@
+"""A run as the command that measures it again. No torch here."""
+
+import json
+import shlex
+from collections.abc import Iterator
+
+from tdq_core.specs import RANDOM_WEIGHTS, RankRule, RunSpec
+
+
+def command_line(spec: RunSpec) -> str:
+    """The `tdq run ...` command that asks for `spec`, quoted for a POSIX shell; defaults are left out."""
+    return shlex.join(["tdq", "run", *_options(spec)])
+
+
+def _options(spec: RunSpec) -> Iterator[str]:
+    plain = RunSpec(spec.model, spec.data)
+    yield from ("--model", spec.model, "--data", spec.data)
+    if spec.weights == RANDOM_WEIGHTS:
+        yield "--weights-random"
+    elif spec.weights is not None:
+        yield from ("--weights", spec.weights)
+    for name in ("calib", "method", "precision", "backend", "samples", "calib_samples", "seed"):
+        if (value := getattr(spec, name)) != getattr(plain, name):
+            yield from (f"--{name.replace('_', '-')}", str(value))
+    if spec.rule:
+        yield from _rule(spec.rule)
+    for name in ("mean", "std"):
+        if (values := getattr(spec, name)) is not None:
+            yield from (f"--{name}", ",".join(map(repr, values)))
+    if spec.input_size is not None:
+        yield from ("--input-size", "x".join(map(str, spec.input_size)))
+    if spec.latency:
+        yield "--latency"
+
+
+def _rule(rule: RankRule) -> Iterator[str]:
+    if rule.kind == "manual":
+        yield from ("--ranks", json.dumps(rule.to_dict()["ranks"], separators=(",", ":")))
+        return
+    if rule.kind == "vbmf":
+        yield "--vbmf"
+        if rule.value != 1:
+            yield from ("--vbmf-weakening", repr(rule.value))
+    else:
+        yield from (f"--{rule.kind}", repr(rule.value))
+    if not rule.keep_ends:
+        yield "--decompose-ends"

@@ -1,0 +1,185 @@
+"""What a run is asked to do, as frozen values that are checked when they are made. No torch here."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tdq_core.errors import InputError
+
+METHODS = ("none", "tucker2", "cp", "svd", "auto")
+PRECISIONS = ("fp32", "fp16", "int8")
+BACKENDS = ("torch", "onnxruntime")
+RANK_RULES = ("ratio", "manual", "energy", "vbmf")
+RANDOM_WEIGHTS = "random"
+
+Rank = int | tuple[int, ...] | None
+"""A rank by hand: one int (svd, cp), (rank_out, rank_in) for tucker2, or None to leave the layer alone."""
+
+
+def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"The '{name}' must be one of {', '.join(allowed)}. Got '{value}'.")
+
+
+@dataclass(frozen=True)
+class RankRule:
+    """How ranks are chosen.
+
+    Attributes:
+        kind: 'ratio' (`value` = whole-model params, original / compressed), 'energy' (`value` = share of each
+            unfolding's squared singular values that is kept, in (0, 1]), 'vbmf' (`value` = weakening factor in
+            (0, 1]: rank = full - value * (full - EVBMF rank)), or 'manual' (`ranks` by layer name).
+        keep_ends: leave the first convolution and the classifier dense (small, and most sensitive);
+            'manual' ignores it, for there every layer is named.
+    """
+
+    kind: str
+    value: float | None = None
+    ranks: Mapping[str, Rank] = field(default_factory=dict)
+    keep_ends: bool = True
+
+    def __post_init__(self) -> None:
+        require_choice("rank rule", self.kind, RANK_RULES)
+        if self.kind == "manual":
+            object.__setattr__(self, "ranks", {name: _checked_rank(name, r) for name, r in self.ranks.items()})
+            if not self.ranks:
+                raise InputError('Ranks by hand must name at least one layer, as {"layer": rank}. Got none.')
+            return
+        if self.ranks:
+            raise InputError(f"Ranks by layer go with the rank rule 'manual'. Got them with '{self.kind}'.")
+        self._check_value()
+
+    def _check_value(self) -> None:
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or self.value != self.value:
+            raise InputError(f"The rank rule '{self.kind}' needs one number. Got {self.value!r}.")
+        if self.kind == "ratio" and not 1 < self.value < float("inf"):
+            raise InputError(
+                "The 'ratio' is original / compressed params of the whole model and must be above 1 "
+                f"(2.0 keeps half). Got {self.value:g}."
+            )
+        if self.kind != "ratio" and not 0 < self.value <= 1:
+            name = "kept energy" if self.kind == "energy" else "VBMF weakening factor"
+            raise InputError(f"The {name} must be in (0, 1]. Got {self.value:g}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        if self.kind == "manual":
+            return {"kind": self.kind, "ranks": {n: _plain_rank(r) for n, r in sorted(self.ranks.items())}}
+        return {"kind": self.kind, "value": self.value, "keep_ends": self.keep_ends}
+
+
+def _checked_rank(layer: str, rank: Any) -> Rank:
+    if rank is None:
+        return None
+    parts = tuple(rank) if isinstance(rank, list | tuple) else (rank,)
+    if not parts or any(isinstance(p, bool) or not isinstance(p, int) or p < 1 for p in parts):
+        raise InputError(
+            f"The 'rank' of layer '{layer}' must be an int of at least 1, a list of such ints "
+            f"(tucker2: [rank_out, rank_in]) or null to leave the layer alone. Got {json.dumps(rank)}."
+        )
+    return parts[0] if len(parts) == 1 else parts
+
+
+def _plain_rank(rank: Rank) -> int | list[int] | None:
+    return list(rank) if isinstance(rank, tuple) else rank
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: a model, images, a decomposition, a precision.
+
+    Attributes:
+        model: a registered name, 'path/to/file.py:factory', 'package.module:factory' or 'timm:NAME'.
+        data: 'digits', 'cifar10[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'.
+        calib: the same grammar; None: the data's own calibration split, see `tdq_core.data`.
+        weights: None (the registered weights), a file, or 'random' (seeded; for cost and speed studies).
+        samples: size of the seeded class-balanced subset that is evaluated; None: all images.
+        calib_samples: at most this many calibration images.
+        rule: how ranks are chosen; None exactly when `method` is 'none'.
+        mean, std, input_size: override the model's preprocessing (needed for models of your own).
+        latency: also measure latency.
+    """
+
+    model: str
+    data: str
+    calib: str | None = None
+    weights: str | None = None
+    method: str = "none"
+    rule: RankRule | None = None
+    precision: str = "fp32"
+    backend: str = "torch"
+    samples: int | None = None
+    calib_samples: int = 512
+    seed: int = 0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    input_size: tuple[int, int] | None = None
+    latency: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice("method", self.method, METHODS)
+        require_choice("precision", self.precision, PRECISIONS)
+        require_choice("backend", self.backend, BACKENDS)
+        for name in ("samples", "calib_samples"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f"The '{name}' must be an int of at least 1. Got {value!r}.")
+        if self.method == "none" and self.rule is not None:
+            raise InputError(
+                "The method 'none' takes no ranks: drop --ratio/--ranks/--energy/--vbmf or name a method "
+                "(tucker2, cp, svd, auto)."
+            )
+        if self.method != "none" and self.rule is None:
+            raise InputError(
+                f"The method '{self.method}' needs one way to choose ranks: --ratio X, --ranks FILE, --energy E or --vbmf."
+            )
+
+    def dense(self) -> "RunSpec":
+        """The untouched fp32 model on the same images: what every drop is measured against."""
+        return dataclasses.replace(
+            self,
+            method="none",
+            rule=None,
+            precision="fp32",
+            backend="torch",
+            calib=None,
+            calib_samples=512,
+            latency=False,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, every field present."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain["rule"] = self.rule.to_dict() if self.rule else None
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "RunSpec":
+        """The inverse of `to_dict`; an unknown field is an error."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(plain) - known):
+            raise InputError(
+                f"A run has no field {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}."
+            )
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        if isinstance(values.get("rule"), Mapping):
+            values["rule"] = RankRule(**values["rule"])
+        return cls(**values)
+
+    def identity(self, digests: Mapping[str, str]) -> dict[str, Any]:
+        """What makes two runs the same run: every field that is not at its default, with `digests` (of the model's
+        code and weights, the images, the calibration images) in place of the names and paths that stand for them."""
+        plain = self.to_dict()
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        kept = {k: v for k, v in plain.items() if k not in _LOCATIONS and v != defaults[k]}
+        return kept | dict(digests)
+
+    def run_id(self, digests: Mapping[str, str]) -> str:
+        """16 hexadecimal digits of the SHA-256 of `identity`."""
+        canonical = json.dumps(self.identity(digests), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+_LOCATIONS = ("model", "data", "calib", "weights", "samples", "calib_samples", "mean", "std", "input_size")

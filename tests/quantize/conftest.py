@@ -1,0 +1,32 @@
+"""A small network, and what realising it takes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from quantize_nets import images, small_net
+from torch import nn
+
+from tdq_core.quantize import Request
+
+
+@pytest.fixture(scope="session")
+def net() -> nn.Module:
+    return small_net()
+
+
+@pytest.fixture
+def make_request(tmp_path: Path) -> Callable[..., Request]:
+    """A request for the small network; keyword arguments replace its fields."""
+
+    def make(**fields: object) -> Request:
+        defaults = {
+            "example": images(5, seed=2),
+            "calibration": lambda: images(64, seed=3).split(24),
+            "folder": tmp_path / "artefacts",
+            "threads": 1,
+            "reduce_range": False,
+        }
+        return Request(**(defaults | fields))  # type: ignore[arg-type]
+
+    return make

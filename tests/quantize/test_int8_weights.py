@@ -1,0 +1,137 @@
+"""int8: the integers in the files, against an independent computation from folded weights."""
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from quantize_nets import images
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from tdq_core import machine
+from tdq_core.quantize import onnx_export, realise
+from tdq_core.quantize.pt2_file import load_program
+from tdq_core.specs import BACKENDS
+
+LIMIT = {False: 127, True: 64}
+
+
+def folded_weights(net: nn.Module) -> list[torch.Tensor]:
+    """Every weight with its batch norm folded in, by torch's own fusion."""
+    pairs = [(net.stem[0], net.stem[1]), (net.block.conv1, net.block.bn1), (net.block.conv2[2], net.block.bn2)]
+    folded = [fuse_conv_bn_eval(conv, bn).weight for conv, bn in pairs]
+    plain = [net.block.conv2[0], net.block.conv2[1], net.left, net.right, net.head]
+    return [weight.detach() for weight in (*folded, *(layer.weight for layer in plain))]
+
+
+def stored_onnx(path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(integers, scales) of every int8 weight in an ONNX file."""
+    graph = onnx.load(path).graph
+    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    pairs = [n.input for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in values]
+    return [(values[i[0]], values[i[1]]) for i in pairs if values[i[0]].dtype == np.int8 and values[i[0]].ndim > 1]
+
+
+def stored_torch(path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(integers, scales) of every int8 weight in a .pt2 file."""
+    program = load_program(path)
+    nodes = [n for n in program.graph.nodes if "dequantize_per_channel" in str(n.target)]
+    return [tuple(getattr(program, str(a.target)).numpy() for a in n.args[:2]) for n in nodes]
+
+
+STORED = {"onnxruntime": stored_onnx, "torch": stored_torch}
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_scales_are_per_channel_maxima_of_the_folded_weights(net, make_request, backend, reduced):
+    artefact = realise(net, "int8", backend, request=make_request(reduce_range=reduced))
+    stored = STORED[backend](artefact.path)
+    expected = folded_weights(net)
+    assert len(stored) == len(expected)
+    by_shape = {tuple(w.shape): (w, w.abs().flatten(1).amax(dim=1) / LIMIT[reduced]) for w in expected}
+    for integers, scales in stored:
+        transposed = integers.shape not in by_shape
+        weight, scale = by_shape[integers.shape[::-1] if transposed else integers.shape]
+        np.testing.assert_allclose(scales, scale.numpy(), rtol=1e-5)
+        exact = (weight / scale.reshape(-1, *[1] * (weight.ndim - 1))).numpy()
+        assert np.abs((integers.T if transposed else integers) - exact).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("needed", [False, True])
+def test_the_range_is_reduced_where_the_cpu_needs_it(net, make_request, monkeypatch, backend, needed):
+    monkeypatch.setattr(machine, "needs_reduced_range", lambda: needed)
+    artefact = realise(net, "int8", backend, request=make_request(reduce_range=None))
+    assert artefact.details["reduce_range"] is needed
+    assert max(np.abs(w.astype(int)).max() for w, _ in STORED[backend](artefact.path)) == LIMIT[needed]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_weight_is_stored_as_int8(net, make_request, backend):
+    counts = realise(net, "int8", backend, request=make_request()).details["numbers_by_type"]
+    weights = sum(weight.numel() for weight in folded_weights(net))
+    channels = sum(len(weight) for weight in folded_weights(net))
+    assert weights <= counts["int8"] <= weights + channels  # ONNX: zero points too
+    assert counts.get("float", counts.get("float32")) <= 3 * channels
+
+
+def test_batch_norms_are_folded_when_the_exporter_leaves_them(net, make_request, monkeypatch):
+    name = "dynamo, not optimised"
+    monkeypatch.setattr(onnx_export, "EXPORTERS", {name: onnx_export.EXPORTERS[name]})
+    dense = realise(net, "fp32", "onnxruntime", request=make_request())
+    assert "BatchNormalization" in {n.op_type for n in onnx.load(dense.path).graph.node}
+    small = realise(net, "int8", "onnxruntime", request=make_request())
+    assert "BatchNormalization" not in {n.op_type for n in onnx.load(small.path).graph.node}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ranges_do_not_depend_on_how_calibration_images_are_batched(net, make_request, backend, tmp_path):
+    batch, calib = images(32, seed=8), images(40, seed=9)
+    logits = [
+        realise(
+            net, "int8", backend, request=make_request(folder=tmp_path / str(n), calibration=lambda n=n: calib.split(n))
+        ).predict(batch)
+        for n in (40, 7)
+    ]
+    assert torch.equal(*logits)
+
+
+def test_activation_ranges_are_those_of_the_calibration_images(net, make_request):
+    calib = images(40, seed=9)
+    path = realise(net, "int8", "onnxruntime", request=make_request(calibration=lambda: calib.split(16))).path
+    graph = onnx.load(path).graph
+    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    (first,) = [n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "images"]
+    scale = (calib.max() - calib.min()) / 255
+    assert values[first.input[1]] == pytest.approx(scale.item(), rel=1e-6)
+
+
+def test_the_saved_program_of_torch_gives_its_logits_in_a_new_process(net, make_request, tmp_path):
+    artefact = realise(net, "int8", "torch", request=make_request())
+    batch = images(3, seed=10)
+    torch.save(batch, tmp_path / "batch.pt")
+    code = (
+        "import sys, torch; import torchao.quantization.pt2e.quantize_pt2e\n"
+        "path, folder = sys.argv[1:]\n"
+        "logits = torch.export.load(path).module()(torch.load(folder + '/batch.pt'))\n"
+        "torch.save(logits.detach(), folder + '/logits.pt')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(artefact.path), str(tmp_path)], check=True, capture_output=True)
+    torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), artefact.predict(batch), rtol=0, atol=1e-6)
+    assert b".py" not in artefact.path.read_bytes()
+
+
+def test_a_model_that_cannot_be_captured_is_a_failed_run(make_request):
+    from tdq_core.errors import RunFailed
+
+    class Branching(nn.Module):
+        def forward(self, x):
+            return x.flatten(1) if float(x.sum()) > 0 else -x.flatten(1)
+
+    with pytest.raises(RunFailed, match=r"PT2E.*backend 'onnxruntime'"):
+        realise(Branching().eval(), "int8", "torch", request=make_request())
