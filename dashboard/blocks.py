@@ -5,16 +5,16 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-from tdq_core.errors import TDQError
-from tdq_core.records import LayerRecord, RunRecord
-from tdq_core.reproduce import command_line
-from tdq_core.table import row, to_csv
 
 from dashboard import catalog, text
 from dashboard.catalog import Shelf
 from dashboard.groups import Group, group_runs
 from dashboard.offers import Offers
 from dashboard.state import in_url, keep_valid
+from tdq_core.errors import TDQError
+from tdq_core.records import LayerRecord, RunRecord
+from tdq_core.reproduce import command_line
+from tdq_core.table import row, to_csv
 
 
 def offers_or_stop() -> Offers:
@@ -85,6 +85,8 @@ def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataF
     for name in ("top1", "drop"):
         if name in frame:
             frame[name] = 100 * frame[name].astype(float)
+    if "reason" in frame:
+        frame["reason"] = frame["reason"].fillna("")
     return frame
 
 
@@ -94,7 +96,7 @@ def run_card(record: RunRecord) -> None:
     if record.state == "complete":
         _numbers(record)
     else:
-        st.error(f"This run was {_past(record.state)}: {record.reason}", icon=":material/block:")
+        st.error(f"This run was {_past(record.state)}: {text.on_screen(record.reason or '')}", icon=":material/block:")
     for note in record.notes:
         st.caption(f":material/info: {note}")
     _layers(record)
@@ -113,21 +115,18 @@ def _numbers(record: RunRecord) -> None:
     left.metric("Top-1 drop (points)", text.points(drop), help="Against the dense FP32 model on the same images.")
     left.caption(f"95 % {text.interval(low, high)}, paired by image")
     right.metric("File size", text.file_size(m.bytes), help="Of the real artefact on disk; 1 MB is a million bytes.")
-    right.caption(text.both_ways(record.bytes_ratio()))
+    right.caption(f"{text.both_ways(record.bytes_ratio())}; dense {text.file_size(base.bytes)}")
     lines = [
-        ("Top-1", f"{text.percent(m.top1)} [{text.percent(m.top1_low)}, {text.percent(m.top1_high)}], n = {m.n:,}",
-         text.percent(base.top1)),
-        ("Params", f"{text.count(m.params)}, {text.both_ways(m.compression_ratio)}", text.count(base.params)),
-        ("MACs per image", f"{text.count(m.macs)}, {text.both_ways(base.macs / m.macs)}", text.count(base.macs)),
-        ("File", text.file_size(m.bytes), text.file_size(base.bytes)),
-    ]  # fmt: skip
+        f"**Top-1** {text.percent(m.top1)} [{text.percent(m.top1_low)}, {text.percent(m.top1_high)}], "
+        f"n = {m.n:,}; dense {text.percent(base.top1)}",
+        f"**Params** {text.count(m.params)}: {text.both_ways(m.compression_ratio)}; dense {text.count(base.params)}",
+        f"**MACs per image** {text.count(m.macs)}: {text.both_ways(base.macs / m.macs)}; dense {text.count(base.macs)}",
+    ]
     if m.latency:
         q = m.latency
-        lines.append(
-            ("Latency", f"{q['median_ms']:.2f} ms a batch of {q['batch']} [{q['q1_ms']:.2f}, {q['q3_ms']:.2f}]", "")
-        )
-    rows = "\n".join(f"| {name} | {here} | {dense} |" for name, here, dense in lines)
-    st.markdown(f"| | this run | dense FP32 |\n|---|---|---|\n{rows}")
+        quartiles = f"[{q['q1_ms']:.2f}, {q['q3_ms']:.2f}]"
+        lines.append(f"**Latency** {q['median_ms']:.2f} ms {quartiles} a batch of {q['batch']}, {q['threads']} threads")
+    st.markdown("  \n".join(lines))
 
 
 def _layers(record: RunRecord) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
+
+from dashboard.offers import Offers, read_arguments
 from tdq_core.errors import InputError
 from tdq_core.layer_files import find_layer_file
 from tdq_core.layers import LayerTable
@@ -14,8 +16,6 @@ from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.records import RunRecord
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.store import RunStore, read_record
-
-from dashboard.offers import Offers, read_arguments
 
 ROUTER = Path(__file__).resolve().parent / "app.py"
 

@@ -55,7 +55,7 @@ def left_out_text(group: Group, records: Sequence[RunRecord]) -> str:
     return f"{total} run{'s' * (total != 1)} not drawn: {', '.join(reasons)}." if total else ""
 
 
-def default_run(group: Group) -> str:
-    """The run to show first: the smallest file that loses at most one point, else the one that loses least."""
-    ranked = sorted(group.complete, key=lambda r: (max(r.drop()[0], 0.01), r.bytes_ratio() * -1, r.run_id))
+def best_run(records: Sequence[RunRecord]) -> str:
+    """The run to show first, of complete ones: the smallest file that loses at most one point, else the one that loses least."""
+    ranked = sorted(records, key=lambda r: (max(r.drop()[0], 0.01), r.bytes_ratio() * -1, r.run_id))
     return ranked[0].run_id

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tdq_core.layers import Layer, LayerTable
-from tdq_core.ranks.costs import Ranks, ladder, max_ranks, method_for, refusal
+from tdq_core.ranks.costs import Ranks, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.specs import RankRule
 
@@ -51,7 +51,13 @@ def saving_limit(layer: Layer, method: str) -> str:
     if not rungs:
         return "no rank saves params here"
     ranks = rungs[-1][0]
-    return f"saves params up to {' and '.join(map(str, ranks))}"
+    return f"saves params up to {' x '.join(map(str, ranks))}"
+
+
+def untouched(table: LayerTable) -> Plan:
+    """Every layer left alone: what the table shows while no plan can be made."""
+    left = tuple(LayerPlan(la, "none", (), dense_cost(la), "no ranks yet") for la in table.layers)
+    return Plan(left, table.params, table.macs, 1.0)
 
 
 def layer_rows(table: LayerTable, plan: Plan, *, containing: str = "") -> list[dict[str, Any]]:
@@ -66,10 +72,8 @@ def _row(table: LayerTable, planned: LayerPlan) -> dict[str, Any]:
         "shape": layer.shape_text,
         "params": layer.params,
         "share": layer.params / table.params,
-        "method": planned.method if planned.method != "none" else "",
         "ranks": " x ".join(map(str, planned.ranks)),
         "planned": planned.cost.params,
-        "kept": planned.cost.params / layer.params,
         "why": planned.skipped_because or "",
     }
 

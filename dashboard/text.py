@@ -1,10 +1,9 @@
 """Numbers and runs as people read them; rounding happens here and nowhere else."""
 
+from dashboard.palette import BACKEND_LABELS, METHOD_LABELS, PRECISION_LABELS
 from tdq_core.records import RunRecord
 from tdq_core.specs import RunSpec
 from tdq_core.table import ranks_text
-
-from dashboard.palette import BACKEND_LABELS, METHOD_LABELS, PRECISION_LABELS
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -16,7 +15,8 @@ def percent(share: float, digits: int = 2) -> str:
 
 def points(share: float) -> str:
     """A difference of shares in percentage points, signed: 0.0125 as '+1.25'."""
-    return f"{100 * share:+.2f}".replace("-", _MINUS)
+    text = f"{100 * share:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", _MINUS)
 
 
 def interval(low: float, high: float) -> str:
@@ -39,6 +39,8 @@ def file_size(number: float) -> str:
 
 def both_ways(ratio: float) -> str:
     """original / compressed, said both ways: 2.0 as '2.00x smaller, 50.0 % kept'."""
+    if f"{ratio:.2f}" == "1.00":
+        return "same size"
     word = "smaller" if ratio >= 1 else "larger"
     return f"{ratio if ratio >= 1 else 1 / ratio:.2f}x {word}, {100 / ratio:.1f} % kept"
 
@@ -62,3 +64,8 @@ def run_label(record: RunRecord) -> str:
     """A run in one line, for choosing among runs."""
     top1 = f", top-1 {percent(record.metrics.top1)}" if record.metrics else f", {record.state}"
     return f"{treatment(record.spec)}{top1} ({record.run_id[:8]})"
+
+
+def on_screen(sentence: str) -> str:
+    """The engine's sentence with the page's control in place of the command line's option."""
+    return sentence.replace("(--decompose-ends)", "(switch off 'Keep first and last layer dense')")

@@ -5,6 +5,7 @@ import os
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 PACKAGES = (
     "torch",
@@ -69,7 +70,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def describe() -> dict[str, object]:
+def describe() -> dict[str, Any]:
     """Provenance fields that do not depend on the run."""
     return {
         "versions": versions(),

@@ -1,6 +1,6 @@
 """One run from beginning to end: model and images in, a record out.
 
-    open -> (have it already?) -> baseline -> plan -> decompose -> quantize -> evaluate -> record
+open -> (have it already?) -> baseline -> plan -> decompose -> quantize -> evaluate -> record
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from tdq_core import machine
 from tdq_core.data.images import ImageSet
+from tdq_core.data.refs import parse_ref
 from tdq_core.data.sources import open_images
 from tdq_core.errors import Refused, RunFailed, TDQError
 from tdq_core.evaluate import batch_size, latency, outcomes
@@ -76,9 +77,7 @@ class Opened:
     def calibration(self) -> Iterator[Tensor]:
         """A fresh pass over the calibration images, without labels."""
         assert self.calib is not None, "opened with the run"
-        for batch, _ in self.calib.batches(
-            self.model.preprocessing, batch_size=batch_size(self.model.preprocessing)
-        ):
+        for batch, _ in self.calib.batches(self.model.preprocessing, batch_size=batch_size(self.model.preprocessing)):
             yield batch
 
 
@@ -140,12 +139,10 @@ def run(
     return Outcome(known, reused)
 
 
-def open_run(
-    spec: RunSpec, *, on_progress: Progress = silent, allowed_models: Collection[str] | None = None
-) -> Opened:
+def open_run(spec: RunSpec, *, on_progress: Progress = silent, allowed_models: Collection[str] | None = None) -> Opened:
     """Load the model, open the images, and name the run by their contents."""
     model = load_model(spec, on_progress=on_progress, allowed=allowed_models)
-    size = {"seed": spec.seed, "num_classes": model.num_classes, "on_progress": on_progress}
+    size: dict[str, Any] = {"seed": spec.seed, "num_classes": model.num_classes, "on_progress": on_progress}
     images = open_images(spec.data, role="eval", samples=spec.samples, **size)
     digests = {"model": model.digest, "data": images.digest}
     notes = [*model.notes, *images.notes]
@@ -154,7 +151,7 @@ def open_run(
         calib = open_images(spec.calib or spec.data, role="calib", samples=spec.calib_samples, **size)
         digests["calib"] = calib.digest
         notes += [n for n in calib.notes if n not in notes]
-        notes += _overlap_note(spec, images, calib)
+        notes += _overlap_note(spec, calib)
     return Opened(spec, model, images, calib, digests, tuple(notes))
 
 
@@ -167,8 +164,9 @@ def read_table(
     return read_layers(model.module, example, name=model.name, digest=model.digest, on_progress=on_progress)
 
 
-def _overlap_note(spec: RunSpec, images: ImageSet, calib: ImageSet) -> list[str]:
-    if calib.split != images.split:
+def _overlap_note(spec: RunSpec, calib: ImageSet) -> list[str]:
+    same = spec.calib in (None, spec.data) and not parse_ref(spec.data).has_calibration_split
+    if not same:
         return []
     return [
         f"INT8 ranges were calibrated on {len(calib)} images of the set that is evaluated (labels unused), "
@@ -255,8 +253,8 @@ def _check_costs(plan: Plan, module: nn.Module, example: Tensor) -> None:
     counted = (count_params(module), count_macs(module, example))
     if counted != (plan.params, plan.macs):
         raise RunFailed(
-            f"The built model has {counted[0]} params and {counted[1]} MACs, planned were {plan.params} and {plan.macs}: "
-            "please report this, its numbers would be wrong."
+            f"The built model has {counted[0]} params and {counted[1]} MACs, planned were {plan.params} and "
+            f"{plan.macs}: please report this, its numbers would be wrong."
         )
 
 
@@ -292,9 +290,7 @@ def _latency(opened: Opened, built: Built, clock: Clock) -> dict[str, Any]:
         return latency(built.artefact.predict, opened.example())
 
 
-def _unfinished(
-    opened: Opened, state: str, reason: str, layers: tuple[LayerRecord, ...], clock: Clock
-) -> RunRecord:
+def _unfinished(opened: Opened, state: str, reason: str, layers: tuple[LayerRecord, ...], clock: Clock) -> RunRecord:
     return RunRecord(
         opened.run_id,
         state,

@@ -133,7 +133,8 @@ class RunSpec:
             )
         if self.method != "none" and self.rule is None:
             raise InputError(
-                f"The method '{self.method}' needs one way to choose ranks: --ratio X, --ranks FILE, --energy E or --vbmf."
+                f"The method '{self.method}' needs one way to choose ranks: "
+                "--ratio X, --ranks FILE, --energy E or --vbmf."
             )
 
     def dense(self) -> "RunSpec":

@@ -25,7 +25,8 @@ def shipped_folder() -> Path:
 class RunStore:
     """Reads every folder given; writes to the first one only, atomically.
 
-    Each file is named `<run_id>.json`. Finished runs are never changed; a failed one is replaced when it is tried again.
+    Each file is named `<run_id>.json`. Finished runs are never changed; a failed one is
+    replaced when it is tried again.
     """
 
     def __init__(self, *folders: Path) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import plotly.graph_objects as go
-from tdq_core.additivity import Cells, Interval
-from tdq_core.records import RunRecord
 
 from dashboard import text
+from dashboard.figures.tradeoff import methods_of
 from dashboard.palette import GREY, METHOD_COLOURS, METHOD_LABELS, PRECISION_LABELS, PRECISION_SYMBOLS
+from tdq_core.additivity import Cells, Interval
+from tdq_core.records import RunRecord
 
 
 class AdditivityPoint(NamedTuple):
@@ -84,7 +85,7 @@ def additivity_figure(info: AdditivityInfo, *, intervals: bool = True) -> go.Fig
     """The scatter with the identity line; each point's `customdata` is the id of the run with both treatments."""
     figure = go.Figure()
     _draw_identity(figure, info)
-    for method in dict.fromkeys(p.method for p in info.points):
+    for method in methods_of(info.points):
         for precision in PRECISION_SYMBOLS:
             if some := [p for p in info.points if (p.method, p.precision) == (method, precision)]:
                 figure.add_trace(_scatter(some, method, precision, intervals))

@@ -1,11 +1,9 @@
 """Accuracy against size: every complete run of a group, and the Pareto front."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
-from tdq_core.pareto import pareto_front
-from tdq_core.records import RunRecord
 
 from dashboard import text
 from dashboard.palette import (
@@ -16,6 +14,8 @@ from dashboard.palette import (
     PRECISION_LABELS,
     PRECISION_SYMBOLS,
 )
+from tdq_core.pareto import pareto_front
+from tdq_core.records import Metrics, RunRecord
 
 
 class Axis(NamedTuple):
@@ -83,9 +83,7 @@ def _point(record: RunRecord, x_axis: str, y_axis: str) -> Point:
     metrics = _metrics(record)
     y, low, high = record.drop() if y_axis == "drop" else (metrics.top1, metrics.top1_low, metrics.top1_high)
     spec = record.spec
-    return Point(
-        record.run_id, X_AXES[x_axis].value(record), y, low, high, spec.method, spec.precision, _facts(record)
-    )
+    return Point(record.run_id, X_AXES[x_axis].value(record), y, low, high, spec.method, spec.precision, _facts(record))
 
 
 def _facts(record: RunRecord) -> str:
@@ -104,7 +102,7 @@ def _facts(record: RunRecord) -> str:
     )
 
 
-def _metrics(record: RunRecord):  # noqa: ANN202
+def _metrics(record: RunRecord) -> Metrics:
     assert record.metrics, "only complete runs are drawn"
     return record.metrics
 
@@ -113,7 +111,7 @@ def tradeoff_figure(info: TradeoffInfo, *, intervals: bool = False) -> go.Figure
     """The chart; each point's `customdata` is its run's id."""
     figure = go.Figure()
     _draw_front(figure, info)
-    for method in dict.fromkeys(p.method for p in info.points):
+    for method in methods_of(info.points):
         for precision in PRECISION_SYMBOLS:
             if some := [p for p in info.points if (p.method, p.precision) == (method, precision)]:
                 figure.add_trace(_scatter(some, method, precision, intervals))
@@ -122,13 +120,18 @@ def tradeoff_figure(info: TradeoffInfo, *, intervals: bool = False) -> go.Figure
     return _lay_out(figure, info)
 
 
+def methods_of(points: Iterable[Any]) -> list[str]:
+    """The methods that occur, always in the same order."""
+    return [m for m in METHOD_COLOURS if any(p.method == m for p in points)]
+
+
 def _draw_front(figure: go.Figure, info: TradeoffInfo) -> None:
     by_id = {p.run_id: p for p in info.points}
     front = [by_id[i] for i in info.front]
     figure.add_trace(
         go.Scatter(
             x=[p.x for p in front], y=[100 * p.y for p in front], mode="lines+markers", name="Pareto front",
-            line={"color": GREY, "width": 1.5, "dash": "dot", "shape": "hv" if X_AXES[info.x_axis].small_is_good else "vh"},
+            line={"color": GREY, "width": 1.5, "dash": "dot", "shape": "hv"},
             marker={"symbol": "circle-open", "size": 19, "color": GREY, "line": {"width": 1.5}}, hoverinfo="skip",
             customdata=[p.run_id for p in front],
         )
@@ -162,7 +165,7 @@ def _draw_chosen(figure: go.Figure, info: TradeoffInfo) -> None:
 
 def _draw_legend(figure: go.Figure, info: TradeoffInfo) -> None:
     """Colour and symbol are explained apart: a trace for every pair would be a long list."""
-    for method in dict.fromkeys(p.method for p in info.points):
+    for method in methods_of(info.points):
         colour = {"color": METHOD_COLOURS[method], "symbol": "circle", "size": 10}
         figure.add_trace(_key(METHOD_LABELS[method], colour, "colour: method"))
     for precision in PRECISION_SYMBOLS:
@@ -184,7 +187,8 @@ def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
     figure.update_xaxes(title=x.title, zeroline=False, **ticks)
     figure.update_yaxes(title=y.title, zeroline=info.y_axis == "drop", zerolinecolor=GREY, zerolinewidth=1)
     figure.update_layout(
-        height=430, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest", uirevision=f"{info.x_axis}{info.y_axis}",
+        height=430, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest",
+        uirevision=f"{info.x_axis}{info.y_axis}",
         legend={"itemclick": False, "itemdoubleclick": False, "tracegroupgap": 4},
     )  # fmt: skip
     return figure

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+from typing import Any
 
 from tdq_core import machine
 from tdq_core.cli.options import JsonFlag
@@ -33,13 +34,15 @@ def doctor(as_json: JsonFlag = False) -> None:
         return
     for name, version in report["versions"].items():
         out.print(f"{name:<14}{version}", markup=False)
-    out.print(f"\nCPU           {report['cpu']}, {report['cores']} cores, {' '.join(report['cpu_flags']) or 'no flags known'}")
+    out.print(
+        f"\nCPU           {report['cpu']}, {report['cores']} cores, {' '.join(report['cpu_flags']) or 'no flags known'}"
+    )
     out.print(f"INT8 kernels  {report['int8']}")
     out.print(f"runs          {report['runs']}", markup=False)
     out.print("\n" + ("\n".join(report["missing"]) or "Nothing is missing."), markup=False)
 
 
-def examine() -> dict[str, object]:
+def examine() -> dict[str, Any]:
     """The report as plain values."""
     reduced = machine.needs_reduced_range()
     return machine.describe() | {

@@ -25,7 +25,9 @@ def numbers(name: str, text: str | None) -> tuple[float, ...] | None:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"The '--{name}' must be numbers with commas between, as 0.5,0.5,0.5. Got '{text}'.") from error
+        raise InputError(
+            f"The '--{name}' must be numbers with commas between, as 0.5,0.5,0.5. Got '{text}'."
+        ) from error
 
 
 def size(text: str | None) -> tuple[int, int] | None:

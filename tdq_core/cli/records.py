@@ -86,8 +86,9 @@ def _print_metrics(record: RunRecord) -> None:
     ]
     if m.latency:
         q = m.latency
-        rows.append(("latency", f"{q['median_ms']:.2f} ms [{q['q1_ms']:.2f}, {q['q3_ms']:.2f}] a batch of {q['batch']}, "
-                                f"{q['threads']} threads"))  # fmt: skip
+        quartiles = f"[{q['q1_ms']:.2f}, {q['q3_ms']:.2f}]"
+        text = f"{q['median_ms']:.2f} ms {quartiles} a batch of {q['batch']}, {q['threads']} threads"
+        rows.append(("latency", text))
     for name, text in rows:
         out.print(f"  {name:<11}{text}", markup=False)
 

@@ -24,7 +24,7 @@ def run(
     method: Annotated[str, typer.Option(help="none, tucker2, cp, svd or auto (tucker2 for k x k, svd else).")] = "none",
     ratio: Annotated[float | None, typer.Option(help="Whole-model params, original / compressed, above 1.")] = None,
     ranks: Annotated[
-        str | None, typer.Option(help='Ranks by layer: a JSON file, or JSON text such as \'{"conv1": 8}\'.')
+        str | None, typer.Option(help="Ranks by layer: a JSON file, or JSON text such as '{\"conv1\": 8}'.")
     ] = None,
     energy: Annotated[float | None, typer.Option(help="Share of squared singular values that is kept.")] = None,
     vbmf: Annotated[bool, typer.Option("--vbmf", help="Ranks by EVBMF: the signal that stands out of noise.")] = False,
@@ -98,7 +98,7 @@ def read_ranks(text: str) -> dict[str, Any]:
     try:
         ranks = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{source} is not JSON ({error}); write it as {{\"layer\": rank}}.") from error
+        raise InputError(f'{source} is not JSON ({error}); write it as {{"layer": rank}}.') from error
     if not isinstance(ranks, dict):
-        raise InputError(f"{source} must be one JSON object, {{\"layer\": rank}}. Got a {type(ranks).__name__}.")
+        raise InputError(f'{source} must be one JSON object, {{"layer": rank}}. Got a {type(ranks).__name__}.')
     return ranks

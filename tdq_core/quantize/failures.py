@@ -14,5 +14,10 @@ def failing_as_run_failed(step: str, way_out: str) -> Iterator[None]:
     except TDQError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:200].rstrip(".")
-        raise RunFailed(f"{step} stopped with {type(error).__name__} ({reason}); {way_out}.") from error
+        raise RunFailed(f"{step} stopped with {summary(error)}; {way_out}.") from error
+
+
+def summary(error: Exception) -> str:
+    """The kind of an error and the first line of its text."""
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0][:200].rstrip(".")
+    return f"{type(error).__name__} ({reason})"

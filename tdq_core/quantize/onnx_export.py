@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tdq_core.errors import RunFailed
 from tdq_core.quantize.agreement import Agreement, agreement
 from tdq_core.quantize.artefact import Request
+from tdq_core.quantize.failures import summary
 from tdq_core.quantize.onnx_session import session_predict
 from tdq_core.quantize.quiet import quiet
 
@@ -98,7 +99,7 @@ def export_onnx(model: nn.Module, path: Path, request: Request) -> Export:
         except RunFailed:
             raise
         except Exception as error:  # exporters and ONNX Runtime raise every kind; it is kept, in `failures`
-            failures.append(f"'{name}' stopped with {type(error).__name__}")
+            failures.append(f"'{name}' stopped with {summary(error)}")
             continue
         if check.same_function:
             request.on_progress("export", len(EXPORTERS), len(EXPORTERS))

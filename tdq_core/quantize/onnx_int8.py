@@ -61,15 +61,21 @@ def onnx_int8(model: nn.Module, request: Request) -> Artefact:
         "weights": "int8, per output channel, symmetric",
         "threads": request.session_threads,
         "calibration_images": reader.images,
+        "batch_norms_left": (left := _batch_norms(path)),
         "numbers_by_type": _initializers_by_type(path),
         "precision_check": lossy_check(model, predict, request.example),
     }
-    return artefact(path, predict, details=details, notes=export.notes)
+    return artefact(path, predict, details=details, notes=export.notes + _left_note(left))
+
+
+def _left_note(batch_norms: int) -> tuple[str, ...]:
+    if not batch_norms:
+        return ()
+    return (f"{batch_norms} batch norms follow no convolution that they could be folded into: they run in fp32.",)
 
 
 def _quantize(source: Path, path: Path, reader: _Reader, *, reduced: bool) -> None:
-    folded = source.with_name("folded.onnx")
-    quant_pre_process(source, folded, skip_symbolic_shape=True)
+    folded = _folded(source)
     # CalibMaxIntermediateOutputs stays unset: with it, batches are dropped before their ranges are read, and what
     # is kept without it are two numbers a tensor and batch
     quantize_static(
@@ -83,6 +89,19 @@ def _quantize(source: Path, path: Path, reader: _Reader, *, reduced: bool) -> No
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
     )
+
+
+def _folded(source: Path) -> Path:
+    """The graph with constants and batch norms folded; what the first pass turned into constants, the second folds."""
+    folded = source.with_name("folded.onnx")
+    quant_pre_process(source, folded, skip_symbolic_shape=True)
+    if _batch_norms(folded):
+        quant_pre_process(folded, folded, skip_symbolic_shape=True)
+    return folded
+
+
+def _batch_norms(path: Path) -> int:
+    return sum(node.op_type == "BatchNormalization" for node in onnx.load(path).graph.node)
 
 
 def _initializers_by_type(path: Path) -> dict[str, int]:

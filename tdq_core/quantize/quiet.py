@@ -13,6 +13,8 @@ WARNINGS: tuple[tuple[type[Warning], str], ...] = (
     (DeprecationWarning, r"`torch\.jit\.script_method` is deprecated"),
     # the legacy exporter says that it is legacy; it is used only when the maintained one gave a wrong graph
     (DeprecationWarning, r"You are using the legacy TorchScript-based ONNX export"),
+    # legacy exporter: it calls a function of its own that it deprecated
+    (DeprecationWarning, r"The feature will be removed\. Please remove usage of this function"),
     # legacy exporter: a slice with a step is left in the graph as it is
     (UserWarning, r"Constant folding - Only steps=1 can be constant folded"),
 )

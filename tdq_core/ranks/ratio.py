@@ -11,10 +11,10 @@ Ladder = Sequence[tuple[Ranks, Cost]]
 
 
 def solve_ratio(table: LayerTable, ladders: Mapping[str, Ladder], ratio: float) -> dict[str, Ranks]:
-    """Ranks by layer such that the model keeps at most params / `ratio`, as close to it as one more rank step allows.
+    """Ranks by layer such that the model keeps at most params / `ratio`, so close to it that no rank can grow any more.
 
-    One share of the params for all layers is found by bisection; what rounding down left over is then spent one step
-    at a time, largest layers first.
+    One share of the params for all layers is found by bisection; what rounding down left over is then spent one rank
+    step at a time.
 
     Raises:
         Refused: even the smallest ranks keep more than that; the sentence names the ratio that can be reached.
@@ -25,8 +25,9 @@ def solve_ratio(table: LayerTable, ladders: Mapping[str, Ladder], ratio: float) 
     if budget < smallest:
         reach = table.params / (table.params - sum(dense.values()) + smallest)
         raise Refused(
-            f"The ratio {ratio:g} is out of reach for '{table.model}' with this method: rank 1 everywhere gives {reach:.3g}. "
-            "Ask for less, use the method 'auto', or decompose the ends too (--decompose-ends)."
+            f"The ratio {ratio:g} is out of reach for '{table.model}' with this method: "
+            f"rank 1 everywhere gives {reach:.3g}. Ask for less, use the method 'auto', "
+            "or decompose the ends too (--decompose-ends)."
         )
     rungs = _same_share(dense, ladders, budget)
     _spend_the_rest(rungs, ladders, budget)
@@ -49,14 +50,15 @@ def _same_share(dense: Mapping[str, int], ladders: Mapping[str, Ladder], budget:
 
 
 def _spend_the_rest(rungs: dict[str, int], ladders: Mapping[str, Ladder], budget: int) -> None:
+    """Climb one rung at a time, dearest steps first, round after round, until no step fits the budget any more."""
     left = budget - sum(ladders[n][rung][1].params for n, rung in rungs.items())
+    while fitting := sorted((-step, n) for n in rungs if 0 < (step := _step(ladders[n], rungs[n])) <= left):
+        for step, name in fitting:
+            if -step <= left:
+                left += step
+                rungs[name] += 1
 
-    def step(name: str) -> int:
-        rung = rungs[name]
-        return ladders[name][rung + 1][1].params - ladders[name][rung][1].params
 
-    climbing = [n for n, rung in rungs.items() if rung + 1 < len(ladders[n])]
-    for name in sorted(climbing, key=lambda n: (-step(n), n)):
-        if step(name) <= left:
-            left -= step(name)
-            rungs[name] += 1
+def _step(ladder: Ladder, rung: int) -> int:
+    """Params that the next rung costs more than this one; 0 at the top."""
+    return ladder[rung + 1][1].params - ladder[rung][1].params if rung + 1 < len(ladder) else 0

@@ -32,26 +32,26 @@ def test_an_activation_above_65504_is_a_failed_run(make_request):
         realise(net.eval(), "fp16", "torch", request=make_request())
 
 
-def test_the_file_of_torch_holds_halves(net, make_request):
-    stored = load_file(realise(net, "fp16", "torch", request=make_request()).path)
+def test_the_file_of_torch_holds_halves(artefact_of, net):
+    stored = load_file(artefact_of("fp16", "torch").path)
     for name, value in net.state_dict().items():
         torch.testing.assert_close(stored[name], value.half() if value.is_floating_point() else value, rtol=0, atol=0)
 
 
-def test_torch_computes_what_true_halves_compute(net, make_request):
+def test_torch_computes_what_true_halves_compute(artefact_of, net):
     """The reference: the model converted with `.half()`, whose kernels accumulate in float32 and round the result."""
     batch = images(64, seed=6)
     with torch.inference_mode():
         true_half, exact = copy.deepcopy(net).half()(batch.half()).float(), net(batch)
-    got = realise(net, "fp16", "torch", request=make_request()).predict(batch)
+    got = artefact_of("fp16", "torch").predict(batch)
     lost = (true_half - exact).abs().max()
     assert 0.2 * lost < (got - exact).abs().max() < 5 * lost
     assert (got - true_half).abs().max() < 3 * lost
 
 
-def test_both_backends_say_what_fp16_on_a_cpu_is_worth(net, make_request):
+def test_both_backends_say_what_fp16_on_a_cpu_is_worth(artefact_of):
     for backend in BACKENDS:
-        (note,) = realise(net, "fp16", backend, request=make_request()).notes
+        (note,) = artefact_of("fp16", backend).notes
         assert "latency is not meaningful" in note
 
 

@@ -66,17 +66,17 @@ def test_every_exporter_gives_the_logits_of_torch(net, make_request, monkeypatch
     assert artefact.details["export_check"]["images"] == 5 + 6
 
 
-def test_the_maintained_exporter_is_tried_first(net, make_request):
-    assert realise(net, "fp32", "onnxruntime", request=make_request()).details["exporter"] == "dynamo"
+def test_the_maintained_exporter_is_tried_first(artefact_of):
+    assert artefact_of("fp32", "onnxruntime").details["exporter"] == "dynamo"
 
 
-def test_the_file_names_no_source_file(net, make_request):
-    path = realise(net, "fp32", "onnxruntime", request=make_request()).path
+def test_the_file_names_no_source_file(artefact_of):
+    path = artefact_of("fp32", "onnxruntime").path
     onnx.checker.check_model(onnx.load(path), full_check=True)
     assert b".py" not in path.read_bytes()
 
 
-def test_a_model_that_overflows_by_itself_is_told_apart(net, make_request):
+def test_a_model_that_overflows_by_itself_is_told_apart(net):
     example = images(4)
     example[0, 0, 0, 0] = float("inf")
     with pytest.raises(RunFailed, match=r"the model itself are not finite"):

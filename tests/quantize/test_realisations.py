@@ -8,68 +8,61 @@ import torch
 from quantize_nets import images, small_net
 
 from tdq_core.errors import InputError
-from tdq_core.quantize import Artefact, Request, realise
+from tdq_core.quantize import realise
+from tdq_core.quantize.agreement import compare
 from tdq_core.specs import BACKENDS, PRECISIONS
 
 EVERY = list(itertools.product(PRECISIONS, BACKENDS))
-TOLERANCE = {"fp32": 1e-5, "fp16": 5e-3, "int8": 0.1}
-
-
-@pytest.fixture(scope="module")
-def realised(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Artefact]:
-    net, before = small_net(), small_net().state_dict()
-    request = Request(
-        example=images(5, seed=2),
-        calibration=lambda: images(64, seed=3).split(24),
-        folder=tmp_path_factory.mktemp("artefacts"),
-        threads=1,
-        reduce_range=False,
-    )
-    made = {(p, b): realise(net, p, b, request=request) for p, b in EVERY}
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert not any(module._forward_hooks for module in net.modules())
-    return made
+MOST_OFF = {"fp32": 1e-5, "fp16": 5e-3, "int8": 0.15}
+SAME_TOP1 = {"fp32": 1.0, "fp16": 0.99, "int8": 0.93}
 
 
 @pytest.mark.parametrize(("precision", "backend"), EVERY)
-def test_logits_are_those_of_the_model_within_what_the_precision_loses(realised, net, precision, backend):
-    batch = images(200, seed=4)
+def test_logits_are_those_of_the_model_within_what_the_precision_loses(artefact_of, net, precision, backend):
+    batch = images(500, seed=4)
     with torch.inference_mode():
         expected = net(batch)
-    got = realised[precision, backend].predict(batch)
+    got = artefact_of(precision, backend).predict(batch)
     assert got.dtype == torch.float32 and not got.requires_grad
-    spread = (expected.amax(dim=1) - expected.amin(dim=1)).max()
-    assert (got - expected).abs().max() <= TOLERANCE[precision] * spread
-    top2 = expected.topk(2, dim=1).values
-    clear = top2[:, 0] - top2[:, 1] > 2 * TOLERANCE[precision] * spread
-    assert clear.sum() >= 20
-    assert torch.equal(got.argmax(dim=1)[clear], expected.argmax(dim=1)[clear])
+    check = compare(expected, got)
+    assert check.relative_diff <= MOST_OFF[precision]
+    assert check.top1_agreement >= SAME_TOP1[precision]
 
 
 @pytest.mark.parametrize(("precision", "backend"), EVERY)
-def test_any_batch_size_gives_the_same_logits(realised, precision, backend):
-    predict, batch = realised[precision, backend].predict, images(7, seed=5)
+def test_any_batch_size_gives_the_same_logits(artefact_of, precision, backend):
+    predict, batch = artefact_of(precision, backend).predict, images(7, seed=5)
     pieces = torch.cat([predict(piece) for piece in batch.split([1, 2, 4])])
     torch.testing.assert_close(pieces, predict(batch), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("precision", "backend"), EVERY)
-def test_bytes_are_those_of_the_file(realised, precision, backend):
-    artefact = realised[precision, backend]
-    assert artefact.bytes == artefact.path.stat().st_size == len(artefact.path.read_bytes())
+def test_bytes_are_those_of_the_only_file_that_is_left(artefact_of, precision, backend):
+    artefact = artefact_of(precision, backend)
+    assert artefact.bytes == len(artefact.path.read_bytes())
+    assert list(artefact.path.parent.iterdir()) == [artefact.path]
 
 
-def test_each_artefact_has_its_own_file_and_nothing_else_is_left(realised):
-    folder = realised["fp32", "torch"].path.parent
-    assert sorted(folder.iterdir()) == sorted(artefact.path for artefact in realised.values())
+@pytest.mark.parametrize(("precision", "backend"), EVERY)
+def test_the_model_is_not_changed(artefact_of, net, precision, backend):
+    artefact_of(precision, backend)
+    before = small_net()
+    assert net.state_dict().keys() == before.state_dict().keys()
+    assert all(torch.equal(value, before.state_dict()[name]) for name, value in net.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+    assert not net.training
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_files_of_a_wider_net_shrink_with_the_precision(make_request, backend):
+def test_int8_files_of_a_wider_net_are_a_third_of_fp32(make_request, backend):
     net = small_net(width=64)
-    size = {p: realise(net, p, backend, request=make_request()).bytes for p in PRECISIONS}
-    assert size["fp16"] < 0.6 * size["fp32"]
-    assert size["int8"] < 0.35 * size["fp32"]
+    dense, small = (realise(net, p, backend, request=make_request()).bytes for p in ("fp32", "int8"))
+    assert small < 0.35 * dense
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_fp16_files_are_about_half_of_fp32(artefact_of, backend):
+    assert artefact_of("fp16", backend).bytes < 0.75 * artefact_of("fp32", backend).bytes
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -97,15 +90,10 @@ def test_an_example_of_one_image_is_an_input_error(make_request):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_progress_counts_every_calibration_batch(net, make_request, backend):
+def test_progress_counts_calibration_batches_and_stdout_stays_empty(net, make_request, backend, capfd):
     heard: list[tuple[str, int, int]] = []
     realise(net, "int8", backend, request=make_request(on_progress=lambda *event: heard.append(event)))
     assert [event for event in heard if event[0] == "calibrate"] == [("calibrate", n, 3) for n in (1, 2, 3)]
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_nothing_is_printed_to_stdout(net, make_request, backend, capfd):
-    realise(net, "int8", backend, request=make_request())
     assert capfd.readouterr().out == ""
 
 

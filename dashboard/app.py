@@ -1,0 +1,24 @@
+"""The router, and nothing else. Start it from the project's root:
+
+streamlit run dashboard/app.py [-- --model MODEL --weights FILE --data folder:DIR ...]
+"""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = str(Path(__file__).resolve().parent.parent)
+if ROOT not in sys.path:  # Streamlit puts this file's own folder on the path, not the project's
+    sys.path.insert(0, ROOT)
+
+st.set_page_config(page_title="TDQ", page_icon=":material/compress:", layout="wide")
+st.navigation(
+    [
+        st.Page("views/explore.py", title="Explore", icon=":material/tune:", default=True),
+        st.Page("views/additivity.py", title="Additivity", icon=":material/add_circle:"),
+        st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:"),
+        st.Page("views/runs.py", title="Runs", icon=":material/table_rows:"),
+    ],
+    position="top",
+).run()

@@ -1,0 +1,99 @@
+"""What is being measured now: progress, cancel, and the outcome. Finds work again after a refresh or a restart."""
+
+import streamlit as st
+
+from dashboard import text
+from dashboard.state import show_run
+from tdq_core import jobs
+from tdq_core.errors import TDQError
+from tdq_core.jobs import Job, JobState
+
+
+def watched() -> list[Job]:
+    """Jobs that this page follows: all that are active, and its own until their outcome was told."""
+    own: list[str] = st.session_state.setdefault("jobs", [])
+    for job in jobs.running():
+        if job.id not in own:
+            own.append(job.id)
+    return [Job(jobs.jobs_folder() / job_id) for job_id in own]
+
+
+def submit(request: jobs.Request) -> None:
+    """Start a job and follow it; what an earlier job left on the page goes away."""
+    st.session_state["outcome"] = None
+    st.session_state.setdefault("jobs", []).append(jobs.submit(request).id)
+
+
+def job_panel() -> None:
+    """Outcome of the latest job, and progress of those under way; asks again every second while there is one."""
+    _outcome()
+    if found := watched():
+        st.fragment(_progress, run_every=1.0)(found)
+
+
+def _progress(found: list[Job]) -> None:
+    ended = False
+    for job in found:
+        state = _poll(job)
+        if state.active:
+            _bar(job, state)
+        else:
+            ended = True
+            _tell(job, state)
+    if ended:
+        st.rerun()
+
+
+def _poll(job: Job) -> JobState:
+    try:
+        return jobs.poll(job)
+    except TDQError as error:
+        return JobState("failed", reason=str(error))
+
+
+def _bar(job: Job, state: JobState) -> None:
+    with st.container(border=True):
+        label, button = st.columns([5, 1], vertical_alignment="center")
+        request = job.request
+        what = text.treatment(request.spec) if request.kind == "run" else "Reading the layers"
+        label.markdown(f"**{what}** ({request.spec.model}, {request.spec.data})")
+        button.button(
+            "Cancel", key=f"cancel-{job.id}", icon=":material/stop_circle:", on_click=jobs.cancel, args=(job,)
+        )
+        st.progress(_share(state), text=_line(state))
+
+
+def _share(state: JobState) -> float:
+    return min(1.0, state.done / state.total) if state.total else 0.0
+
+
+def _line(state: JobState) -> str:
+    if state.state == "queued":
+        return "Waiting for its turn: another run is at work."
+    stage = "starting the engine" if state.stage == "start" else state.stage
+    done = f" {state.done:,} of {state.total:,}" if state.total else ""
+    return f"{stage}{done}, {text.seconds(state.elapsed)} so far"
+
+
+def _tell(job: Job, state: JobState) -> None:
+    """Keep how it ended for the next rerun, and turn to its run."""
+    st.session_state["jobs"].remove(job.id)
+    st.session_state["outcome"] = state
+    if state.run_id:
+        show_run(state.run_id)
+
+
+def _outcome() -> None:
+    state: JobState | None = st.session_state.get("outcome")
+    if state is None:
+        return
+    if state.state == "done" and state.reused:
+        st.info(
+            "This run had been measured before: its record is shown, nothing was run again.", icon=":material/history:"
+        )
+    elif state.state == "done":
+        st.success(f"Done in {text.seconds(state.elapsed)}.", icon=":material/check_circle:")
+    elif state.state == "cancelled":
+        st.info("Cancelled: nothing was recorded.", icon=":material/stop_circle:")
+    else:
+        st.error(text.on_screen(state.reason or "The run failed."), icon=":material/error:")

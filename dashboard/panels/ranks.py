@@ -1,0 +1,139 @@
+"""The table of layers, and rank sliders for the rows that are selected."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import text
+from dashboard.planning import (
+    RANK_NAMES,
+    at_share,
+    can_be_decomposed,
+    largest,
+    layer_rows,
+    saving_limit,
+    starting_ranks,
+)
+from tdq_core.layers import Layer, LayerTable
+from tdq_core.ranks.costs import Ranks, max_ranks, method_for
+from tdq_core.ranks.plan import LayerPlan, Plan
+
+MOST_SLIDERS = 8
+_COLUMNS = {
+    "params": st.column_config.NumberColumn("params", format="localized"),
+    "share": st.column_config.NumberColumn("share", format="percent", help="Of the params of the whole model"),
+    "ranks": st.column_config.TextColumn("ranks", help="Tucker-2: out x in"),
+    "planned": st.column_config.NumberColumn("planned params", format="localized"),
+    "why": st.column_config.TextColumn("left alone because", width="large"),
+}
+
+
+def layer_table_and_sliders(table: LayerTable, plan: Plan, method: str, context: str) -> None:
+    """All layers as a table; sliders for the selected ones, or for the largest where none is selected."""
+    containing = st.text_input("Layers whose name contains", placeholder="all layers", key="layers_shown",
+                               persist_state="session", width=260)  # fmt: skip
+    left, right = st.columns([3, 2], gap="medium")
+    rows = layer_rows(table, plan, containing=containing or "")
+    with left:
+        selected = _table(rows, context, containing)
+    if method == "none" or not rows:
+        return
+    shown = [row["layer"] for row in rows]
+    with right:
+        _apply_to_many(table, method, context, selected=selected, shown=shown)
+        _sliders(plan, method, context, selected or [n for n in (largest(_among(plan, shown)),) if n] or shown[:1])
+
+
+def _among(plan: Plan, names: list[str]) -> list[LayerPlan]:
+    return [p for p in plan.layers if p.layer.name in names]
+
+
+def _table(rows: list[dict[str, object]], context: str, containing: str | None) -> list[str]:
+    """The names of the selected rows."""
+    event = st.dataframe(
+        pd.DataFrame(rows), hide_index=True, column_config=_COLUMNS, on_select="rerun", selection_mode="multi-row",
+        key=f"layers:{context}:{containing}", height="content" if len(rows) <= 12 else 440,
+    )  # fmt: skip
+    st.caption(f"{len(rows)} layers. Select rows for their rank sliders.")
+    return [str(rows[i]["layer"]) for i in event.selection.rows if i < len(rows)]
+
+
+def _apply_to_many(table: LayerTable, method: str, context: str, *, selected: list[str], shown: list[str]) -> None:
+    names = selected or shown
+    group = [table.layer(n) for n in names if can_be_decomposed(table.layer(n), method)]
+    which = "selected" if selected else "shown"
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        share = st.slider("Share of full rank (%)", 1, 100, 50, key="share", persist_state="session", width=230)
+        st.button(
+            f"Apply to {len(group)} {which}", on_click=_apply, args=(group, method, context, share / 100),
+            disabled=not group, help="Sets the ranks of these layers by hand.",
+        )  # fmt: skip
+
+
+def _sliders(plan: Plan, method: str, context: str, names: list[str]) -> None:
+    by_name = {p.layer.name: p for p in plan.layers}
+    for name in names[:MOST_SLIDERS]:
+        _one_layer(by_name[name], method, context)
+    if len(names) > MOST_SLIDERS:
+        st.caption(f"Sliders for the first {MOST_SLIDERS} of {len(names)} selected layers; the share above sets all.")
+    if st.session_state.get("rule") != "manual":
+        st.caption("Moving a slider goes on by hand, from the ranks of the rule.")
+
+
+def _one_layer(planned: LayerPlan, method: str, context: str) -> None:
+    layer = planned.layer
+    with st.container(border=True):
+        if not can_be_decomposed(layer, method):
+            st.markdown(f"**{layer.name}** {layer.shape_text}")
+            st.caption(f"Left alone: {planned.skipped_because}.")
+            return
+        own = method_for(layer, method)
+        taken = planned.method != "none"
+        key = f"take:{context}:{layer.name}"
+        st.session_state[key] = taken
+        st.checkbox(
+            f"**{layer.name}** {layer.shape_text}, {own}", key=key, on_change=_take, args=(layer, method, context)
+        )
+        if not taken:
+            st.caption(f"Left alone: {planned.skipped_because}.")
+            return
+        _rank_sliders(planned, own, context)
+        kept = text.percent(planned.cost.params / layer.params, 1)
+        st.caption(f"{planned.cost.params:,} of {layer.params:,} params ({kept}); {saving_limit(layer, method)}")
+
+
+def _rank_sliders(planned: LayerPlan, own: str, context: str) -> None:
+    layer, tops = planned.layer, max_ranks(planned.layer, own)
+    keys = [f"rank:{context}:{layer.name}:{i}" for i in range(len(tops))]
+    for column, name, key, top, rank in zip(st.columns(len(tops)), RANK_NAMES[own], keys, tops, planned.ranks):
+        if st.session_state.get(key) != rank:
+            st.session_state[key] = rank
+        if top > 1:
+            column.slider(f"{name} (of {top})", 1, top, key=key, on_change=_moved, args=(layer.name, keys, context))
+        else:
+            column.caption(f"{name}: 1 of 1")
+
+
+def _hand(context: str) -> dict[str, Ranks]:
+    """The ranks by hand, begun from the latest plan where a rule was in force until now."""
+    hands = st.session_state.setdefault("hand", {})
+    if st.session_state.get("rule") != "manual":
+        last = st.session_state.get("planned")
+        hands[context] = dict(last[1]) if last and last[0] == context else {}
+        st.session_state["rule"] = "manual"
+    return hands.setdefault(context, {})
+
+
+def _moved(name: str, keys: list[str], context: str) -> None:
+    _hand(context)[name] = tuple(st.session_state[key] for key in keys)
+
+
+def _take(layer: Layer, method: str, context: str) -> None:
+    hand = _hand(context)
+    if st.session_state[f"take:{context}:{layer.name}"]:
+        hand[layer.name] = starting_ranks(layer, method)
+    else:
+        hand.pop(layer.name, None)
+
+
+def _apply(group: list[Layer], method: str, context: str, share: float) -> None:
+    _hand(context).update({layer.name: at_share(layer, method, share) for layer in group})

@@ -1,0 +1,110 @@
+"""The chart of measured runs and the card of the run that is shown."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard import blocks
+from dashboard.catalog import Shelf
+from dashboard.figures.tradeoff import X_AXES, Y_AXES, better_corner, tradeoff_figure, tradeoff_info
+from dashboard.groups import Group, best_run, group_runs, left_out_text
+from dashboard.state import forget, in_url, keep_valid, take_next_run
+from dashboard.text import run_label
+from tdq_core.records import RunRecord
+from tdq_core.specs import RunSpec
+
+_NOTHING = "none"
+_COLUMNS = (
+    "run_id", "method", "ranks", "precision", "backend", "top1", "drop", "bytes", "bytes_ratio", "params",
+    "compression_ratio", "macs",
+)  # fmt: skip
+_X_LABELS = {
+    "bytes": "file size",
+    "params": "params",
+    "macs": "MACs",
+    "size_ratio": "size ratio",
+    "params_ratio": "param ratio",
+}
+_Y_LABELS = {"drop": "drop", "top1": "top-1"}
+
+
+def results(shelf: Shelf, spec: RunSpec) -> None:
+    """Everything measured on one model and one set of images; the chosen model's runs come first."""
+    group = _choose_group(shelf, spec)
+    if group is None:
+        with st.container(border=True):
+            st.markdown(f"**No run of {spec.model} on {spec.data} has been measured yet.**")
+            st.markdown("Choose a method and ranks below and press **Run**: the first point appears here.")
+        return
+    _show_group(group, shelf.records)
+
+
+def _choose_group(shelf: Shelf, spec: RunSpec) -> Group | None:
+    """One group of runs; the default is the sidebar's model and images, even where that has no run yet."""
+    groups = [g for g in group_runs(shelf.records) if g.complete]
+    if (run_id := take_next_run()) and (record := shelf.get(run_id)):
+        _make_current(record, groups)
+    own = [g for g in groups if _is_about(g, spec)]
+    options = {g.key: g.label for g in own} or {_NOTHING: f"{spec.model} on {spec.data}: no run yet"}
+    options |= {g.key: g.label for g in groups}
+    keep_valid("group", list(options))
+    if len(options) == 1:
+        st.caption(next(iter(options.values())))
+        return own[0] if own else None
+    key = st.selectbox(
+        "Runs of", list(options), format_func=options.__getitem__, on_change=forget, args=("run",), **in_url("group")
+    )
+    return next((g for g in groups if g.key == key), None)
+
+
+def _is_about(group: Group, spec: RunSpec) -> bool:
+    asked = group.complete[0].spec
+    names = ("model", "data", "weights", "samples", "mean", "std", "input_size")
+    return all(getattr(asked, n) == getattr(spec, n) for n in names)
+
+
+def _make_current(record: RunRecord, groups: Sequence[Group]) -> None:
+    """Turn to the group and the card of a run that has just been measured."""
+    for group in groups:
+        if any(r.run_id == record.run_id for r in (*group.complete, *group.unfinished)):
+            st.session_state["group"], st.session_state["run"] = group.key, record.run_id
+
+
+@st.fragment
+def _show_group(group: Group, records: Sequence[RunRecord]) -> None:
+    by_id = {r.run_id: r for r in (*group.complete, *group.unfinished)}
+    keep_valid("run", list(by_id))
+    left, right = st.columns([3, 2], gap="medium")
+    with right:
+        shown = st.selectbox("Run shown", list(by_id), index=list(by_id).index(best_run(group.complete)),
+                             format_func=lambda i: run_label(by_id[i]), **in_url("run"))  # fmt: skip
+        with st.container(border=True):
+            blocks.run_card(by_id[shown])
+    with left:
+        _chart_and_table(group, records, shown)
+
+
+def _chart_and_table(group: Group, records: Sequence[RunRecord], shown: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        x = st.selectbox("Across", list(X_AXES), format_func=_X_LABELS.__getitem__, width=150, **in_url("x"))
+        y = st.selectbox("Up", list(Y_AXES), format_func=_Y_LABELS.__getitem__, width=110, **in_url("y"))
+        bars = st.toggle("95 % intervals", **in_url("intervals"))
+    chart, table = st.tabs(["Chart", "Table"])
+    info = tradeoff_info(group.complete, x_axis=x, y_axis=y, chosen=shown)
+    with chart:
+        figure = tradeoff_figure(info, intervals=bars)
+        st.plotly_chart(figure, key="tradeoff", on_select=_pick, selection_mode="points",
+                        config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]})  # fmt: skip
+        ringed = "Grey rings and the dotted line: the Pareto front."
+        st.caption(f"{better_corner(info)}. {ringed} Press a point to see its run. {left_out_text(group, records)}")
+    with table:
+        frame = blocks.runs_frame(group.complete, _COLUMNS)
+        st.dataframe(frame, hide_index=True, column_config=blocks.RUN_COLUMNS, height=430)
+    blocks.download_csv(group.complete, f"tdq-{group.model}", key="csv-curve")
+
+
+def _pick() -> None:
+    """A press on a point shows its run."""
+    if points := st.session_state["tradeoff"].selection.points:
+        run_id = points[0]["customdata"]
+        st.session_state["run"] = run_id if isinstance(run_id, str) else run_id[0]

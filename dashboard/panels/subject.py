@@ -1,0 +1,53 @@
+"""The sidebar: which model, which images."""
+
+import streamlit as st
+
+from dashboard.offers import Offers
+from dashboard.state import Subject, forget, in_url, keep_valid
+from tdq_core.errors import InputError
+from tdq_core.specs import RunSpec
+
+_DEPENDENT = ("group", "run", "layers_shown")
+
+
+def choose_subject(offers: Offers) -> Subject:
+    """Widgets for model, images and their number."""
+    models, data = [o.key for o in offers.models], [o.ref for o in offers.data]
+    keep_valid("model", models)
+    keep_valid("data", data)
+    if not models:
+        st.error("No model can be chosen: no registered weights are on this machine, and none was named at the start.")
+        st.stop()
+    with st.sidebar:
+        st.subheader("Model and images")
+        model = st.selectbox("Model", models, on_change=forget, args=_DEPENDENT, **in_url("model"))
+        st.caption(offers.model(model).description)
+        ref = st.selectbox("Images", data, on_change=forget, args=_DEPENDENT, **in_url("data"))
+        samples = st.number_input(
+            "Number of images", min_value=1, value=None, step=100, placeholder="all",
+            help="A seeded, class-balanced subset; empty: all of them.",
+            on_change=forget, args=_DEPENDENT, **in_url("samples"),
+        )  # fmt: skip
+        _about_the_others(offers)
+    return Subject(model, ref, samples)
+
+
+def _about_the_others(offers: Offers) -> None:
+    with st.expander("Other models and images"):
+        st.markdown(
+            "Only what was at hand when the server started can be chosen. Name more after `--`:\n\n"
+            "```bash\nstreamlit run dashboard/app.py -- \\\n"
+            "  --model NAME --weights FILE \\\n  --data folder:DIR\n```\n"
+            "`--model` also takes `path/to/file.py:factory`; `--weights random` is for cost studies."
+        )
+        if offers.without_weights:
+            st.caption(f"Known, but their weights are not here: {', '.join(offers.without_weights)}.")
+
+
+def spec_of(subject: Subject, offers: Offers) -> RunSpec:
+    """The untouched model on these images; the keys are looked up among the offers once more."""
+    try:
+        return offers.model(subject.model).spec(offers.images(subject.data), samples=subject.samples)
+    except InputError as error:
+        st.error(str(error))
+        st.stop()

@@ -1,0 +1,40 @@
+"""Two to four runs side by side."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import blocks
+from dashboard.comparison import MOST, comparison, layers_side_by_side
+from dashboard.groups import best_run
+from dashboard.state import in_url, keep_valid
+from dashboard.text import run_label
+
+st.title("Compare")
+shelf = blocks.shelf_with_warnings()
+group = blocks.choose_group(shelf.records)
+by_id = {r.run_id: r for r in group.complete}
+chosen_before = st.session_state.get("runs")
+if chosen_before and not set(chosen_before) <= set(by_id):
+    keep_valid("runs", [])
+dense = [r.run_id for r in group.complete if r.spec.method == "none" and r.spec.precision == "fp32"]
+decomposed = [r for r in group.complete if r.spec.method != "none"]
+default = list(dict.fromkeys([*dense[:1], best_run(decomposed or group.complete)]))
+chosen = st.multiselect("Runs, the first is compared against", list(by_id), default=default, max_selections=MOST,
+                        format_func=lambda i: run_label(by_id[i]), **in_url("runs"))  # fmt: skip
+if len(chosen) < 2:
+    st.info(f"Choose two to {MOST} runs of this model and these images.", icon=":material/compare_arrows:")
+    st.stop()
+records = [by_id[i] for i in chosen]
+st.dataframe(pd.DataFrame(comparison(records)), hide_index=True, height="content")
+st.caption(
+    "In brackets: the difference against the first run, in points, or as a factor (x 0.50 is half of it). "
+    "\N{NOT EQUAL TO} marks another choice. Intervals are 95 %."
+)
+if layers := layers_side_by_side(records):
+    st.subheader("Layers")
+    columns = {
+        f"{i}. error": st.column_config.NumberColumn(f"{i}. relative error", format="%.4f") for i in range(1, MOST + 1)
+    }
+    st.dataframe(pd.DataFrame(layers), hide_index=True, column_config=columns)
+    st.caption("Relative error: |W - W~| / |W|, Frobenius norm, of the kernel before quantization.")
+blocks.download_csv(records, "tdq-compare", key="csv-compare")

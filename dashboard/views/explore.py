@@ -1,0 +1,17 @@
+"""Measured trade-offs of one model, and a plan for the next run."""
+
+import streamlit as st
+
+from dashboard import blocks
+from dashboard.panels.jobs import job_panel
+from dashboard.panels.planner import planner
+from dashboard.panels.results import results
+from dashboard.panels.subject import choose_subject, spec_of
+
+offers = blocks.offers_or_stop()
+subject = choose_subject(offers)
+st.title("Accuracy against size")
+shelf = blocks.shelf_with_warnings()
+results(shelf, spec_of(subject, offers))
+job_panel()
+planner(subject, offers)

@@ -1,0 +1,49 @@
+"""The runs that come with the project, and the command that measures them anew: `python -m tdq_core.shipped`.
+
+Every method, ratio, precision and backend on the embedded default, so that a newcomer sees real trade-off curves
+and every additivity cell at once. What is recorded already is kept; delete a file to measure it again.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from tdq_core.cli.terminal import err, progress_bars
+from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
+from tdq_core.store import RunStore, shipped_folder, write_atomically
+
+MODEL, DATA = "digits_resnet", "digits"
+METHODS = ("tucker2", "cp", "svd", "auto")
+RATIOS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+RULES = (RankRule("energy", 0.9), RankRule("energy", 0.99), RankRule("vbmf", 1.0))
+
+
+def shipped_specs() -> Iterator[RunSpec]:
+    """Every shipped run, dense models first."""
+    treatments: list[tuple[str, RankRule | None]] = [("none", None)]
+    treatments += [(m, RankRule("ratio", r)) for m, r in itertools.product(METHODS, RATIOS)]
+    treatments += [("tucker2", rule) for rule in RULES]
+    for (method, rule), precision, backend in itertools.product(treatments, PRECISIONS, BACKENDS):
+        yield RunSpec(MODEL, DATA, method=method, rule=rule, precision=precision, backend=backend)
+
+
+def rebuild(folder: Path) -> int:
+    """Measure what is missing in `folder`; returns the number of records that the grid has there."""
+    from tdq_core.jobs import table_path  # torch comes with the engine, and only when there is work
+    from tdq_core.pipeline import read_table, run
+
+    store = RunStore(folder)
+    specs = list(shipped_specs())
+    write_atomically(folder / table_path(specs[0]), read_table(specs[0]).to_json())
+    with progress_bars() as on_progress:
+        for done, spec in enumerate(specs):
+            on_progress("shipped runs", done, len(specs))
+            record = run(spec, store=store).record
+            if record.state != "complete":
+                err.print(f"{spec.method} {spec.rule} {spec.precision} {spec.backend}: {record.reason}", markup=False)
+    return len(specs)
+
+
+if __name__ == "__main__":
+    count = rebuild(shipped_folder())
+    err.print(f"{count} runs are in '{shipped_folder().name}'.")

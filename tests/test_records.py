@@ -1,0 +1,255 @@
+"""Laws of specs, records, their store, and of the numbers drawn from them."""
+
+import csv
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tdq_core.additivity import find_cells
+from tdq_core.errors import InputError
+from tdq_core.intervals import pack_outcomes, paired_mean, unpack_outcomes, wilson
+from tdq_core.pareto import pareto_front
+from tdq_core.records import LayerRecord, Metrics, RunRecord
+from tdq_core.specs import RankRule, RunSpec
+from tdq_core.store import RunStore, read_record
+from tdq_core.table import COLUMNS, row, to_csv
+
+DIGESTS = {"model": "m", "data": "d"}
+
+
+def metrics(correct, params=100, size=400):
+    return Metrics.measured(np.asarray(correct, bool), params=params, macs=10, bytes=size, dense_params=200)
+
+
+def record(correct=(1, 0, 1, 1), *, base=(1, 1, 1, 1), spec=None, digests=DIGESTS, **changes):
+    spec = spec or RunSpec("net", "digits")
+    values = {
+        "run_id": spec.run_id(digests),
+        "state": "complete",
+        "spec": spec,
+        "metrics": metrics(correct),
+        "baseline": metrics(base, 200, 800),
+        "notes": ("a note",),
+        "digests": digests,
+        "provenance": {"seed": 0},
+        "layers": (
+            LayerRecord("a", "tucker2", (3, 2), 10, 20, 30, 40, 0.25),
+            LayerRecord("b", "none", (), 1, 2, 1, 2, None, "why"),
+        ),
+    }
+    return RunRecord(**{**values, **changes})
+
+
+SPECS = [
+    RunSpec("net", "digits"),
+    RunSpec(
+        "net",
+        "folder:x",
+        method="cp",
+        rule=RankRule("ratio", 1.67),
+        precision="int8",
+        samples=20,
+        mean=(0.5,),
+        std=(0.2,),
+    ),
+    RunSpec(
+        "net",
+        "digits",
+        method="auto",
+        rule=RankRule("manual", ranks={"a": [3, 2], "b": None, "c": 4}),
+        input_size=(8, 9),
+    ),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_record_survives_json(spec):
+    original = record(spec=spec)
+    assert RunRecord.from_dict(json.loads(original.to_json())) == original
+
+
+def test_the_id_names_contents_and_not_places():
+    here, there = RunSpec("net", "folder:/here"), RunSpec("net", "folder:/there/else", weights="copy.pt")
+    assert here.run_id(DIGESTS) == there.run_id(DIGESTS)
+    assert here.run_id(DIGESTS) != here.run_id({**DIGESTS, "data": "other"})
+    changed = dataclasses.replace(here, precision="int8")
+    assert here.run_id(DIGESTS) != changed.run_id(DIGESTS)
+
+
+def test_a_field_at_its_default_is_not_part_of_the_id():
+    """So that a field that is added later leaves old ids as they are."""
+    assert RunSpec("net", "digits").identity(DIGESTS) == DIGESTS
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "failed"},
+        {"state": "complete", "metrics": None},
+        {"reason": "why"},
+        {"state": "lost"},
+        {"state": "failed", "metrics": None, "baseline": None},
+    ],
+)
+def test_a_record_that_contradicts_itself_cannot_be_made(changes):
+    with pytest.raises(InputError):
+        record(**changes)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda p: p.pop("metrics"),
+        lambda p: p.update(schema=99),
+        lambda p: p.update(extra=1),
+        lambda p: p["spec"].update(colour="red"),
+        lambda p: p["metrics"].pop("n"),
+    ],
+)
+def test_reading_is_strict(spoil):
+    plain = record().to_dict()
+    spoil(plain)
+    with pytest.raises(InputError):
+        RunRecord.from_dict(plain)
+
+
+def test_a_torn_file_raises_with_its_name(tmp_path):
+    store = RunStore(tmp_path)
+    path = store.put(record())
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(InputError, match=path.name):
+        read_record(path)
+
+
+def test_the_first_folder_wins_and_only_it_is_written(tmp_path):
+    mine, shipped = tmp_path / "runs", tmp_path / "shipped"
+    RunStore(shipped).put(record())
+    store = RunStore(mine, shipped)
+    assert store.get(record().run_id) == record() and not mine.exists()
+    assert store.find(record().run_id[:5]) == record()
+    store.put(record(notes=("newer",)))
+    assert [r.notes for r in store.all()] == [("newer",)]
+    assert [p.name for p in mine.iterdir()] == [f"{record().run_id}.json"]
+    with pytest.raises(InputError, match="none does"):
+        store.find("zz")
+
+
+@given(hnp.arrays(bool, st.integers(1, 70)))
+def test_outcomes_survive_packing(correct):
+    assert np.array_equal(unpack_outcomes(pack_outcomes(correct), len(correct)), correct)
+
+
+def test_wilson_against_published_values():
+    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)  # scipy's proportion_ci('wilson')
+    assert wilson(0, 10)[0] == 0 and wilson(10, 10)[1] == 1
+    from scipy.stats import binomtest
+
+    for right, n in ((1, 7), (50, 100), (4051, 5000)):
+        reference = binomtest(right, n).proportion_ci(method="wilson")
+        assert wilson(right, n) == pytest.approx((reference.low, reference.high))
+
+
+def test_the_drop_is_paired_by_image():
+    mean, low, high = record((1, 0, 0, 1, 0), base=(1, 1, 0, 0, 1)).drop()
+    differences = np.array([0, 1, 0, -1, 1.0])
+    assert mean == pytest.approx(0.2)
+    assert high - low == pytest.approx(2 * 1.959964 * differences.std(ddof=1) / np.sqrt(5))
+    assert paired_mean(np.zeros(9)) == (0, 0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25), st.randoms())
+def test_pareto_equals_the_definition_with_ties_and_in_any_order(points, random):
+    def dominated(p):
+        return any(q[0] <= p[0] and q[1] >= p[1] and q != p for q in points)
+
+    front = pareto_front([(float(c), float(v)) for c, v in points])
+    assert sorted(front) == [i for i, p in enumerate(points) if not dominated(p)]
+    shuffled = random.sample(points, len(points))
+    again = pareto_front([(float(c), float(v)) for c, v in shuffled])
+    assert sorted(points[i] for i in front) == sorted(shuffled[i] for i in again)
+
+
+def test_pareto_refuses_nan():
+    with pytest.raises(ValueError, match="NaN"):
+        pareto_front([(1.0, float("nan"))])
+
+
+def four_cells(n=40, seed=0):
+    rng = np.random.default_rng(seed)
+    specs = {
+        "dense": RunSpec("net", "digits"),
+        "decomposed": RunSpec("net", "digits", method="cp", rule=RankRule("ratio", 2)),
+        "quantized": RunSpec("net", "digits", precision="int8", backend="onnxruntime"),
+        "both": RunSpec(
+            "net", "digits", method="cp", rule=RankRule("ratio", 2), precision="int8", backend="onnxruntime"
+        ),
+    }
+    outcomes = {name: rng.random(n) < 0.8 for name in specs}
+    records = {
+        name: record(
+            outcomes[name],
+            base=outcomes["dense"],
+            spec=spec,
+            digests={**DIGESTS, "calib": "c"} if spec.precision == "int8" else DIGESTS,
+        )
+        for name, spec in specs.items()
+    }
+    return records, outcomes
+
+
+def test_additivity_equals_the_plain_arithmetic():
+    records, right = four_cells()
+    (cells,) = find_cells(records.values())
+    top1 = {name: values.mean() for name, values in right.items()}
+    joint, summed = top1["dense"] - top1["both"], 2 * top1["dense"] - top1["decomposed"] - top1["quantized"]
+    assert cells.drop_both()[0] == pytest.approx(joint)
+    assert cells.drop_summed()[0] == pytest.approx(summed)
+    assert cells.drop_summed()[0] == pytest.approx(cells.drop_decomposed()[0] + cells.drop_quantized()[0])
+    mean, low, high = cells.interaction()
+    assert mean == pytest.approx(joint - summed)
+    assert low < mean < high
+
+
+def test_four_cells_need_all_four_on_the_same_images():
+    records, _ = four_cells()
+    for missing in records:
+        assert find_cells(r for name, r in records.items() if name != missing) == []
+    moved = dataclasses.replace(records["quantized"], digests={**DIGESTS, "calib": "other"})
+    assert find_cells([*(r for n, r in records.items() if n != "quantized"), moved]) == []
+
+
+def test_the_table_shows_what_the_record_holds_and_the_csv_is_harmless():
+    shown = row(record())
+    assert tuple(shown) == COLUMNS
+    assert (
+        shown["top1"] == 0.75
+        and shown["drop"] == 0.25
+        and shown["bytes_ratio"] == 2
+        and shown["compression_ratio"] == 2
+    )
+    failed = record(state="failed", metrics=None, baseline=None, reason="=HYPERLINK(1)")
+    (first, second) = csv.DictReader(io.StringIO(to_csv([record(), failed])))
+    assert float(first["drop_high"]) == record().drop()[2]
+    assert second["reason"] == "'=HYPERLINK(1)" and second["top1"] == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"method": "tucker"}, "must be one of none, tucker2, cp, svd, auto. Got 'tucker'"),
+        ({"precision": "int4"}, "Got 'int4'"),
+        ({"backend": "tf"}, "Got 'tf'"),
+        ({"samples": 0}, "'samples' must be an int of at least 1. Got 0"),
+        ({"method": "cp"}, "needs one way to choose ranks"),
+        ({"rule": RankRule("ratio", 2)}, "takes no ranks"),
+    ],
+)
+def test_a_spec_checks_itself(fields, words):
+    with pytest.raises(InputError, match=words):
+        RunSpec("net", "digits", **fields)
