@@ -10,7 +10,7 @@ from dashboard import catalog, text
 from dashboard.catalog import Shelf
 from dashboard.groups import Group, group_runs
 from dashboard.offers import Offers
-from dashboard.state import in_url, keep_valid
+from dashboard.state import choice
 from tdq_core.errors import TDQError
 from tdq_core.records import LayerRecord, RunRecord
 from tdq_core.reproduce import command_line
@@ -40,8 +40,9 @@ def choose_group(records: Sequence[RunRecord]) -> Group:
     if not groups:
         nothing_yet("No run has been measured yet.")
     by_key = {g.key: g for g in groups}
-    keep_valid("group", list(by_key))
-    key = st.selectbox("Model and images", list(by_key), format_func=lambda k: by_key[k].label, **in_url("group"))
+    key = st.selectbox(
+        "Model and images", list(by_key), format_func=lambda k: by_key[k].label, **choice("group", list(by_key))
+    )
     return by_key[key]
 
 
@@ -60,9 +61,14 @@ def nothing_yet(sentence: str) -> None:
 def download_csv(records: Sequence[RunRecord], name: str, *, key: str) -> None:
     """A button that downloads these runs as CSV, in full precision."""
     st.download_button(
-        f"CSV of {len(records)} run{'s' * (len(records) != 1)}", to_csv(records), f"{name}.csv", "text/csv",
-        key=key, icon=":material/download:", on_click="ignore",
-    )  # fmt: skip
+        f"CSV of {len(records)} run{'s' * (len(records) != 1)}",
+        to_csv(records),
+        f"{name}.csv",
+        "text/csv",
+        key=key,
+        icon=":material/download:",
+        on_click="ignore",
+    )
 
 
 RUN_COLUMNS: dict[str, Any] = {
@@ -149,10 +155,16 @@ LAYER_COLUMNS: dict[str, Any] = {
 def layers_table(layers: Sequence[LayerRecord]) -> None:
     """Ranks, sizes and errors of a run's layers."""
     rows = [
-        {"layer": la.name, "ranks": " x ".join(map(str, la.ranks)), "dense": la.dense_params, "params": la.params,
-         "error": la.rel_error, "why": la.skipped_because or ""}
+        {
+            "layer": la.name,
+            "ranks": " x ".join(map(str, la.ranks)),
+            "dense": la.dense_params,
+            "params": la.params,
+            "error": la.rel_error,
+            "why": la.skipped_because or "",
+        }
         for la in layers
-    ]  # fmt: skip
+    ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=LAYER_COLUMNS)
 
 
@@ -171,6 +183,11 @@ def _origin(record: RunRecord) -> None:
         ]
         st.markdown("\n".join(f"- {name}: {value}" for name, value in facts if value))
         st.download_button(
-            "Record as JSON", record.to_json(), f"{record.run_id}.json", "application/json",
-            key=f"json-{record.run_id}", icon=":material/download:", on_click="ignore",
-        )  # fmt: skip
+            "Record as JSON",
+            record.to_json(),
+            f"{record.run_id}.json",
+            "application/json",
+            key=f"json-{record.run_id}",
+            icon=":material/download:",
+            on_click="ignore",
+        )

@@ -56,6 +56,6 @@ def left_out_text(group: Group, records: Sequence[RunRecord]) -> str:
 
 
 def best_run(records: Sequence[RunRecord]) -> str:
-    """The run to show first, of complete ones: the smallest file that loses at most one point, else the one that loses least."""
+    """Of complete runs the one to show first: the smallest file that loses at most a point, else the least loss."""
     ranked = sorted(records, key=lambda r: (max(r.drop()[0], 0.01), r.bytes_ratio() * -1, r.run_id))
     return ranked[0].run_id

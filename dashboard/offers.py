@@ -38,7 +38,12 @@ class ModelOffer:
 
     def spec(self, data: "DataOffer", **choices: Any) -> RunSpec:
         """The run that these offers and `choices` make."""
-        own = {"weights": self.weights, "mean": self.mean, "std": self.std, "input_size": self.input_size}
+        own: dict[str, Any] = {
+            "weights": self.weights,
+            "mean": self.mean,
+            "std": self.std,
+            "input_size": self.input_size,
+        }
         return RunSpec(self.name, data.ref, calib=data.calib, **own, **choices)
 
 

@@ -1,16 +1,18 @@
 """What is chosen, and its place in the URL: a copied address opens the same view.
 
-Widgets bound with `in_url` keep their value in the query string under their key; Streamlit ignores a value in the
-URL that is not among a widget's options. What comes back is looked up again before it is used (see `offers`).
+Each function below is called where its widget is made: it settles the widget's value (what was chosen in this
+session, else what the URL says, else the default), writes it into the URL unless it is the default, and returns the
+widget's arguments. What the URL says counts only where it is one of the options: it can name, never make, a choice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import streamlit as st
 
 RULES = {"ratio": "parameter ratio", "energy": "kept energy", "vbmf": "VBMF", "manual": "by hand"}
 DEFAULT_RATIO = 2.0
+_SEPARATOR = ","
 
 
 class Subject(NamedTuple):
@@ -21,21 +23,63 @@ class Subject(NamedTuple):
     samples: int | None
 
 
-def in_url(key: str) -> dict[str, Any]:
-    """Arguments of a widget whose value is part of the address."""
-    return {"key": key, "bind": "query-params"}
+def choice(key: str, options: Sequence[str], *, default: str | None = None) -> dict[str, Any]:
+    """For a widget that chooses one of `options`; None: the first one is the default."""
+    default = options[0] if default is None else default
+    return _settle(key, default, lambda text: text, lambda value: value in options)
 
 
-def keep_valid(key: str, options: Sequence[Any]) -> None:
-    """Forget a choice that is no longer offered, so that the widget falls back to its default."""
-    if key in st.session_state and st.session_state[key] not in options:
-        del st.session_state[key]
+def choices(key: str, options: Sequence[str], *, default: Sequence[str] = ()) -> dict[str, Any]:
+    """For a widget that chooses some of `options`; what is no longer among them is dropped."""
+    if kept := [v for v in st.session_state.get(key) or () if v in options]:
+        st.session_state[key] = kept
+    return _settle(key, list(default), _words, lambda values: all(v in options for v in values))
+
+
+def number(key: str, default: float | None, low: float, high: float) -> dict[str, Any]:
+    """For a widget with a number in [low, high], whole where `low` is an int; None: nothing is entered."""
+    return _settle(key, default, type(low), lambda value: value is None or low <= value <= high)
+
+
+def flag(key: str, default: bool) -> dict[str, Any]:
+    """For a switch."""
+    return _settle(key, default, lambda text: text == "True", lambda value: isinstance(value, bool))
+
+
+def _words(text: str) -> list[str]:
+    return text.split(_SEPARATOR) if text else []
+
+
+def _settle(key: str, default: Any, parse: Callable[[str], Any], fits: Callable[[Any], bool]) -> dict[str, Any]:
+    if key not in st.session_state:
+        st.session_state[key] = _from_url(key, parse, default)
+    if not fits(st.session_state[key]):
+        st.session_state[key] = default
+    _to_url(key, st.session_state[key], default)
+    return {"key": key, "persist_state": "session"}
+
+
+def _from_url(key: str, parse: Callable[[str], Any], default: Any) -> Any:
+    try:
+        return parse(st.query_params[key]) if key in st.query_params else default
+    except ValueError:
+        return default
+
+
+def _to_url(key: str, value: Any, default: Any) -> None:
+    if value == default:
+        st.query_params.pop(key, None)
+        return
+    text = _SEPARATOR.join(value) if isinstance(value, list) else str(value)
+    if st.query_params.get(key) != text:
+        st.query_params[key] = text
 
 
 def forget(*keys: str) -> None:
     """Drop choices that depend on another one that has just changed."""
     for key in keys:
         st.session_state.pop(key, None)
+        st.query_params.pop(key, None)
 
 
 def show_run(run_id: str) -> None:

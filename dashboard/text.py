@@ -6,11 +6,12 @@ from tdq_core.specs import RunSpec
 from tdq_core.table import ranks_text
 
 _MINUS = "\N{MINUS SIGN}"
+_SPACE = "\N{NO-BREAK SPACE}"
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """0.8125 as '81.25 %'."""
-    return f"{100 * share:.{digits}f} %"
+    """0.8125 as '81.25 %', never broken into two lines."""
+    return f"{100 * share:.{digits}f}{_SPACE}%"
 
 
 def points(share: float) -> str:
@@ -25,16 +26,17 @@ def interval(low: float, high: float) -> str:
 
 def count(number: float) -> str:
     """1234567 as '1.23 M'; steps of a thousand: k, M, G."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
-            return f"{number / size:.3g}{unit}" if abs(number) < 999.5 * size else f"{number / size:.0f}{unit}"
+            digits = f"{number / size:.3g}" if abs(number) < 999.5 * size else f"{number / size:.0f}"
+            return f"{digits}{_SPACE}{unit}"
     return f"{number:.0f}"
 
 
 def file_size(number: float) -> str:
     """Bytes in decimal units: 1 MB is a million bytes."""
     text = count(number)
-    return f"{text}B" if " " in text else f"{text} B"
+    return f"{text}B" if _SPACE in text else f"{text}{_SPACE}B"
 
 
 def both_ways(ratio: float) -> str:
@@ -42,7 +44,7 @@ def both_ways(ratio: float) -> str:
     if f"{ratio:.2f}" == "1.00":
         return "same size"
     word = "smaller" if ratio >= 1 else "larger"
-    return f"{ratio if ratio >= 1 else 1 / ratio:.2f}x {word}, {100 / ratio:.1f} % kept"
+    return f"{ratio if ratio >= 1 else 1 / ratio:.2f}x {word}, {percent(1 / ratio, 1)} kept"
 
 
 def seconds(duration: float) -> str:

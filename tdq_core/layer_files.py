@@ -47,20 +47,19 @@ def _stamp(path: str | None) -> list[str | int] | None:
     return [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
 
 
-def layers_folder() -> Path:
-    """Where computed tables go."""
-    return runs_folder() / "layers"
+def table_path(spec: RunSpec) -> Path:
+    """Where the table of the spec's model and weights lies, inside a folder of runs."""
+    return Path("layers") / layer_file_name(spec)
 
 
 def find_layer_file(spec: RunSpec) -> Path | None:
     """The table of the spec's model and weights, or None where it has not been read yet."""
-    name = layer_file_name(spec)
-    for folder in (layers_folder(), shipped_folder() / "layers"):
-        if (path := folder / name).exists():
+    for folder in (runs_folder(), shipped_folder()):
+        if (path := folder / table_path(spec)).exists():
             return path
     return None
 
 
-def write_layer_file(table: LayerTable, spec: RunSpec, *, folder: Path | None = None) -> Path:
-    """Keep `table` as the one of the spec's model and weights; `folder` None: with the computed ones."""
-    return write_atomically((folder or layers_folder()) / layer_file_name(spec), table.to_json())
+def write_layer_file(table: LayerTable, spec: RunSpec) -> Path:
+    """Keep `table` as the one of the spec's model and weights."""
+    return write_atomically(runs_folder() / table_path(spec), table.to_json())

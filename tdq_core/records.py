@@ -117,6 +117,7 @@ class RunRecord:
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "provenance", json.loads(json.dumps(dict(self.provenance))))  # as it is read back
         if self.state not in STATES:
             raise InputError(f"A record's 'state' must be one of {', '.join(STATES)}. Got '{self.state}'.")
         complete = self.state == "complete"

@@ -29,7 +29,7 @@ def shipped_specs() -> Iterator[RunSpec]:
 
 def rebuild(folder: Path) -> int:
     """Measure what is missing in `folder`; returns the number of records that the grid has there."""
-    from tdq_core.jobs import table_path  # torch comes with the engine, and only when there is work
+    from tdq_core.layer_files import table_path
     from tdq_core.pipeline import read_table, run
 
     store = RunStore(folder)

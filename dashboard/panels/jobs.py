@@ -3,10 +3,12 @@
 import streamlit as st
 
 from dashboard import text
+from dashboard.catalog import Shelf
 from dashboard.state import show_run
 from tdq_core import jobs
 from tdq_core.errors import TDQError
 from tdq_core.jobs import Job, JobState
+from tdq_core.records import RunRecord
 
 
 def watched() -> list[Job]:
@@ -24,9 +26,9 @@ def submit(request: jobs.Request) -> None:
     st.session_state.setdefault("jobs", []).append(jobs.submit(request).id)
 
 
-def job_panel() -> None:
+def job_panel(shelf: Shelf) -> None:
     """Outcome of the latest job, and progress of those under way; asks again every second while there is one."""
-    _outcome()
+    _outcome(shelf)
     if found := watched():
         st.fragment(_progress, run_every=1.0)(found)
 
@@ -57,9 +59,7 @@ def _bar(job: Job, state: JobState) -> None:
         request = job.request
         what = text.treatment(request.spec) if request.kind == "run" else "Reading the layers"
         label.markdown(f"**{what}** ({request.spec.model}, {request.spec.data})")
-        button.button(
-            "Cancel", key=f"cancel-{job.id}", icon=":material/stop_circle:", on_click=jobs.cancel, args=(job,)
-        )
+        button.button("Cancel", key=f"cancel-{job.id}", icon=":material/stop_circle:", on_click=_cancel, args=(job,))
         st.progress(_share(state), text=_line(state))
 
 
@@ -83,17 +83,34 @@ def _tell(job: Job, state: JobState) -> None:
         show_run(state.run_id)
 
 
-def _outcome() -> None:
+def _cancel(job: Job) -> None:
+    jobs.cancel(job)
+
+
+def _outcome(shelf: Shelf) -> None:
     state: JobState | None = st.session_state.get("outcome")
     if state is None:
         return
-    if state.state == "done" and state.reused:
-        st.info(
-            "This run had been measured before: its record is shown, nothing was run again.", icon=":material/history:"
-        )
-    elif state.state == "done":
-        st.success(f"Done in {text.seconds(state.elapsed)}.", icon=":material/check_circle:")
-    elif state.state == "cancelled":
+    record = shelf.get(state.run_id)
+    if state.state == "cancelled":
         st.info("Cancelled: nothing was recorded.", icon=":material/stop_circle:")
-    else:
+    elif state.state != "done":
         st.error(text.on_screen(state.reason or "The run failed."), icon=":material/error:")
+    elif record and record.state != "complete":
+        st.error(text.on_screen(record.reason or "The run failed."), icon=":material/error:")
+    else:
+        _success(state, record)
+
+
+def _success(state: JobState, record: RunRecord | None) -> None:
+    how = "Measured before, nothing was run again" if state.reused else f"Done in {text.seconds(state.elapsed)}"
+    icon = ":material/history:" if state.reused else ":material/check_circle:"
+    if record is None or record.metrics is None:
+        st.success(f"{how}.", icon=icon)
+        return
+    drop, low, high = record.drop()
+    st.success(
+        f"{how}: drop {text.points(drop)} points {text.interval(low, high)}, {text.file_size(record.metrics.bytes)} "
+        f"({text.both_ways(record.bytes_ratio())}). The orange ring in the chart marks it.",
+        icon=icon,
+    )

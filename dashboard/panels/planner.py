@@ -1,6 +1,7 @@
 """Plan a run: method, precision, rank rule, ranks by layer; what it would cost; and the Run button."""
 
 import contextlib
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import streamlit as st
@@ -12,13 +13,13 @@ from dashboard.panels import ranks
 from dashboard.panels.jobs import submit
 from dashboard.panels.subject import spec_of
 from dashboard.planning import Hand, hand_from, hand_rule, planned_bytes, untouched
-from dashboard.state import DEFAULT_RATIO, RULES, Subject, in_url, keep_valid
+from dashboard.state import DEFAULT_RATIO, RULES, Subject, choice, flag, number
 from tdq_core.errors import Refused, TDQError
 from tdq_core.jobs import Request
 from tdq_core.layer_files import layer_file_name
 from tdq_core.layers import LayerTable
 from tdq_core.ranks.plan import Plan
-from tdq_core.specs import BACKENDS, METHODS, PRECISIONS, RankRule, RunSpec
+from tdq_core.specs import RankRule, RunSpec
 
 
 class Choices(NamedTuple):
@@ -49,37 +50,69 @@ def planner(subject: Subject, offers: Offers) -> None:
 
 def _choose() -> Choices:
     with st.container(horizontal=True, gap="medium"):
-        method = _one_of("Method", METHODS, METHOD_LABELS, "method", default="tucker2")
-        precision = _one_of("Precision", PRECISIONS, PRECISION_LABELS, "precision", default="fp32")
-        backend = _one_of("Runs on", BACKENDS, BACKEND_LABELS, "backend", default="torch")
-        st.toggle("EPC", disabled=True, help="Error-preserving correction bounds the components of CP, "
-                                             "so that they survive INT8. Not available yet.")  # fmt: skip
+        method = _one_of("Method", METHOD_LABELS, "method", default="tucker2")
+        precision = _one_of("Precision", PRECISION_LABELS, "precision", default="fp32")
+        backend = _one_of("Runs on", BACKEND_LABELS, "backend", default="torch")
+        st.toggle(
+            "EPC",
+            disabled=True,
+            help="Error-preserving correction bounds the components of CP, "
+            "so that they survive INT8. Not available yet.",
+        )
     if method == "none":
         return Choices(method, precision, backend, "ratio", None, True)
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        rule = _one_of("Ranks by", tuple(RULES), RULES, "rule", default="ratio", on_change=_rule_changed)
+        rule = _one_of("Ranks by", RULES, "rule", default="ratio", on_change=_rule_changed)
         value = _value(rule)
-        ends = st.toggle("Keep first and last layer dense", value=True, disabled=rule == "manual",
-                         help="They are small and the most sensitive. By hand, every layer is its own choice.",
-                         **in_url("ends"))  # fmt: skip
+        ends = st.toggle(
+            "Keep first and last layer dense",
+            disabled=rule == "manual",
+            help="They are small and the most sensitive. By hand, every layer is its own choice.",
+            **flag("ends", True),
+        )
     return Choices(method, precision, backend, rule, value, ends)
 
 
-def _one_of(label, options, labels, key, *, default, on_change="rerun"):
-    keep_valid(key, options)
-    return st.segmented_control(label, options, default=default, format_func=labels.__getitem__, required=True,
-                                on_change=None if on_change == "rerun" else on_change, **in_url(key))  # fmt: skip
+def _one_of(
+    label: str, labels: Mapping[str, str], key: str, *, default: str, on_change: Callable[[], None] | None = None
+) -> str:
+    options = tuple(labels)
+    return st.segmented_control(
+        label,
+        options,
+        format_func=labels.__getitem__,
+        required=True,
+        on_change=on_change,
+        **choice(key, options, default=default),
+    )
 
 
 def _value(rule: str) -> float | None:
     if rule == "ratio":
-        return st.number_input("Params, original / compressed", 1.01, 1000.0, DEFAULT_RATIO, 0.1, format="%.2f",
-                               width=230, help="Of the whole model: 2 keeps half.", **in_url("ratio"))  # fmt: skip
+        return st.number_input(
+            "Params, original / compressed",
+            1.01,
+            1000.0,
+            step=0.1,
+            format="%.2f",
+            width=230,
+            help="Of the whole model: 2 keeps half.",
+            **number("ratio", DEFAULT_RATIO, 1.01, 1000.0),
+        )
     if rule == "energy":
-        return st.slider("Share of squared singular values kept", 0.50, 1.0, 0.90, 0.01, width=260, **in_url("energy"))
+        return st.slider(
+            "Share of squared singular values kept", 0.50, 1.0, step=0.01, width=260, **number("energy", 0.9, 0.5, 1.0)
+        )
     if rule == "vbmf":
-        return st.slider("Weakening", 0.05, 1.0, 1.0, 0.05, width=260, **in_url("vbmf"),
-                         help="rank = full - weakening x (full - EVBMF rank); 1 takes the EVBMF rank.")  # fmt: skip
+        return st.slider(
+            "Weakening",
+            0.05,
+            1.0,
+            step=0.05,
+            width=260,
+            **number("vbmf", 1.0, 0.05, 1.0),
+            help="rank = full - weakening x (full - EVBMF rank); 1 takes the EVBMF rank.",
+        )
     return None
 
 
@@ -147,13 +180,20 @@ def _costs_and_run(
         tiles[0].caption(text.both_ways(plan.compression_ratio))
         tiles[1].metric("Planned MACs per image", text.count(plan.macs), help=f"{plan.macs:,} of {table.macs:,}")
         tiles[1].caption(text.both_ways(table.macs / plan.macs))
-        tiles[2].metric("Planned bytes, weights only", text.file_size(size), help=f"{size:,} bytes; a file also holds "
-                                                                                  "the graph and scales.")  # fmt: skip
+        tiles[2].metric(
+            "Planned bytes, weights only",
+            text.file_size(size),
+            help=f"{size:,} bytes; a file also holds the graph and scales.",
+        )
         tiles[2].caption(text.both_ways(4 * table.params / size))
     if right.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", disabled=planned is None):
         wanted = offers.model(st.session_state["model"]).spec(
-            offers.images(spec.data), samples=spec.samples, method=choices.method, rule=planned[0] if planned else None,
-            precision=choices.precision, backend=choices.backend,
-        )  # fmt: skip
+            offers.images(spec.data),
+            samples=spec.samples,
+            method=choices.method,
+            rule=planned[0] if planned else None,
+            precision=choices.precision,
+            backend=choices.backend,
+        )
         submit(Request("run", wanted, offers.allowed))
         st.rerun()

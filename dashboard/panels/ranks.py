@@ -13,6 +13,7 @@ from dashboard.planning import (
     saving_limit,
     starting_ranks,
 )
+from dashboard.state import number
 from tdq_core.layers import Layer, LayerTable
 from tdq_core.ranks.costs import Ranks, max_ranks, method_for
 from tdq_core.ranks.plan import LayerPlan, Plan
@@ -22,16 +23,17 @@ _COLUMNS = {
     "params": st.column_config.NumberColumn("params", format="localized"),
     "share": st.column_config.NumberColumn("share", format="percent", help="Of the params of the whole model"),
     "ranks": st.column_config.TextColumn("ranks", help="Tucker-2: out x in"),
-    "planned": st.column_config.NumberColumn("planned params", format="localized"),
+    "planned": st.column_config.NumberColumn("planned", format="localized"),
     "why": st.column_config.TextColumn("left alone because", width="large"),
 }
 
 
 def layer_table_and_sliders(table: LayerTable, plan: Plan, method: str, context: str) -> None:
     """All layers as a table; sliders for the selected ones, or for the largest where none is selected."""
-    containing = st.text_input("Layers whose name contains", placeholder="all layers", key="layers_shown",
-                               persist_state="session", width=260)  # fmt: skip
-    left, right = st.columns([3, 2], gap="medium")
+    containing = st.text_input(
+        "Layers whose name contains", placeholder="all layers", key="layers_shown", persist_state="session", width=260
+    )
+    left, right = st.columns([5, 3], gap="medium")
     rows = layer_rows(table, plan, containing=containing or "")
     with left:
         selected = _table(rows, context, containing)
@@ -50,9 +52,14 @@ def _among(plan: Plan, names: list[str]) -> list[LayerPlan]:
 def _table(rows: list[dict[str, object]], context: str, containing: str | None) -> list[str]:
     """The names of the selected rows."""
     event = st.dataframe(
-        pd.DataFrame(rows), hide_index=True, column_config=_COLUMNS, on_select="rerun", selection_mode="multi-row",
-        key=f"layers:{context}:{containing}", height="content" if len(rows) <= 12 else 440,
-    )  # fmt: skip
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config=_COLUMNS,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=f"layers:{context}:{containing}",
+        height="content" if len(rows) <= 12 else 440,
+    )
     st.caption(f"{len(rows)} layers. Select rows for their rank sliders.")
     return [str(rows[i]["layer"]) for i in event.selection.rows if i < len(rows)]
 
@@ -62,11 +69,14 @@ def _apply_to_many(table: LayerTable, method: str, context: str, *, selected: li
     group = [table.layer(n) for n in names if can_be_decomposed(table.layer(n), method)]
     which = "selected" if selected else "shown"
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        share = st.slider("Share of full rank (%)", 1, 100, 50, key="share", persist_state="session", width=230)
+        share = st.slider("Share of full rank (%)", 1, 100, **number("share", 50, 1, 100), width=230)
         st.button(
-            f"Apply to {len(group)} {which}", on_click=_apply, args=(group, method, context, share / 100),
-            disabled=not group, help="Sets the ranks of these layers by hand.",
-        )  # fmt: skip
+            f"Apply to {len(group)} {which}",
+            on_click=_apply,
+            args=(group, method, context, share / 100),
+            disabled=not group,
+            help="Sets the ranks of these layers by hand.",
+        )
 
 
 def _sliders(plan: Plan, method: str, context: str, names: list[str]) -> None:

@@ -8,16 +8,26 @@ from dashboard import blocks
 from dashboard.catalog import Shelf
 from dashboard.figures.tradeoff import X_AXES, Y_AXES, better_corner, tradeoff_figure, tradeoff_info
 from dashboard.groups import Group, best_run, group_runs, left_out_text
-from dashboard.state import forget, in_url, keep_valid, take_next_run
+from dashboard.state import choice, flag, forget, take_next_run
 from dashboard.text import run_label
 from tdq_core.records import RunRecord
 from tdq_core.specs import RunSpec
 
 _NOTHING = "none"
 _COLUMNS = (
-    "run_id", "method", "ranks", "precision", "backend", "top1", "drop", "bytes", "bytes_ratio", "params",
-    "compression_ratio", "macs",
-)  # fmt: skip
+    "run_id",
+    "method",
+    "ranks",
+    "precision",
+    "backend",
+    "top1",
+    "drop",
+    "bytes",
+    "bytes_ratio",
+    "params",
+    "compression_ratio",
+    "macs",
+)
 _X_LABELS = {
     "bytes": "file size",
     "params": "params",
@@ -47,12 +57,16 @@ def _choose_group(shelf: Shelf, spec: RunSpec) -> Group | None:
     own = [g for g in groups if _is_about(g, spec)]
     options = {g.key: g.label for g in own} or {_NOTHING: f"{spec.model} on {spec.data}: no run yet"}
     options |= {g.key: g.label for g in groups}
-    keep_valid("group", list(options))
     if len(options) == 1:
         st.caption(next(iter(options.values())))
         return own[0] if own else None
     key = st.selectbox(
-        "Runs of", list(options), format_func=options.__getitem__, on_change=forget, args=("run",), **in_url("group")
+        "Runs of",
+        list(options),
+        format_func=options.__getitem__,
+        on_change=forget,
+        args=("run",),
+        **choice("group", list(options)),
     )
     return next((g for g in groups if g.key == key), None)
 
@@ -73,11 +87,14 @@ def _make_current(record: RunRecord, groups: Sequence[Group]) -> None:
 @st.fragment
 def _show_group(group: Group, records: Sequence[RunRecord]) -> None:
     by_id = {r.run_id: r for r in (*group.complete, *group.unfinished)}
-    keep_valid("run", list(by_id))
     left, right = st.columns([3, 2], gap="medium")
     with right:
-        shown = st.selectbox("Run shown", list(by_id), index=list(by_id).index(best_run(group.complete)),
-                             format_func=lambda i: run_label(by_id[i]), **in_url("run"))  # fmt: skip
+        shown = st.selectbox(
+            "Run shown",
+            list(by_id),
+            format_func=lambda i: run_label(by_id[i]),
+            **choice("run", list(by_id), default=best_run(group.complete)),
+        )
         with st.container(border=True):
             blocks.run_card(by_id[shown])
     with left:
@@ -86,15 +103,22 @@ def _show_group(group: Group, records: Sequence[RunRecord]) -> None:
 
 def _chart_and_table(group: Group, records: Sequence[RunRecord], shown: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        x = st.selectbox("Across", list(X_AXES), format_func=_X_LABELS.__getitem__, width=150, **in_url("x"))
-        y = st.selectbox("Up", list(Y_AXES), format_func=_Y_LABELS.__getitem__, width=110, **in_url("y"))
-        bars = st.toggle("95 % intervals", **in_url("intervals"))
+        x = st.selectbox(
+            "Across", list(X_AXES), format_func=_X_LABELS.__getitem__, width=150, **choice("x", list(X_AXES))
+        )
+        y = st.selectbox("Up", list(Y_AXES), format_func=_Y_LABELS.__getitem__, width=110, **choice("y", list(Y_AXES)))
+        bars = st.toggle("95 % intervals", **flag("intervals", False))
     chart, table = st.tabs(["Chart", "Table"])
     info = tradeoff_info(group.complete, x_axis=x, y_axis=y, chosen=shown)
     with chart:
         figure = tradeoff_figure(info, intervals=bars)
-        st.plotly_chart(figure, key="tradeoff", on_select=_pick, selection_mode="points",
-                        config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]})  # fmt: skip
+        st.plotly_chart(
+            figure,
+            key="tradeoff",
+            on_select=_pick,
+            selection_mode="points",
+            config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        )
         ringed = "Grey rings and the dotted line: the Pareto front."
         st.caption(f"{better_corner(info)}. {ringed} Press a point to see its run. {left_out_text(group, records)}")
     with table:

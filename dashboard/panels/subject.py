@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard.offers import Offers
-from dashboard.state import Subject, forget, in_url, keep_valid
+from dashboard.state import Subject, choice, forget, number
 from tdq_core.errors import InputError
 from tdq_core.specs import RunSpec
 
@@ -13,21 +13,24 @@ _DEPENDENT = ("group", "run", "layers_shown")
 def choose_subject(offers: Offers) -> Subject:
     """Widgets for model, images and their number."""
     models, data = [o.key for o in offers.models], [o.ref for o in offers.data]
-    keep_valid("model", models)
-    keep_valid("data", data)
     if not models:
         st.error("No model can be chosen: no registered weights are on this machine, and none was named at the start.")
         st.stop()
     with st.sidebar:
         st.subheader("Model and images")
-        model = st.selectbox("Model", models, on_change=forget, args=_DEPENDENT, **in_url("model"))
+        model = st.selectbox("Model", models, on_change=forget, args=_DEPENDENT, **choice("model", models))
         st.caption(offers.model(model).description)
-        ref = st.selectbox("Images", data, on_change=forget, args=_DEPENDENT, **in_url("data"))
+        ref = st.selectbox("Images", data, on_change=forget, args=_DEPENDENT, **choice("data", data))
         samples = st.number_input(
-            "Number of images", min_value=1, value=None, step=100, placeholder="all",
+            "Number of images",
+            min_value=1,
+            step=100,
+            placeholder="all",
             help="A seeded, class-balanced subset; empty: all of them.",
-            on_change=forget, args=_DEPENDENT, **in_url("samples"),
-        )  # fmt: skip
+            on_change=forget,
+            args=_DEPENDENT,
+            **number("samples", None, 1, 10**7),
+        )
         _about_the_others(offers)
     return Subject(model, ref, samples)
 

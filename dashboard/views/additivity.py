@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import blocks
 from dashboard.figures.additivity import additivity_figure, additivity_info, joined_runs, what_is_seen
-from dashboard.state import in_url
+from dashboard.state import flag
 from tdq_core.additivity import find_cells
 
 POINTS = st.column_config.NumberColumn(format="%+.2f")
@@ -23,22 +23,36 @@ if not cells:
         "No group of four cells is complete: dense, decomposed, quantized, and both, with the same ranks."
     )
 info = additivity_info(cells)
-intervals = st.toggle("95 % intervals", value=True, **in_url("cells_intervals"))
+intervals = st.toggle("95 % intervals", **flag("cells_intervals", True))
 chart, table = st.tabs(["Chart", "Table"])
 with chart:
     st.plotly_chart(additivity_figure(info, intervals=intervals), key="additivity", config={"displaylogo": False})
 with table:
     rows = [
-        {"run": p.run_id, "treatment": p.treatment, "TD alone": 100 * p.decomposed[0], "Q alone": 100 * p.quantized[0],
-         "sum": 100 * p.summed[0], "joint": 100 * p.joint[0], "interaction": 100 * p.interaction[0],
-         "low": 100 * p.interaction[1], "high": 100 * p.interaction[2]}
+        {
+            "run": p.run_id,
+            "treatment": p.treatment,
+            "TD alone": 100 * p.decomposed[0],
+            "Q alone": 100 * p.quantized[0],
+            "sum": 100 * p.summed[0],
+            "joint": 100 * p.joint[0],
+            "interaction": 100 * p.interaction[0],
+            "low": 100 * p.interaction[1],
+            "high": 100 * p.interaction[2],
+        }
         for p in info.points
-    ]  # fmt: skip
+    ]
     frame = pd.DataFrame(rows)
     numbers = [c for c in frame.columns if c not in ("run", "treatment")]
     st.dataframe(frame, hide_index=True, column_config=dict.fromkeys(numbers, POINTS), height=480)
-    st.download_button("CSV of this table (points)", frame.to_csv(index=False), "tdq-additivity.csv", "text/csv",
-                       icon=":material/download:", on_click="ignore")  # fmt: skip
+    st.download_button(
+        "CSV of this table (points)",
+        frame.to_csv(index=False),
+        "tdq-additivity.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
 st.markdown(what_is_seen(info))
 st.caption(
     f"All values are top-1 points on the same {group.n:,} images, intervals are paired by image, 95 %, and not "

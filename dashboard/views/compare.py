@@ -6,21 +6,23 @@ import streamlit as st
 from dashboard import blocks
 from dashboard.comparison import MOST, comparison, layers_side_by_side
 from dashboard.groups import best_run
-from dashboard.state import in_url, keep_valid
+from dashboard.state import choices
 from dashboard.text import run_label
 
 st.title("Compare")
 shelf = blocks.shelf_with_warnings()
 group = blocks.choose_group(shelf.records)
 by_id = {r.run_id: r for r in group.complete}
-chosen_before = st.session_state.get("runs")
-if chosen_before and not set(chosen_before) <= set(by_id):
-    keep_valid("runs", [])
 dense = [r.run_id for r in group.complete if r.spec.method == "none" and r.spec.precision == "fp32"]
 decomposed = [r for r in group.complete if r.spec.method != "none"]
 default = list(dict.fromkeys([*dense[:1], best_run(decomposed or group.complete)]))
-chosen = st.multiselect("Runs, the first is compared against", list(by_id), default=default, max_selections=MOST,
-                        format_func=lambda i: run_label(by_id[i]), **in_url("runs"))  # fmt: skip
+chosen = st.multiselect(
+    "Runs, the first is compared against",
+    list(by_id),
+    max_selections=MOST,
+    format_func=lambda i: run_label(by_id[i]),
+    **choices("runs", list(by_id), default=default),
+)
 if len(chosen) < 2:
     st.info(f"Choose two to {MOST} runs of this model and these images.", icon=":material/compare_arrows:")
     st.stop()

@@ -3,13 +3,28 @@
 import streamlit as st
 
 from dashboard import blocks
-from dashboard.state import in_url, keep_valid
+from dashboard.state import choices
 from tdq_core.records import STATES
 
 COLUMNS = (
-    "run_id", "state", "model", "data", "method", "ranks", "precision", "backend", "top1", "drop", "n",
-    "bytes", "bytes_ratio", "params", "compression_ratio", "macs", "reason",
-)  # fmt: skip
+    "run_id",
+    "state",
+    "model",
+    "data",
+    "method",
+    "ranks",
+    "precision",
+    "backend",
+    "top1",
+    "drop",
+    "n",
+    "bytes",
+    "bytes_ratio",
+    "params",
+    "compression_ratio",
+    "macs",
+    "reason",
+)
 
 st.title("Runs")
 shelf = blocks.shelf_with_warnings()
@@ -20,17 +35,20 @@ filters = {"model": "Model", "method": "Method", "precision": "Precision", "back
 columns = st.columns(len(filters) + 1)
 for column, (name, label) in zip(columns, filters.items()):
     options = sorted({getattr(r.spec, name) for r in shelf.records})
-    if not set(st.session_state.get(f"only_{name}") or ()) <= set(options):
-        keep_valid(f"only_{name}", [])
-    wanted = column.multiselect(label, options, placeholder="all", **in_url(f"only_{name}"))
+    wanted = column.multiselect(label, options, placeholder="all", **choices(f"only_{name}", options))
     records = [r for r in records if not wanted or getattr(r.spec, name) in wanted]
-states = columns[-1].multiselect("State", STATES, placeholder="all", **in_url("only_state"))
+states = columns[-1].multiselect("State", STATES, placeholder="all", **choices("only_state", STATES))
 records = [r for r in records if not states or r.state in states]
 st.caption(f"{len(records)} of {len(shelf.records)} runs.")
 event = st.dataframe(
-    blocks.runs_frame(records, COLUMNS), hide_index=True, column_config=blocks.RUN_COLUMNS, height=460,
-    on_select="rerun", selection_mode="single-row", key="runs_table",
-)  # fmt: skip
+    blocks.runs_frame(records, COLUMNS),
+    hide_index=True,
+    column_config=blocks.RUN_COLUMNS,
+    height=460,
+    on_select="rerun",
+    selection_mode="single-row",
+    key="runs_table",
+)
 if not records:
     st.info("No run fits these filters: take one away.", icon=":material/filter_alt_off:")
     st.stop()

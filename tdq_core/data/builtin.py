@@ -42,8 +42,8 @@ def cifar10(ref: DataRef, split: str, *, on_progress: Progress) -> Listing:
     Args:
         split: 'test' (10,000 images), 'train' (45,000) or 'val' (5,000 of the 50,000 training images, 500 a class).
     """
-    from tdq_core.models.compat import torchvision  # slow to import, and needed here only
-    from tdq_core.models.download import fetch
+    from tdq_core.download import fetch
+    from tdq_core.torchvision_compat import torchvision  # slow to import, and needed here only
 
     dataset = torchvision.datasets.CIFAR10
     root = ref.root or cache_folder() / "cifar10"

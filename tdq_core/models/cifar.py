@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from tdq_core.models.compat import torchvision
 from tdq_core.models.initial import he_initialise
+from tdq_core.torchvision_compat import torchvision
 
 
 def _small_stem(net: nn.Module, last_norm: str) -> nn.Module:

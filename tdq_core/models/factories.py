@@ -18,7 +18,7 @@ from tdq_core.models.registry import BRING_YOUR_OWN
 from tdq_core.models.weights_file import file_sha256
 
 TIMM = "timm:"
-_COMPAT = "tdq_core.models.compat"  # before anybody else's code imports torchvision
+_COMPAT = "tdq_core.torchvision_compat"  # before anybody else's code imports torchvision
 
 
 @dataclass(frozen=True)

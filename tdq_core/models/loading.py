@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from tdq_core.download import fetch
 from tdq_core.errors import InputError
 from tdq_core.models import factories, preprocess
-from tdq_core.models.download import fetch
 from tdq_core.models.factories import TIMM, Built
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
 from tdq_core.models.weights_file import file_sha256, load_into, read_state_dict, state_digest
@@ -157,7 +157,7 @@ def registered_file(weights: WeightsEntry, *, on_progress: Progress = silent) ->
 def _url(weights: WeightsEntry) -> str:
     if weights.url:
         return weights.url
-    from tdq_core.models.compat import torchvision  # slow to import, and needed by torchvision's weights only
+    from tdq_core.torchvision_compat import torchvision  # slow to import, and needed by torchvision's weights only
 
     return torchvision.models.get_weight(weights.torchvision).url
 

@@ -1,4 +1,4 @@
-"""The one door to torchvision: `from tdq_core.models.compat import torchvision`.
+"""The one door to torchvision: `from tdq_core.torchvision_compat import torchvision`.
 
 torchvision describes two of its compiled operators (`nms`, `qnms`) to torch while it is imported. A CPU-only torch
 beside torchvision from PyPI cannot load the compiled file (it links against CUDA), the operators do not exist and the

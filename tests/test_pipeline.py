@@ -1,0 +1,146 @@
+"""A run from beginning to end, on the embedded model and real digits."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tdq_core import pipeline
+from tdq_core.data.sources import open_images
+from tdq_core.errors import InputError, RunFailed
+from tdq_core.models.loading import load_model
+from tdq_core.records import RunRecord
+from tdq_core.specs import RankRule, RunSpec
+from tdq_core.store import RunStore
+
+DENSE = RunSpec("digits_resnet", "digits")
+TUCKER = RunSpec("digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 2))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return RunStore(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def dense(store):
+    return pipeline.run(DENSE, store=store).record
+
+
+def plain_loop_outcomes():
+    """Right or wrong for every test digit, image by image, without TDQ's evaluation."""
+    loaded = load_model(DENSE)
+    images = open_images("digits", role="eval", samples=None, seed=0, num_classes=10)
+    right = []
+    with torch.no_grad():
+        for picture, label in zip(images.pictures, images.labels):
+            pixels = torch.from_numpy(np.asarray(picture)).float().reshape(1, 1, 8, 8) / 255
+            pixels = (pixels - loaded.preprocessing.mean[0]) / loaded.preprocessing.std[0]
+            right.append(int(loaded.module(pixels).argmax()) == int(label))
+    return np.array(right)
+
+
+def test_the_dense_run_equals_a_plain_loop_to_the_image(dense):
+    assert np.array_equal(dense.metrics.correct(), plain_loop_outcomes())
+    assert dense.metrics == dense.baseline and dense.metrics.compression_ratio == 1
+    assert dense.provenance["split"] == "digits/test" and dense.metrics.n == 700
+
+
+def test_a_decomposed_run_has_its_baseline_and_is_found_again(store, dense):
+    first = pipeline.run(TUCKER, store=store)
+    again = pipeline.run(TUCKER, store=store)
+    assert (first.reused, again.reused) == (False, True) and again.record == first.record
+    record = first.record
+    assert record.baseline == dense.metrics
+    assert record.metrics.compression_ratio == pytest.approx(2, rel=0.02) and record.metrics.compression_ratio >= 2
+    assert record.metrics.macs < dense.metrics.macs and record.metrics.bytes < 0.6 * dense.metrics.bytes
+    assert {la.name: la.skipped_because is None for la in record.layers}["block2.conv1.0"]
+    assert all((la.rel_error is None) == (la.method == "none") for la in record.layers)
+    on_disk = json.loads(store.path(record.run_id).read_text())
+    assert RunRecord.from_dict(on_disk) == record
+
+
+def test_the_runs_name_follows_the_images(store):
+    few = pipeline.open_run(RunSpec("digits_resnet", "digits", samples=50))
+    other = pipeline.open_run(RunSpec("digits_resnet", "digits", samples=50, seed=1))
+    assert len({few.run_id, other.run_id, pipeline.open_run(DENSE).run_id}) == 3
+
+
+def test_a_ratio_out_of_reach_is_a_refused_record(store):
+    spec = RunSpec("digits_resnet", "digits", method="cp", rule=RankRule("ratio", 500))
+    record = pipeline.run(spec, store=store).record
+    assert record.state == "refused" and "out of reach" in record.reason and record.metrics is None
+    assert pipeline.run(spec, store=store).reused
+
+
+def test_what_goes_wrong_is_a_failed_record_and_is_tried_again(store, monkeypatch):
+    spec = RunSpec("digits_resnet", "digits", method="svd", rule=RankRule("ratio", 2), samples=60)
+
+    def broken(*args, **kwargs):
+        raise RunFailed("The exported graph does not match the model.")
+
+    monkeypatch.setattr(pipeline, "apply_plan", broken)
+    failed = pipeline.run(RunSpec("digits_resnet", "digits", samples=60), store=store).record
+    assert failed.state == "failed" and failed.reason == "The exported graph does not match the model."
+    monkeypatch.setattr(pipeline, "apply_plan", lambda *a, **k: 1 / 0)
+    failed = pipeline.run(RunSpec("digits_resnet", "digits", samples=60), store=store).record
+    assert "ZeroDivisionError" in failed.reason and "1 / 0" in failed.provenance["traceback"]
+    monkeypatch.undo()
+    good = pipeline.run(spec, store=store)
+    assert good.record.state == "complete" and not good.reused
+    assert pipeline.run(RunSpec("digits_resnet", "digits", samples=60), store=store).record.state == "complete"
+
+
+def test_a_built_model_that_costs_other_than_planned_is_not_trusted(store, monkeypatch):
+    monkeypatch.setattr(pipeline, "count_macs", lambda *a: 1)
+    record = pipeline.run(RunSpec("digits_resnet", "digits", samples=70), store=store).record
+    assert record.state == "failed" and "its numbers would be wrong" in record.reason
+
+
+def test_wrong_input_leaves_nothing_behind(tmp_path):
+    store = RunStore(tmp_path / "runs")
+    spec = RunSpec("digits_resnet", "digits", method="cp", rule=RankRule("manual", ranks={"nowhere": 3}), samples=40)
+    with pytest.raises(InputError, match="'nowhere'"):
+        pipeline.run(spec, store=store)
+    assert [r.spec.method for r in store.all()] == ["none"]  # the baseline, which is sound
+
+
+def test_export_gives_what_builds_the_same_model_again(store, tmp_path):
+    spec = RunSpec("digits_resnet", "digits", method="auto", rule=RankRule("ratio", 3), samples=80)
+    record = pipeline.run(spec, store=store, export=tmp_path / "out").record
+    ranks = json.loads((tmp_path / "out" / "ranks.json").read_text())
+    by_hand = RunSpec("digits_resnet", "digits", method="auto", rule=RankRule("manual", ranks=ranks), samples=80)
+    again = pipeline.run(by_hand, store=store).record
+    assert again.metrics.params == record.metrics.params and again.metrics.outcomes == record.metrics.outcomes
+    files = {p.name: p.stat().st_size for p in (tmp_path / "out").iterdir()}
+    assert record.metrics.bytes in files.values() and "record.json" in files
+    (tmp_path / "out2").mkdir()
+    assert pipeline.run(spec, store=store, export=tmp_path / "out2").reused
+    assert {p.name for p in (tmp_path / "out2").iterdir()} == set(files)
+
+
+def test_int8_is_calibrated_on_its_own_split_and_says_so(store):
+    spec = RunSpec("digits_resnet", "digits", precision="int8", backend="onnxruntime", samples=100)
+    record = pipeline.run(spec, store=store).record
+    assert record.provenance["calib_split"] == "digits/train" and not [n for n in record.notes if "--calib" in n]
+    assert record.metrics.bytes < record.baseline.bytes / 2.5
+    assert abs(record.drop()[0]) < 0.05
+
+
+def test_calibrating_on_the_evaluated_images_is_said(shared):
+    data = f"folder:{shared / 'cifar10-jpeg' / 'test'}"
+    weights = str(shared / "weights" / "resnet20_cifar10.th")
+    spec = RunSpec("resnet20_cifar10", data, weights=weights, precision="int8", samples=50)
+    assert any("labels unused" in note for note in pipeline.open_run(spec).notes)
+    with_own = dataclasses.replace(spec, calib=f"folder:{shared / 'cifar10-jpeg' / 'calib'}")
+    assert not any("labels unused" in note for note in pipeline.open_run(with_own).notes)
+
+
+def test_latency_is_measured_only_on_request(store, dense):
+    record = pipeline.run(RunSpec("digits_resnet", "digits", samples=20, latency=True), store=store).record
+    timing = record.metrics.latency
+    assert timing["q1_ms"] <= timing["median_ms"] <= timing["q3_ms"]
+    assert timing["batch"] == 16 and timing["threads"] >= 1
+    assert dense.metrics.latency is None
