@@ -6,8 +6,11 @@ from typing import Any
 from dashboard import text
 from dashboard.palette import BACKEND_LABELS, METHOD_LABELS, PRECISION_LABELS
 from tdq_core.records import Metrics, RunRecord
+from tdq_core.table import ranks_text
 
 MOST = 4
+Fact = tuple[float | None, str]
+"""A number with its text, or None and a word."""
 
 
 def comparison(records: Sequence[RunRecord]) -> list[dict[str, str]]:
@@ -15,12 +18,12 @@ def comparison(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     columns = [_facts(r) for r in records]
     names = [f"{i}. {r.run_id[:8]}" for i, r in enumerate(records, start=1)]
     return [
-        {"": fact, **{n: _marked(c[fact], columns[0][fact], i > 0) for i, (n, c) in enumerate(zip(names, columns))}}
+        {"": fact, **{n: _marked(fact, c[fact], columns[0][fact]) for n, c in zip(names, columns)}}
         for fact in columns[0]
     ]
 
 
-def _facts(record: RunRecord) -> dict[str, tuple[float | None, str]]:
+def _facts(record: RunRecord) -> dict[str, Fact]:
     """By name: the number (None: a word) and its text."""
     spec, m = record.spec, _metrics(record)
     drop, low, high = record.drop()
@@ -28,14 +31,14 @@ def _facts(record: RunRecord) -> dict[str, tuple[float | None, str]]:
         "model": (None, spec.model),
         "images": (None, f"{record.provenance.get('split', spec.data)}, n = {m.n:,}"),
         "method": (None, METHOD_LABELS[spec.method]),
-        "ranks": (None, text.treatment(spec).split(", ", 1)[1].rsplit(", ", 2)[0] if spec.rule else "none"),
+        "ranks": (None, ranks_text(spec) or "none"),
         "precision": (None, PRECISION_LABELS[spec.precision]),
         "runs on": (None, BACKEND_LABELS[spec.backend]),
-        "top-1 (%)": (
-            100 * m.top1,
+        "top-1": (
+            m.top1,
             f"{text.percent(m.top1)} [{text.percent(m.top1_low)}, {text.percent(m.top1_high)}]",
         ),
-        "drop (points)": (100 * drop, f"{text.points(drop)} {text.interval(low, high)}"),
+        "drop (points)": (drop, f"{text.points(drop)} {text.interval(low, high)}"),
         "file size": (m.bytes, text.file_size(m.bytes)),
         "size ratio": (record.bytes_ratio(), text.both_ways(record.bytes_ratio())),
         "params": (m.params, text.count(m.params)),
@@ -49,14 +52,14 @@ def _metrics(record: RunRecord) -> Metrics:
     return record.metrics
 
 
-def _marked(here: tuple[float | None, str], first: tuple[float | None, str], other: bool) -> str:
-    """The text, and how far it is from the first run's: points for percentages, a factor for sizes."""
-    if not other or here == first:
+def _marked(name: str, here: Fact, first: Fact) -> str:
+    """The text, and how far it is from the first run's: points for accuracies, a factor for sizes."""
+    if here == first:
         return here[1]
     if here[0] is None or first[0] is None:
         return f"{here[1]}  \N{NOT EQUAL TO}"
-    if ("%" in first[1] and "kept" not in first[1]) or first[1][0] in "+\N{MINUS SIGN}":
-        return f"{here[1]}  ({text.points((here[0] - first[0]) / 100)} points)"
+    if name in ("top-1", "drop (points)"):
+        return f"{here[1]}  ({text.points(here[0] - first[0])} points)"
     return f"{here[1]}  (x {here[0] / first[0]:.2f})"
 
 

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from tdq_core.errors import InputError
-from tdq_core.models.weights_file import file_sha256
+from tdq_core.files import file_sha256
 from tdq_core.progress import Progress, silent
 
 _TIMEOUT_S = 20

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+from tdq_core.files import write_atomically
 from tdq_core.quantize import Artefact
 from tdq_core.records import RunRecord
-from tdq_core.store import write_atomically
 
 
 def export_folder(folder: Path, record: RunRecord, artefact: Artefact) -> list[Path]:

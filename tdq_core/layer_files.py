@@ -10,10 +10,11 @@ import json
 import re
 from pathlib import Path
 
+from tdq_core.files import write_atomically
 from tdq_core.layers import LayerTable
 from tdq_core.models.registry import MODELS
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
-from tdq_core.store import runs_folder, shipped_folder, write_atomically
+from tdq_core.store import runs_folder, shipped_folder
 
 
 def layer_file_name(spec: RunSpec) -> str:

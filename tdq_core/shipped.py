@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tdq_core.cli.terminal import err, progress_bars
+from tdq_core.files import write_atomically
 from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
-from tdq_core.store import RunStore, shipped_folder, write_atomically
+from tdq_core.store import RunStore, shipped_folder
 
 MODEL, DATA = "digits_resnet", "digits"
 METHODS = ("tucker2", "cp", "svd", "auto")

@@ -2,11 +2,11 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tdq_core.errors import InputError
+from tdq_core.files import write_atomically
 from tdq_core.records import RunRecord
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -75,15 +75,3 @@ def read_record(path: Path) -> RunRecord:
         return RunRecord.from_dict(json.loads(path.read_text()))
     except (json.JSONDecodeError, UnicodeDecodeError, InputError) as error:
         raise InputError(f"The run file '{path}' cannot be read: {error} Move it away or run it again.") from error
-
-
-def write_atomically(path: Path, text: str) -> Path:
-    """Write `text` to `path` through a temporary file in the same folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).chmod(0o644)  # temporary files are private; a record is not
-    Path(file.name).replace(path)
-    return path

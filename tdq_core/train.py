@@ -21,12 +21,11 @@ from tdq_core.data.images import ImageSet
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
 from tdq_core.evaluate import outcomes
+from tdq_core.files import file_sha256, write_atomically
 from tdq_core.intervals import wilson
 from tdq_core.models.loading import LoadedModel, load_model
-from tdq_core.models.weights_file import file_sha256
 from tdq_core.progress import Progress, silent
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
-from tdq_core.store import write_atomically
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import typer
 
 from tdq_core.cli.options import JsonFlag
 from tdq_core.cli.terminal import both_ways, err, out, percent, print_json, print_table
+from tdq_core.files import write_atomically
 from tdq_core.records import RunRecord
-from tdq_core.store import RunStore, write_atomically
+from tdq_core.store import RunStore
 from tdq_core.table import ranks_text, to_csv
 
 ModelFilter = Annotated[str | None, typer.Option("--model", help="Only runs of this model.")]

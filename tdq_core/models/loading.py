@@ -12,10 +12,11 @@ from torch import nn
 
 from tdq_core.download import fetch
 from tdq_core.errors import InputError
+from tdq_core.files import file_sha256
 from tdq_core.models import factories, preprocess
 from tdq_core.models.factories import TIMM, Built
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
-from tdq_core.models.weights_file import file_sha256, load_into, read_state_dict, state_digest
+from tdq_core.models.weights_file import load_into, read_state_dict, state_digest
 from tdq_core.preprocessing import Preprocessing
 from tdq_core.progress import Progress, silent
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec

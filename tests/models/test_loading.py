@@ -11,10 +11,10 @@ from PIL import Image
 from tdq_core import download
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
+from tdq_core.files import file_sha256
 from tdq_core.models import loading, registry
 from tdq_core.models.loading import load_model
 from tdq_core.models.preprocess import overridden
-from tdq_core.models.weights_file import file_sha256
 from tdq_core.specs import RunSpec
 from tdq_core.torchvision_compat import torchvision
 

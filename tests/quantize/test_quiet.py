@@ -23,8 +23,10 @@ def test_only_the_listed_warnings_are_hidden():
 
 def test_log_levels_come_back_after_an_error():
     logger = logging.getLogger("torchao")
-    before = logger.level
+    logger.setLevel(logging.INFO)
     with pytest.raises(KeyError), quiet():
         assert logger.level == logging.ERROR
         raise KeyError
-    assert logger.level == before
+    after = logger.level
+    logger.setLevel(logging.NOTSET)
+    assert after == logging.INFO
