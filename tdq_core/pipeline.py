@@ -95,14 +95,14 @@ def run(
     store = store or RunStore()
     opened = open_run(spec, on_progress=on_progress, allowed_models=allowed_models)
     known = store.get(opened.run_id)
-    reused = known is not None and known.state != "failed"
-    if not reused or (export and known and known.state == "complete"):
-        outcome = _carry_out(opened, store, on_progress=on_progress, export=export, measure=not reused)
-        if not reused:
-            known = outcome
-            store.put(outcome)
-    assert known, "found or made"
-    return Outcome(known, reused)
+    if known is None or known.state == "failed":
+        record = _carry_out(opened, store, on_progress=on_progress, export=export)
+        store.put(record)
+        return Outcome(record, reused=False)
+    if export and known.state == "complete":
+        clock = Clock()
+        export_folder(export, known, _build(opened, _plan(opened, clock), export, clock, on_progress).artefact)
+    return Outcome(known, reused=True)
 
 
 def read_table(
@@ -114,22 +114,17 @@ def read_table(
     return read_layers(model.module, example, name=model.name, digest=model.digest, on_progress=on_progress)
 
 
-def _carry_out(
-    opened: Opened, store: RunStore, *, on_progress: Progress, export: Path | None, measure: bool
-) -> RunRecord:
+def _carry_out(opened: Opened, store: RunStore, *, on_progress: Progress, export: Path | None = None) -> RunRecord:
     """Do the work; what goes wrong becomes a record with its reason."""
     clock = Clock()
     layers: tuple[LayerRecord, ...] = ()
     try:
-        dense = _baseline(opened, store, on_progress) if measure else None
+        plan = _plan(opened, clock)
+        dense = _baseline(opened, store, on_progress)
         with _folder(export) as folder:
-            built = _build(opened, folder, clock, on_progress)
+            built = _build(opened, plan, folder, clock, on_progress)
             layers = built.layers
-            if not measure:
-                record = store.get(opened.run_id)
-                assert record, "only a known run is exported without measuring"
-            else:
-                record = _measured(opened, built, dense, clock, on_progress)
+            record = _measured(opened, built, dense, clock, on_progress)
             if export:
                 export_folder(export, record, built.artefact)
             return record
@@ -155,7 +150,7 @@ def _baseline(opened: Opened, store: RunStore, on_progress: Progress) -> Metrics
     dense = Opened(spec, opened.model, opened.images, None, digests, opened.model.notes + opened.images.notes)
     record = store.get(dense.run_id)
     if record is None or record.state != "complete":
-        record = _carry_out(dense, store, on_progress=on_progress, export=None, measure=True)
+        record = _carry_out(dense, store, on_progress=on_progress)
         store.put(record)
     if record.metrics is None:
         raise RunFailed(f"The dense model could not be measured: {record.reason}")
@@ -165,21 +160,26 @@ def _baseline(opened: Opened, store: RunStore, on_progress: Progress) -> Metrics
 @contextlib.contextmanager
 def _folder(export: Path | None) -> Iterator[Path]:
     if export:
-        export.mkdir(parents=True, exist_ok=True)
         yield export
     else:
         with tempfile.TemporaryDirectory(prefix="tdq-") as folder:
             yield Path(folder)
 
 
-def _build(opened: Opened, folder: Path, clock: Clock, on_progress: Progress) -> Built:
-    spec, model = opened.spec, opened.model
-    example = opened.example()
+def _plan(opened: Opened, clock: Clock) -> Plan:
+    """Ranks for every layer, before anything is built: what is out of reach is refused at once."""
+    model = opened.model
     with clock.stage("read layers"):
-        table = read_layers(model.module, example[:2], name=model.name, digest=model.digest, on_progress=on_progress)
+        table = read_layers(model.module, opened.example()[:2], name=model.name, digest=model.digest)
+        return make_plan(table, opened.spec.method, opened.spec.rule)
+
+
+def _build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: Progress) -> Built:
+    spec = opened.spec
+    example = opened.example()
+    folder.mkdir(parents=True, exist_ok=True)
     with clock.stage("decompose"):
-        plan = make_plan(table, spec.method, spec.rule)
-        module, layers = apply_plan(model.module, plan, seed=spec.seed, on_progress=on_progress)
+        module, layers = apply_plan(opened.model.module, plan, seed=spec.seed, on_progress=on_progress)
     _check_costs(plan, module, example[:2])
     calibration = opened.calibration if opened.calib else None
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=on_progress)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from tdq_core import jobs
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.jobs import Job, JobState, Request
@@ -51,7 +52,13 @@ def gone(pid: int) -> bool:
     return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
-def test_a_run_ends_in_a_record_and_the_same_run_again_is_reused(runs: Path) -> None:
+def span(job: Job) -> tuple[float, float]:
+    """When its work began and when it ended."""
+    begun = jobs.read_events(job.folder / "progress.jsonl")[0]["time"]
+    return begun, json.loads((job.folder / "result.json").read_text())["time"]
+
+
+def test_jobs_take_turns_and_the_same_run_again_reuses_the_record(runs: Path) -> None:
     first, second = jobs.submit(Request("run", SPEC)), jobs.submit(Request("run", SPEC))
     assert [j.id for j in jobs.running()] == [first.id, second.id]
     states = wait(first), wait(second)
@@ -62,6 +69,8 @@ def test_a_run_ends_in_a_record_and_the_same_run_again_is_reused(runs: Path) -> 
     assert states[0].stage and states[0].elapsed > 0
     assert jobs.running() == []
     assert not (first.folder / "tmp").exists()
+    earlier, later = sorted((span(first), span(second)))
+    assert earlier[1] <= later[0]
 
 
 def test_layers_are_written_where_they_are_looked_for() -> None:
@@ -129,17 +138,6 @@ def test_what_nobody_expected_is_one_sentence_with_the_file_of_its_traceback() -
     assert state.state == "failed"
     assert str(state.reason).startswith("The run stopped unexpectedly: KeyError: 'spec'; the details are in")
     assert "Traceback" in (job.folder / "stderr.txt").read_text()
-
-
-def test_jobs_take_turns() -> None:
-    first, second = jobs.submit(Request("layers", SPEC)), jobs.submit(Request("layers", SPEC))
-    wait(first), wait(second)
-    spans = sorted(
-        (jobs.read_events(j.folder / "progress.jsonl")[0]["time"],
-         json.loads((j.folder / "result.json").read_text())["time"])
-        for j in (first, second)
-    )  # fmt: skip
-    assert spans[0][1] <= spans[1][0]
 
 
 def test_a_torn_last_line_is_tolerated_and_a_bad_line_before_it_is_not(tmp_path: Path) -> None:

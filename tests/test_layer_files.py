@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tdq_core.layer_files import find_layer_file, layer_file_name, table_path, write_layer_file
 from tdq_core.layers import LayerTable
 from tdq_core.specs import RankRule, RunSpec

@@ -4,10 +4,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
 from tdq_core.cli import app
 from tdq_core.reproduce import command_line
 from tdq_core.specs import RankRule, RunSpec
-from typer.testing import CliRunner
 
 SPECS = [
     RunSpec("digits_resnet", "digits"),

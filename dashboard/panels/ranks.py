@@ -69,11 +69,11 @@ def _apply_to_many(table: LayerTable, method: str, context: str, *, selected: li
     group = [table.layer(n) for n in names if can_be_decomposed(table.layer(n), method)]
     which = "selected" if selected else "shown"
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        share = st.slider("Share of full rank (%)", 1, 100, **number("share", 50, 1, 100), width=230)
+        st.slider("Share of full rank (%)", 1, 100, **number("share", 50, 1, 100), width=230)
         st.button(
             f"Apply to {len(group)} {which}",
             on_click=_apply,
-            args=(group, method, context, share / 100),
+            args=(group, method, context),
             disabled=not group,
             help="Sets the ranks of these layers by hand.",
         )
@@ -145,5 +145,6 @@ def _take(layer: Layer, method: str, context: str) -> None:
         hand.pop(layer.name, None)
 
 
-def _apply(group: list[Layer], method: str, context: str, share: float) -> None:
+def _apply(group: list[Layer], method: str, context: str) -> None:
+    share = st.session_state["share"] / 100
     _hand(context).update({layer.name: at_share(layer, method, share) for layer in group})

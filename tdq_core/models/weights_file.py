@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,19 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # an unusual pickle protocol is no news to whoever gave the file
+            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if wanted := re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)", str(error)):
             raise InputError(
                 f"The weights file '{path}' needs '{wanted[1] or wanted[2]}' to be run when it is read, and TDQ runs "
                 "no code from weights files: save the state dict alone, with torch.save(model.state_dict(), FILE)."
             ) from error
-        raise InputError(f"The weights file '{path}' is not a state dict saved by torch, or it is damaged.") from error
+        raise InputError(
+            f"The weights file '{path}' is not a state dict that torch can read without running code, or it is "
+            "damaged: save the state dict alone, with torch.save(model.state_dict(), FILE)."
+        ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
         raise InputError(f"The weights file '{path}' cannot be read: {_one_line(error)}.") from error
 

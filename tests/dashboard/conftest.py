@@ -1,0 +1,60 @@
+"""Folders of their own for the dashboard's tests, and the pages that the router names."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from made_up import four_cells, layer_table, record
+from streamlit.testing.v1 import AppTest
+
+from tdq_core.layer_files import write_layer_file
+from tdq_core.specs import RunSpec
+from tdq_core.store import RunStore
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+if str(PROJECT) not in sys.path:
+    sys.path.insert(0, str(PROJECT))
+
+
+@pytest.fixture(scope="session")
+def app() -> str:
+    """The router's file."""
+    return str(PROJECT / "dashboard" / "app.py")
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No run and no layer table anywhere; returns the folder where new ones go."""
+    monkeypatch.setenv("TDQ_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr("tdq_core.store.PROJECT", tmp_path)
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def filled(empty: Path) -> Path:
+    """Four cells, a failed and a refused run, a run on other images, and a layer table."""
+    store = RunStore(empty)
+    unfinished = (record("e", method="cp", state="failed"), record("f", method="cp", ratio=9.0, state="refused"))
+    for one in (*four_cells(), *unfinished, record("0", data="images-b")):
+        store.put(one)
+    write_layer_file(layer_table(), RunSpec("digits_resnet", "digits"))
+    return empty
+
+
+@pytest.fixture
+def pages(app: str, empty: Path) -> Iterator[list[str]]:
+    """The scripts that the router hands to Streamlit, relative to it."""
+    seen: list[Any] = []
+    original = st.navigation
+
+    def remember(given: list[Any], **options: Any) -> Any:
+        seen[:] = given
+        return original(given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(st, "navigation", remember)
+        AppTest.from_file(app, default_timeout=60).run()
+    yield [str(Path(page._page).relative_to(Path(app).parent)) for page in seen]

@@ -1,0 +1,54 @@
+"""Hand-made records and a layer table for tests: never shown to anyone as results."""
+
+import numpy as np
+
+from tdq_core.layers import Layer, LayerTable
+from tdq_core.records import LayerRecord, Metrics, RunRecord
+from tdq_core.specs import RankRule, RunSpec
+
+N = 200
+
+
+def record(name: str, *, right: int = N, size: int = 1000, method: str = "none", ratio: float | None = None,
+           precision: str = "fp32", state: str = "complete", data: str = "images-a", reason: str | None = None) -> RunRecord:  # fmt: skip
+    """A record whose first `right` of N images are right; the dense model has 1000 params and 4000 bytes."""
+    rule = RankRule("ratio", ratio or 2.0) if method != "none" else None
+    backend = "torch" if precision == "fp32" else "onnxruntime"
+    spec = RunSpec("digits_resnet", "digits", method=method, rule=rule, precision=precision, backend=backend)
+    correct = np.arange(N) < right
+    dense = Metrics.measured(np.arange(N) < N - 4, params=1000, macs=9000, bytes=4000, dense_params=1000)
+    own = Metrics.measured(correct, params=size, macs=9 * size, bytes=4 * size, dense_params=1000)
+    done = state == "complete"
+    layers = (
+        LayerRecord("stem.0", "none", (), 288, 9, 288, 9, skipped_because="the first convolution stays dense"),
+        LayerRecord("block1.conv1.0", method, (7, 5), 300, 9, 600, 18, rel_error=0.25),
+    )
+    provenance = {"split": "digits/test", "n": N, "weights": "made by hand", "cpu_flags": []}
+    digests = {"model": "m" * 64, "data": data} | ({"calib": "c"} if precision == "int8" else {})
+    return RunRecord(name * 16 if len(name) == 1 else name, state, spec, own if done else None, dense if done else None,
+                     layers if method != "none" else (), ("A note for the reader.",), digests, provenance,
+                     reason or (None if done else "It could not be done."))  # fmt: skip
+
+
+def four_cells() -> list[RunRecord]:
+    """Dense, decomposed, quantized and both: drops 0, 5, 1 and 9 points."""
+    return [
+        record("a", right=N - 4),
+        record("b", right=N - 14, size=500, method="tucker2"),
+        record("c", right=N - 6, size=250, precision="int8"),
+        record("d", right=N - 22, size=125, method="tucker2", precision="int8"),
+    ]
+
+
+def layer_table() -> LayerTable:
+    """Three layers that stand for the real ones."""
+    spectrum = tuple(float(2.0**-i) for i in range(32))
+    layers = (
+        Layer("stem.0", "conv", 32, 1, (3, 3), 64, 64, False, end="first", spectrum_out=spectrum[:9], spectrum_in=spectrum[:1]),
+        Layer("block1.conv1.0", "conv", 32, 32, (3, 3), 64, 64, False, spectrum_out=spectrum, spectrum_in=spectrum),
+        Layer("block2.conv1.0", "conv", 64, 32, (3, 3), 64, 16, False, spectrum_out=spectrum, spectrum_in=spectrum),
+        Layer("head", "linear", 10, 64, (1, 1), 1, 1, True, end="classifier", spectrum_out=spectrum[:10],
+              spectrum_in=spectrum[:10]),
+    )  # fmt: skip
+    params = sum(la.params for la in layers) + 200
+    return LayerTable("digits_resnet", "digest", params, sum(la.macs for la in layers), layers)
