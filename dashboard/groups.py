@@ -42,7 +42,7 @@ def _group(key: tuple[str, str], members: Sequence[RunRecord]) -> Group:
     origin = f" ({weights})" if weights and first.spec.weights is not None else ""
     label = f"{first.spec.model}{origin} on {n:,} images of {split}"
     unfinished = tuple(r for r in members if r.state != "complete")
-    return Group(f"{key[0][:6]}-{key[1][:6]}", label, first.spec.model, first.spec.data, n, complete, unfinished)
+    return Group(f"{key[0][:8]}-{key[1][:8]}", label, first.spec.model, first.spec.data, n, complete, unfinished)
 
 
 def left_out_text(group: Group, records: Sequence[RunRecord]) -> str:

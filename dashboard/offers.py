@@ -18,7 +18,7 @@ from tdq_core.cli.options import numbers, size
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry
-from tdq_core.specs import RunSpec
+from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,10 @@ def _once(offers: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _model_offer(group: dict[str, str]) -> ModelOffer:
-    name = group["model"]
-    offer = ModelOffer(name, group.get("weights"), MODELS[name].description if name in MODELS else "named at the start")
+    name, weights = group["model"], group.get("weights")
+    if weights not in (None, RANDOM_WEIGHTS) and not Path(weights).is_file():
+        raise InputError(f"The weights file '{weights}' of the model '{name}' does not exist.")
+    offer = ModelOffer(name, weights, MODELS[name].description if name in MODELS else "named at the start")
     return replace(
         offer,
         mean=numbers("mean", group.get("mean")),

@@ -21,13 +21,20 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
 
 
 def paired_mean(differences: np.ndarray) -> tuple[float, float, float]:
-    """(mean, low, high): a 95 % normal interval of the mean of per-image differences, which must be paired."""
+    """(mean, low, high): per-image differences, paired by image, and the 95 % interval of their mean.
+
+    The interval is Agresti and Min's (2005) for matched proportions: half an image is added to each of the four cells
+    (right/wrong before x after), that is, one image with difference +1 or -1 and one with 0. So it keeps an honest
+    width where no image differs at all, which a plain normal interval would report as certainty. The mean is the
+    plain one.
+    """
     n = len(differences)
     if n < 2:
         raise ValueError(f"A paired interval needs at least 2 images. Got {n}.")
-    mean = float(np.mean(differences))
-    half = Z95 * float(np.std(differences, ddof=1)) / math.sqrt(n)
-    return mean, mean - half, mean + half
+    centre = float(np.sum(differences)) / (n + 2)
+    square = (float(np.sum(np.square(differences))) + 1) / (n + 2)
+    half = Z95 * math.sqrt((square - centre**2) / (n + 2))
+    return float(np.mean(differences)), centre - half, centre + half
 
 
 def pack_outcomes(correct: np.ndarray) -> str:

@@ -168,9 +168,9 @@ def test_own_model_and_weights(tdq, tmp_path, images):
         "    stages = nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1)\n"
         "    return nn.Sequential(*stages, nn.Flatten(), nn.Linear(16, 10))\n"
     )
-    arguments = ("run", "--model", "mine.py:net", "--weights-random", "--data", f"folder:{images}", "--mean", "0.5,0.5,0.5",
-                 "--std", "0.25,0.25,0.25", "--input-size", "20x24", "--method", "cp", "--ratio", "1.4", "--json")  # fmt: skip
-    done = tdq(*arguments)
+    own = ("--model", "mine.py:net", "--weights-random", "--data", f"folder:{images}")
+    seen = ("--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25", "--input-size", "20x24")
+    done = tdq("run", *own, *seen, "--method", "cp", "--ratio", "1.4", "--json")
     record = json.loads(done.stdout)
     assert record["state"] == "complete" and record["metrics"]["n"] == 10, done.stderr
     assert record["provenance"]["preprocessing"]["input_size"] == [20, 24]
@@ -183,10 +183,7 @@ def test_training_is_seeded_and_writes_a_card_that_loads(tdq, tmp_path):
     ]
     assert cards[0]["sha256"] == cards[1]["sha256"]
     assert cards[0]["scores"]["eval"]["split"] == "digits/test" and cards[0]["scores"]["eval"]["n"] == 700
-    record = json.loads(
-        tdq("run", "--model", "digits_resnet", "--data", "digits", "--weights", tmp_path / "a" / "digits_resnet.safetensors",
-            "--json").stdout
-    )  # fmt: skip
+    record = json.loads(tdq(*RUN_DIGITS, "--weights", tmp_path / "a" / "digits_resnet.safetensors", "--json").stdout)
     assert record["metrics"]["top1"] == cards[0]["scores"]["eval"]["top1"]
     assert record["provenance"]["weights_sha256"] == cards[0]["sha256"]
 

@@ -157,10 +157,27 @@ def test_wilson_against_published_values():
 
 def test_the_drop_is_paired_by_image():
     mean, low, high = record((1, 0, 0, 1, 0), base=(1, 1, 0, 0, 1)).drop()
-    differences = np.array([0, 1, 0, -1, 1.0])
-    assert mean == pytest.approx(0.2)
-    assert high - low == pytest.approx(2 * 1.959964 * differences.std(ddof=1) / np.sqrt(5))
-    assert paired_mean(np.zeros(9)) == (0, 0, 0)
+    assert mean == pytest.approx((2 - 1) / 5)
+    # Agresti and Min: half an image more in each cell of the 2 x 2 table (lost b = 2, won c = 1, n = 5)
+    n, b, c = 5 + 2, 2 + 0.5, 1 + 0.5
+    half = 1.959964 * np.sqrt((b + c) - (b - c) ** 2 / n) / n
+    assert (low, high) == pytest.approx(((b - c) / n - half, (b - c) / n + half))
+
+
+def test_no_difference_on_few_images_is_not_certainty():
+    mean, low, high = paired_mean(np.zeros(100))
+    assert mean == 0 and low == -high and 0.01 < high < 0.03
+    assert paired_mean(np.zeros(10_000))[2] < 0.0003
+
+
+def test_paired_intervals_cover_the_truth():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        draws = rng.choice([-1, 0, 1], size=200, p=[0.02, 0.93, 0.05])
+        _, low, high = paired_mean(draws)
+        covered += low <= 0.03 <= high
+    assert 0.92 <= covered / 1000 <= 0.98
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25), st.randoms())

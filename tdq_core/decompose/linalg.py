@@ -7,6 +7,9 @@ longer side: a full SVD of a 4-way unfolding, by contrast, has asked for hundred
 import torch
 from torch import Tensor
 
+WELL_CONDITIONED = 1e-7
+"""Ratio of squared singular values above which dividing by them keeps columns orthonormal to about 1e-9 (float64)."""
+
 
 def squared_singular_values(matrix: Tensor) -> Tensor:
     """All min(m, n) squared singular values of `matrix` (m, n), largest first, in float64."""
@@ -20,22 +23,28 @@ def leading_left(matrix: Tensor, rank: int) -> Tensor:
 
     Where the matrix has a lower rank than asked for, the basis is completed by arbitrary orthonormal columns.
     """
+    return leading_left_energy(matrix, rank)[0]
+
+
+def leading_left_energy(matrix: Tensor, rank: int) -> tuple[Tensor, float]:
+    """`leading_left`, and the sum of the squared singular values that it captures."""
     rows, columns = matrix.shape
     if rows <= columns:
-        return _top(matrix @ matrix.T, rank)
-    right = _top(matrix.T @ matrix, min(rank, columns))
-    scaled = torch.linalg.qr(matrix @ right).Q
-    return scaled if scaled.shape[1] == rank else _completed(scaled, rank)
+        squares, left = torch.linalg.eigh(matrix @ matrix.T)
+        return left[:, -rank:].flip(1), float(squares[-rank:].clamp_min(0).sum())
+    kept = min(rank, columns)
+    squares, right = torch.linalg.eigh(matrix.T @ matrix)
+    squares, right = squares[-kept:].flip(0), right[:, -kept:].flip(1)
+    return _orthonormal(matrix @ right, squares, rank), float(squares.clamp_min(0).sum())
 
 
-def _top(gram: Tensor, rank: int) -> Tensor:
-    return torch.linalg.eigh(gram).eigenvectors[:, -rank:].flip(1)
-
-
-def _completed(basis: Tensor, rank: int) -> Tensor:
-    rows, have = basis.shape
-    padded = torch.cat([basis, torch.eye(rows, rank - have, dtype=basis.dtype)], dim=1)
-    return torch.linalg.qr(padded).Q
+def _orthonormal(scaled: Tensor, squares: Tensor, rank: int) -> Tensor:
+    """Columns `scaled` = left singular vectors times singular values, made orthonormal and `rank` in number."""
+    missing = rank - scaled.shape[1]
+    if missing == 0 and squares[-1] > WELL_CONDITIONED * squares[0]:
+        return scaled / squares.sqrt()
+    filler = torch.eye(len(scaled), missing, dtype=scaled.dtype)
+    return torch.linalg.qr(torch.cat([scaled, filler], dim=1)).Q
 
 
 def rel_error(weight: Tensor, approximation: Tensor) -> float:

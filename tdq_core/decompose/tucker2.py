@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tdq_core.decompose.linalg import leading_left
+from tdq_core.decompose.linalg import leading_left, leading_left_energy
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,21 @@ def decompose_tucker2(weight: Tensor, rank_out: int, rank_in: int, *, sweeps: in
     kernel = weight.double().flatten(2)  # (O, I, K)
     by_in = kernel.transpose(1, 2).contiguous()  # (O, K, I): contracts the input mode without a copy
     by_out = kernel.permute(1, 2, 0).contiguous()  # (I, K, O): contracts the output mode
-    norm = float(torch.linalg.vector_norm(kernel))
-    in_ = leading_left(kernel.transpose(0, 1).flatten(1), rank_in)
-    out = leading_left(kernel.flatten(1), rank_out)
-    errors = [_error(norm, by_in, out, in_)]
+    square = float(torch.linalg.vector_norm(kernel)) ** 2
+    in_ = leading_left(by_out.flatten(1), rank_in)
+    out = leading_left(by_in.flatten(1), rank_out)
+    core = torch.tensordot(out.T, by_in @ in_, dims=1)
+    errors = [_error(square, float(torch.linalg.vector_norm(core)) ** 2)]
     for _ in range(sweeps):
         out = leading_left((by_in @ in_).flatten(1), rank_out)  # (O, K r_in)
-        in_ = leading_left((by_out @ out).flatten(1), rank_in)  # (I, K r_out)
-        errors.append(_error(norm, by_in, out, in_))
+        in_, energy = leading_left_energy((by_out @ out).flatten(1), rank_in)  # (I, K r_out)
+        errors.append(_error(square, energy))
         if errors[-2] - errors[-1] < tol:
             break
-    core = torch.einsum("oki,op,iq->pqk", by_in, out, in_)
+    core = torch.tensordot(out.T, by_in @ in_, dims=1).transpose(1, 2)  # (r_out, r_in, K)
     return Tucker2(core.reshape(rank_out, rank_in, *weight.shape[2:]), out, in_, tuple(errors))
 
 
-def _error(norm: float, by_in: Tensor, out: Tensor, in_: Tensor) -> float:
-    """Orthonormal factors: |W - W~|^2 = |W|^2 - |core|^2."""
-    if norm == 0:
-        return 0.0
-    core = torch.tensordot(out.T, by_in @ in_, dims=1)
-    return math.sqrt(max(norm**2 - float(torch.linalg.vector_norm(core)) ** 2, 0.0)) / norm
+def _error(square: float, energy: float) -> float:
+    """Orthonormal factors: |W - W~|^2 = |W|^2 - |core|^2, and the last update captures |core|^2 = `energy`."""
+    return math.sqrt(max(square - energy, 0.0) / square) if square > 0 else 0.0

@@ -38,7 +38,7 @@ def filled(empty: Path) -> Path:
     """Four cells, a failed and a refused run, a run on other images, and a layer table."""
     store = RunStore(empty)
     unfinished = (record("e", method="cp", state="failed"), record("f", method="cp", ratio=9.0, state="refused"))
-    for one in (*four_cells(), *unfinished, record("0", data="images-b")):
+    for one in (*four_cells(), *unfinished, record("0", data="2" * 64)):
         store.put(one)
     write_layer_file(layer_table(), RunSpec("digits_resnet", "digits"))
     return empty

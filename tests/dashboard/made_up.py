@@ -9,8 +9,18 @@ from tdq_core.specs import RankRule, RunSpec
 N = 200
 
 
-def record(name: str, *, right: int = N, size: int = 1000, method: str = "none", ratio: float | None = None,
-           precision: str = "fp32", state: str = "complete", data: str = "images-a", reason: str | None = None) -> RunRecord:  # fmt: skip
+def record(
+    name: str,
+    *,
+    right: int = N,
+    size: int = 1000,
+    method: str = "none",
+    ratio: float | None = None,
+    precision: str = "fp32",
+    state: str = "complete",
+    data: str = "1" * 64,
+    reason: str | None = None,
+) -> RunRecord:
     """A record whose first `right` of N images are right; the dense model has 1000 params and 4000 bytes."""
     rule = RankRule("ratio", ratio or 2.0) if method != "none" else None
     backend = "torch" if precision == "fp32" else "onnxruntime"
@@ -25,9 +35,18 @@ def record(name: str, *, right: int = N, size: int = 1000, method: str = "none",
     )
     provenance = {"split": "digits/test", "n": N, "weights": "made by hand", "cpu_flags": []}
     digests = {"model": "m" * 64, "data": data} | ({"calib": "c"} if precision == "int8" else {})
-    return RunRecord(name * 16 if len(name) == 1 else name, state, spec, own if done else None, dense if done else None,
-                     layers if method != "none" else (), ("A note for the reader.",), digests, provenance,
-                     reason or (None if done else "It could not be done."))  # fmt: skip
+    return RunRecord(
+        name * 16 if len(name) == 1 else name,
+        state,
+        spec,
+        own if done else None,
+        dense if done else None,
+        layers if method != "none" else (),
+        ("A note for the reader.",),
+        digests,
+        provenance,
+        reason or (None if done else "It could not be done."),
+    )
 
 
 def four_cells() -> list[RunRecord]:
@@ -44,11 +63,34 @@ def layer_table() -> LayerTable:
     """Three layers that stand for the real ones."""
     spectrum = tuple(float(2.0**-i) for i in range(32))
     layers = (
-        Layer("stem.0", "conv", 32, 1, (3, 3), 64, 64, False, end="first", spectrum_out=spectrum[:9], spectrum_in=spectrum[:1]),
+        Layer(
+            "stem.0",
+            "conv",
+            32,
+            1,
+            (3, 3),
+            64,
+            64,
+            False,
+            end="first",
+            spectrum_out=spectrum[:9],
+            spectrum_in=spectrum[:1],
+        ),
         Layer("block1.conv1.0", "conv", 32, 32, (3, 3), 64, 64, False, spectrum_out=spectrum, spectrum_in=spectrum),
         Layer("block2.conv1.0", "conv", 64, 32, (3, 3), 64, 16, False, spectrum_out=spectrum, spectrum_in=spectrum),
-        Layer("head", "linear", 10, 64, (1, 1), 1, 1, True, end="classifier", spectrum_out=spectrum[:10],
-              spectrum_in=spectrum[:10]),
-    )  # fmt: skip
+        Layer(
+            "head",
+            "linear",
+            10,
+            64,
+            (1, 1),
+            1,
+            1,
+            True,
+            end="classifier",
+            spectrum_out=spectrum[:10],
+            spectrum_in=spectrum[:10],
+        ),
+    )
     params = sum(la.params for la in layers) + 200
     return LayerTable("digits_resnet", "digest", params, sum(la.macs for la in layers), layers)

@@ -140,7 +140,9 @@ def test_run_submits_exactly_what_was_planned(app: str, filled: Path, monkeypatc
         return job
 
     monkeypatch.setattr(jobs, "submit", submit)
-    at = opened(app, "views/explore.py", method="svd", ratio="1.5", precision="int8", backend="onnxruntime", samples="100")
+    at = opened(
+        app, "views/explore.py", method="svd", ratio="1.5", precision="int8", backend="onnxruntime", samples="100"
+    )
     next(b for b in at.button if b.label == "Run").click().run()
     spec = RunSpec("digits_resnet", "digits", method="svd", rule=RankRule("ratio", 1.5), precision="int8",
                    backend="onnxruntime", samples=100)  # fmt: skip
@@ -152,7 +154,6 @@ def test_run_submits_exactly_what_was_planned(app: str, filled: Path, monkeypatc
 
 def test_additivity_shows_every_group_of_four_cells(app: str, filled: Path) -> None:
     at = opened(app, "views/additivity.py")
-    print(words(at), at.session_state)
     info = additivity_info(find_cells(four_cells()))
     table = at.dataframe[0].value
     assert len(table) == len(info.points) == 1
@@ -177,9 +178,15 @@ def test_runs_filters_and_keeps_the_refused(app: str, filled: Path) -> None:
 
 
 def test_what_the_address_says_counts_only_where_it_can_be_chosen(app: str, filled: Path) -> None:
-    at = opened(app, "views/explore.py", model="/tmp/evil.py:make", data="folder:/etc", method="rm", ratio="much", rule="x")
+    at = opened(
+        app, "views/explore.py", model="/tmp/evil.py:make", data="folder:/etc", method="rm", ratio="much", rule="x"
+    )
     assert (at.session_state["model"], at.session_state["data"]) == ("digits_resnet", "digits")
-    assert (at.session_state["method"], at.session_state["ratio"], at.session_state["rule"]) == ("tucker2", 2.0, "ratio")
+    assert (at.session_state["method"], at.session_state["ratio"], at.session_state["rule"]) == (
+        "tucker2",
+        2.0,
+        "ratio",
+    )
 
 
 def test_the_address_round_trips(app: str, filled: Path) -> None:

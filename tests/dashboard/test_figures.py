@@ -1,0 +1,146 @@
+"""What the charts show, compared as values."""
+
+import itertools
+
+import pytest
+from made_up import N, four_cells, record
+
+from dashboard.figures.additivity import (
+    AdditivityInfo,
+    AdditivityPoint,
+    additivity_figure,
+    additivity_info,
+    joined_runs,
+    what_is_seen,
+)
+from dashboard.figures.tradeoff import (
+    X_AXES,
+    Y_AXES,
+    Point,
+    TradeoffInfo,
+    better_corner,
+    tradeoff_figure,
+    tradeoff_info,
+)
+from dashboard.palette import ACCENT, METHOD_COLOURS, PRECISION_SYMBOLS
+from tdq_core.additivity import find_cells
+from tdq_core.intervals import paired_mean
+
+
+def test_tradeoff_info_whole() -> None:
+    a, _, _, d = records = four_cells()
+    info = tradeoff_info([a, d], chosen=d.run_id)
+    points = tuple(
+        Point(r.run_id, r.metrics.bytes, *r.drop(), r.spec.method, r.spec.precision, p.facts)  # type: ignore[union-attr]
+        for r, p in zip((a, d), info.points)
+    )
+    assert info == TradeoffInfo("bytes", "drop", points, (d.run_id, a.run_id), d.run_id)
+    assert tradeoff_info(records, chosen="elsewhere").chosen is None
+
+
+def test_facts_are_complete() -> None:
+    (point,) = tradeoff_info([four_cells()[3]]).points
+    for fact in ("Tucker-2, ratio 2, INT8, ONNX Runtime", "n = 200", "+9.00 points", "8.00x smaller", "run dddddddd"):
+        assert fact in point.facts.replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize("x_axis,y_axis", list(itertools.product(X_AXES, Y_AXES)))
+def test_the_front_holds_what_nothing_beats_on_both_axes(x_axis: str, y_axis: str) -> None:
+    records = [
+        record(n, right=right, size=size)
+        for n, right, size in zip("abcdef", (196, 190, 196, 150, 190, 100), (900, 500, 800, 500, 500, 100))
+    ]
+    info = tradeoff_info(records, x_axis=x_axis, y_axis=y_axis)
+    beaten = {
+        r.run_id
+        for r, other in itertools.permutations(records, 2)
+        if _size(other) <= _size(r)
+        and _top1(other) >= _top1(r)
+        and (_size(other), _top1(other)) != (_size(r), _top1(r))
+    }
+    assert set(info.front) == {r.run_id for r in records} - beaten
+    assert better_corner(info).startswith("Upper" if y_axis == "top1" else "Lower")
+
+
+def _size(one):  # type: ignore[no-untyped-def]
+    return one.metrics.params
+
+
+def _top1(one):  # type: ignore[no-untyped-def]
+    return one.metrics.top1
+
+
+def test_every_point_is_drawn_once_in_its_colour_and_symbol_with_its_run() -> None:
+    info = tradeoff_info(four_cells(), chosen="a" * 16)
+    drawn = {
+        run: (trace.marker.color, trace.marker.symbol, y)
+        for trace in tradeoff_figure(info).data
+        if trace.hovertemplate
+        for run, y in zip(trace.customdata, trace.y)
+    }
+    assert drawn == {
+        p.run_id: (METHOD_COLOURS[p.method], PRECISION_SYMBOLS[p.precision], 100 * p.y) for p in info.points
+    }
+    rings = [t for t in tradeoff_figure(info).data if t.marker.color == ACCENT]
+    assert [list(t.customdata) for t in rings] == [["a" * 16]]
+
+
+def test_intervals_are_drawn_on_demand() -> None:
+    info = tradeoff_info(four_cells()[3:])
+    (bars,) = [t.error_y for t in tradeoff_figure(info, intervals=True).data if t.error_y.array is not None]
+    (point,) = info.points
+    assert (bars.array[0], bars.arrayminus[0]) == (100 * (point.high - point.y), 100 * (point.y - point.low))
+    assert all(t.error_y.array is None for t in tradeoff_figure(info).data)
+
+
+def test_additivity_info_whole() -> None:
+    a, b, c, d = cells = [r.metrics.correct().astype(float) for r in four_cells()]  # type: ignore[union-attr]
+    assert len(cells[0]) == N
+    expected = AdditivityPoint(
+        "d" * 16,
+        "Tucker-2, ratio 2, INT8, ONNX Runtime",
+        "tucker2",
+        "int8",
+        paired_mean(a - b),
+        paired_mean(a - c),
+        paired_mean(2 * a - b - c),
+        paired_mean(a - d),
+        paired_mean(b + c - d - a),
+    )
+    assert additivity_info(find_cells(four_cells())) == AdditivityInfo((expected,))
+    assert [r.run_id[0] for r in joined_runs(find_cells(four_cells()))] == ["a", "b", "c", "d"]
+
+
+def _point(name: str, low: float, high: float) -> AdditivityPoint:
+    zero = (0.0, 0.0, 0.0)
+    return AdditivityPoint(name, f"run {name}", "cp", "int8", zero, zero, zero, zero, ((low + high) / 2, low, high))
+
+
+def test_what_is_seen_is_counted() -> None:
+    info = AdditivityInfo(
+        (_point("a", -0.01, 0.02), _point("b", 0.01, 0.05), _point("c", -0.09, -0.03), _point("d", 0, 1e-9))
+    )
+    assert (info.containing_zero(), info.above_zero(), info.below_zero()) == (2, 1, 1)
+    seen = what_is_seen(info)
+    assert seen.startswith("2 of 4 interaction intervals contain zero: 1 lies above zero")
+    assert "; 1 lies below zero" in seen and seen.endswith(
+        "\N{MINUS SIGN}6.00 points [\N{MINUS SIGN}9.00, \N{MINUS SIGN}3.00], for run c."
+    )
+
+
+def test_the_additivity_figure_spans_its_intervals_and_shows_every_point() -> None:
+    info = additivity_info(find_cells(four_cells()))
+    identity, points = additivity_figure(info).data
+    (point,) = info.points
+    assert list(identity.x) == list(identity.y)
+    assert (
+        identity.x[0]
+        <= 100 * min(point.summed[1], point.joint[1])
+        < 100 * max(point.summed[2], point.joint[2])
+        <= identity.x[1]
+    )
+    assert (points.x[0], points.y[0], points.customdata[0]) == (
+        100 * point.summed[0],
+        100 * point.joint[0],
+        point.run_id,
+    )

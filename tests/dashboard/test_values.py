@@ -1,0 +1,119 @@
+"""Grouping, planning by hand, comparing, and numbers as people read them."""
+
+import pytest
+from made_up import four_cells, layer_table, record
+
+from dashboard import planning, text
+from dashboard.comparison import comparison, layers_side_by_side
+from dashboard.groups import best_run, group_runs, left_out_text
+from dashboard.palette import BACKEND_LABELS, METHOD_COLOURS, METHOD_LABELS, PRECISION_LABELS, PRECISION_SYMBOLS
+from tdq_core.errors import InputError
+from tdq_core.ranks.costs import max_ranks
+from tdq_core.ranks.plan import make_plan
+from tdq_core.specs import RankRule
+
+
+def test_runs_are_grouped_by_the_content_of_model_and_images() -> None:
+    others = [record("e", state="failed"), record("0", data="2" * 64), record("f", state="refused", data="2" * 64)]
+    first, second = group_runs([*others, *four_cells()])
+    assert [r.run_id[0] for r in first.complete] == ["a", "b", "c", "d"] and first.n == 200
+    assert [r.run_id[0] for r in first.unfinished] == ["e"]
+    assert [r.run_id[0] for r in second.unfinished] == ["f"]
+    everything = [*others, *four_cells()]
+    assert left_out_text(first, everything) == "3 runs not drawn: 1 failed, 2 on another model or other images."
+    assert left_out_text(group_runs(four_cells())[0], four_cells()) == ""
+
+
+def test_the_run_shown_first_is_the_smallest_that_loses_at_most_a_point() -> None:
+    assert best_run(four_cells()) == "c" * 16
+    assert best_run(four_cells()[1::2]) == "b" * 16
+
+
+def test_by_hand_from_a_rule_is_the_same_plan() -> None:
+    table = layer_table()
+    for method in ("tucker2", "cp", "svd", "auto"):
+        plan = make_plan(table, method, RankRule("ratio", 1.8))
+        by_hand = make_plan(table, method, planning.hand_rule(planning.hand_from(plan)))
+        assert (by_hand.params, by_hand.macs) == (plan.params, plan.macs)
+
+
+def test_no_layer_by_hand_is_a_sentence() -> None:
+    with pytest.raises(InputError, match="at least one layer"):
+        planning.hand_rule({})
+
+
+@pytest.mark.parametrize("method", ["tucker2", "cp", "svd", "auto"])
+def test_a_share_of_full_rank_lies_within_the_ranks(method: str) -> None:
+    for layer in filter(lambda la: planning.can_be_decomposed(la, method), layer_table().layers):
+        own = planning.method_for(layer, method)
+        assert planning.at_share(layer, method, 1.0) == max_ranks(layer, own)
+        assert all(r >= 1 for r in planning.at_share(layer, method, 0.001))
+        start = planning.starting_ranks(layer, method)
+        assert all(1 <= r <= top for r, top in zip(start, max_ranks(layer, own)))
+
+
+def test_layer_rows_are_filtered_and_shares_are_of_the_whole_model() -> None:
+    table = layer_table()
+    plan = make_plan(table, "tucker2", RankRule("ratio", 2.0))
+    rows = planning.layer_rows(table, plan)
+    assert sum(r["share"] for r in rows) == pytest.approx(1 - 200 / table.params)
+    assert sum(r["planned"] for r in rows) + 200 == plan.params
+    assert rows[0]["why"].startswith("the first convolution stays dense")
+    assert [r["layer"] for r in planning.layer_rows(table, plan, containing="BLOCK2")] == ["block2.conv1.0"]
+
+
+def test_planned_bytes_follow_the_precision() -> None:
+    plan = planning.untouched(layer_table())
+    assert [planning.planned_bytes(plan, p) for p in ("fp32", "fp16", "int8")] == [
+        4 * plan.params,
+        2 * plan.params,
+        plan.params,
+    ]
+    assert plan == planning.untouched(layer_table()) and not planning.hand_from(plan)
+
+
+def test_comparison_marks_differences_against_the_first() -> None:
+    rows = {r[""]: list(r.values())[1:] for r in comparison([four_cells()[0], four_cells()[3]])}
+    assert rows["precision"] == ["FP32", "INT8  \N{NOT EQUAL TO}"]
+    assert rows["model"] == ["digits_resnet", "digits_resnet"]
+    assert rows["params"][1].endswith("(x 0.12)") and rows["top-1"][1].endswith("(\N{MINUS SIGN}9.00 points)")
+
+
+def test_layers_are_joined_by_name() -> None:
+    assert layers_side_by_side(four_cells()[:2]) == [
+        {
+            "layer": "block1.conv1.0",
+            "1. ranks": "no such layer",
+            "1. error": None,
+            "2. ranks": "7 x 5",
+            "2. error": 0.25,
+        }
+    ]
+
+
+def test_every_choice_has_its_colour_symbol_and_name() -> None:
+    from tdq_core.specs import BACKENDS, METHODS, PRECISIONS
+
+    assert set(METHOD_COLOURS) == set(METHOD_LABELS) == set(METHODS)
+    assert len(set(METHOD_COLOURS.values())) == len(METHODS)
+    assert set(PRECISION_SYMBOLS) == set(PRECISION_LABELS) == set(PRECISIONS)
+    assert len(set(PRECISION_SYMBOLS.values())) == len(PRECISIONS) and set(BACKEND_LABELS) == set(BACKENDS)
+
+
+@pytest.mark.parametrize(
+    "number,shown", [(0, "0"), (999, "999"), (1000, "1 k"), (1234567, "1.23 M"), (999600, "1000 k"), (2.5e9, "2.5 G")]
+)
+def test_counts(number: float, shown: str) -> None:
+    assert text.count(number).replace("\N{NO-BREAK SPACE}", " ") == shown
+
+
+def test_texts() -> None:
+    assert (
+        text.points(-0.00001) == "0.00"
+        and text.points(-0.0125) == "\N{MINUS SIGN}1.25"
+        and text.points(0.02) == "+2.00"
+    )
+    assert text.both_ways(2.0).replace("\N{NO-BREAK SPACE}", " ") == "2.00x smaller, 50.0 % kept"
+    assert text.both_ways(0.5).startswith("2.00x larger") and text.both_ways(1.0) == "same size"
+    assert text.file_size(999).endswith("B") and text.file_size(1500).replace("\N{NO-BREAK SPACE}", " ") == "1.5 kB"
+    assert text.seconds(75) == "1 min 15 s" and text.seconds(3) == "3 s"
