@@ -10,7 +10,7 @@ from dashboard import catalog, text
 from dashboard.catalog import Shelf
 from dashboard.groups import Group, group_runs
 from dashboard.offers import Offers
-from dashboard.state import choice
+from dashboard.state import record_choice
 from tdq_core.errors import TDQError
 from tdq_core.records import LayerRecord, RunRecord
 from tdq_core.reproduce import command_line
@@ -41,7 +41,7 @@ def choose_group(records: Sequence[RunRecord]) -> Group:
         nothing_yet("No run has been measured yet.")
     by_key = {g.key: g for g in groups}
     key = st.selectbox(
-        "Model and images", list(by_key), format_func=lambda k: by_key[k].label, **choice("group", list(by_key))
+        "Model and images", list(by_key), format_func=lambda k: by_key[k].label, **record_choice("group", list(by_key))
     )
     return by_key[key]
 

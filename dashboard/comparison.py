@@ -75,5 +75,5 @@ def _cells(name: str, by_run: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for number, layers in enumerate(by_run, start=1):
         layer = layers.get(name)
         cells[f"{number}. ranks"] = " x ".join(map(str, layer.ranks)) or "dense" if layer else "no such layer"
-        cells[f"{number}. error"] = layer.rel_error if layer else None
+        cells[f"{number}. error"] = f"{layer.rel_error:.4f}" if layer and layer.rel_error is not None else ""
     return cells

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tdq_core.records import RunRecord
+from tdq_core.specs import BACKENDS, METHODS, PRECISIONS
+from tdq_core.table import ranks_text
 
 
 class Group(NamedTuple):
@@ -30,11 +32,14 @@ def group_runs(records: Iterable[RunRecord]) -> list[Group]:
     for record in records:
         found.setdefault((record.digests["model"], record.digests["data"]), []).append(record)
     groups = [_group(key, members) for key, members in found.items()]
+    labels = Counter(g.label for g in groups)  # two that look alike, after new weights say, are told apart
+    groups = [g._replace(label=f"{g.label} ({g.key})") if labels[g.label] > 1 else g for g in groups]
     return sorted(groups, key=lambda g: (-len(g.complete), g.label, g.key))
 
 
 def _group(key: tuple[str, str], members: Sequence[RunRecord]) -> Group:
     first = members[0]
+    members = in_order(members)
     complete = tuple(r for r in members if r.state == "complete")
     n = complete[0].metrics.n if complete and complete[0].metrics else first.provenance.get("n") or 0
     split = first.provenance.get("split") or first.spec.data
@@ -43,6 +48,22 @@ def _group(key: tuple[str, str], members: Sequence[RunRecord]) -> Group:
     label = f"{first.spec.model}{origin} on {n:,} images of {split}"
     unfinished = tuple(r for r in members if r.state != "complete")
     return Group(f"{key[0][:8]}-{key[1][:8]}", label, first.spec.model, first.spec.data, n, complete, unfinished)
+
+
+def in_order(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """By model, method, size, precision and backend: neighbours differ in one thing."""
+    return sorted(records, key=_place)
+
+
+def _place(record: RunRecord) -> tuple[object, ...]:
+    spec, metrics = record.spec, record.metrics
+    ratio = metrics.compression_ratio if metrics else 0.0
+    kinds = (
+        METHODS.index(spec.method),
+        ranks_text(spec) if spec.rule and spec.rule.kind != "ratio" else "",
+        round(ratio, 1),
+    )
+    return spec.model, *kinds, PRECISIONS.index(spec.precision), BACKENDS.index(spec.backend), record.run_id
 
 
 def left_out_text(group: Group, records: Sequence[RunRecord]) -> str:

@@ -9,6 +9,7 @@ a visitor sends is looked up among the offers: nothing that is typed or sent is 
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -110,6 +111,9 @@ def read_arguments(arguments: Sequence[str]) -> Offers:
     named = [_model_offer(g) for g in groups if g["kind"] == "model"]
     data = [_data_offer(g) for g in groups if g["kind"] == "data"]
     registered = [ModelOffer(e.name, description=e.description) for e in MODELS.values() if weights_at_hand(e)]
+    keys = Counter(m.key for m in _once([*registered, *named]))
+    if twice := [key for key, times in keys.items() if times > 1]:
+        raise InputError(f"Two models would be shown as '{twice[0]}': rename one of the weights files.")
     missing = tuple(e.name for e in MODELS.values() if not weights_at_hand(e))
     return Offers(
         _once([*registered, *named]),

@@ -29,11 +29,21 @@ def choice(key: str, options: Sequence[str], *, default: str | None = None) -> d
     return _settle(key, default, lambda text: text, lambda value: value in options)
 
 
+def record_choice(key: str, options: Sequence[str], *, default: str | None = None) -> dict[str, Any]:
+    """The same among runs or groups of them: always in the URL, for the default changes with every new run."""
+    arguments = choice(key, options, default=default)
+    _to_url(key, st.session_state[key], None)
+    return arguments
+
+
 def choices(key: str, options: Sequence[str], *, default: Sequence[str] = ()) -> dict[str, Any]:
     """For a widget that chooses some of `options`; what is no longer among them is dropped."""
     if kept := [v for v in st.session_state.get(key) or () if v in options]:
         st.session_state[key] = kept
-    return _settle(key, list(default), _words, lambda values: all(v in options for v in values))
+    arguments = _settle(key, list(default), _words, lambda values: all(v in options for v in values))
+    if default:  # it changes with every new run: a copied address keeps what is seen
+        _to_url(key, st.session_state[key], [])
+    return arguments
 
 
 def number(key: str, default: float | None, low: float, high: float) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from typing import IO, Any
 
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.files import write_atomically
-from tdq_core.layer_files import table_path as table_path
 from tdq_core.specs import RunSpec, require_choice
 from tdq_core.store import runs_folder
 

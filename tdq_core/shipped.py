@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tdq_core.cli.terminal import err, progress_bars
 from tdq_core.files import write_atomically
+from tdq_core.records import RunRecord
 from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
 from tdq_core.store import RunStore, shipped_folder
 
@@ -26,6 +27,21 @@ def shipped_specs() -> Iterator[RunSpec]:
     treatments += [("tucker2", rule) for rule in RULES]
     for (method, rule), precision, backend in itertools.product(treatments, PRECISIONS, BACKENDS):
         yield RunSpec(MODEL, DATA, method=method, rule=rule, precision=precision, backend=backend)
+
+
+def readme_table(records: list[RunRecord]) -> str:
+    """The README's table: top-1 by method and ratio in fp32, and by INT8 with the size of its file."""
+    found = {(r.spec.method, r.spec.rule.value if r.spec.rule else None, r.spec.precision, r.spec.backend): r
+             for r in records if r.spec.rule is None or r.spec.rule.kind == "ratio"}  # fmt: skip
+    lines = ["| | ratio | fp32 | INT8 | INT8 file | smaller than fp32 |", "|---|---|---|---|---|---|"]
+    for method, ratio in [("none", None), *itertools.product(("tucker2", "cp"), RATIOS[1:4])]:
+        dense, small = (found[method, ratio, *kind] for kind in (("fp32", "torch"), ("int8", "onnxruntime")))
+        assert dense.metrics and small.metrics, "shipped runs are complete"
+        lines.append(
+            f"| {method} | {ratio or 1:g} | {100 * dense.metrics.top1:.1f} % | {100 * small.metrics.top1:.1f} % "
+            f"| {small.metrics.bytes / 1000:.0f} kB | {small.bytes_ratio():.1f}x |"
+        )
+    return "\n".join(lines)
 
 
 def rebuild(folder: Path) -> int:

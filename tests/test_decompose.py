@@ -57,7 +57,7 @@ def test_error_does_not_grow_with_rank():
 def test_als_error_never_grows_by_a_sweep_and_is_the_real_error(o, i, taps, seed, data):
     w = kernel(o, i, *taps, seed=seed)
     made = decompose_tucker2(w, data.draw(st.integers(1, o)), data.draw(st.integers(1, i)), tol=0.0)
-    assert all(b**2 <= a**2 + 1e-12 for a, b in zip(made.errors, made.errors[1:]))  # the norm identity's precision
+    assert all(b**2 <= a**2 + 1e-6 for a, b in itertools.pairwise(made.errors))  # sweeps are float32
     assert made.errors[-1] == pytest.approx(rel_error(w, made.to_weight()), abs=1e-6)
     cp = decompose_cp(w, data.draw(st.integers(1, 6)), seed=seed)
     assert all(b**2 <= a**2 + 1e-9 for a, b in zip(cp.errors, cp.errors[1:]))

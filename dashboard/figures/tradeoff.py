@@ -59,6 +59,8 @@ class TradeoffInfo(NamedTuple):
     Attributes:
         front: ids of the runs that no other run beats on both axes, in the order of cost.
         chosen: the run that is marked, None for none.
+        span: how far below the best accuracy the picture reaches (0-1), None: to the worst run.
+        outside: how many runs lie below that.
     """
 
     x_axis: str
@@ -66,17 +68,29 @@ class TradeoffInfo(NamedTuple):
     points: tuple[Point, ...]
     front: tuple[str, ...]
     chosen: str | None
+    span: float | None = None
+    outside: int = 0
 
 
 def tradeoff_info(
-    records: Sequence[RunRecord], *, x_axis: str = "bytes", y_axis: str = "drop", chosen: str | None = None
-) -> TradeoffInfo:
-    """Points and front of complete `records`, which share model and images."""
+    records: Sequence[RunRecord], *, x_axis: str = "bytes", y_axis: str = "drop", chosen: str | None = None,
+    span: float | None = None,
+) -> TradeoffInfo:  # fmt: skip
+    """Points and front of complete `records`, which share model and images; a chosen run is always in the picture."""
     x, y = X_AXES[x_axis], Y_AXES[y_axis]
     points = tuple(_point(r, x_axis, y_axis) for r in records)
     signed = [(p.x if x.small_is_good else -p.x, -p.y if y.small_is_good else p.y) for p in points]
     front = tuple(points[i].run_id for i in pareto_front(signed))
-    return TradeoffInfo(x_axis, y_axis, points, front, chosen if any(p.run_id == chosen for p in points) else None)
+    marked = [p for p in points if p.run_id == chosen]
+    best = min((_loss(p, y_axis) for p in points), default=0.0)
+    if span is not None:
+        span = max([span, *(_loss(p, y_axis) - best + 0.02 for p in marked)])
+    outside = sum(span is not None and _loss(p, y_axis) - best > span for p in points)
+    return TradeoffInfo(x_axis, y_axis, points, front, chosen if marked else None, span, outside)
+
+
+def _loss(point: Point, y_axis: str) -> float:
+    return point.y if Y_AXES[y_axis].small_is_good else -point.y
 
 
 def _point(record: RunRecord, x_axis: str, y_axis: str) -> Point:
@@ -186,12 +200,28 @@ def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
     ticks = {"tickformat": "~s", "ticksuffix": x.unit} if x.small_is_good else {"ticksuffix": "x"}
     figure.update_xaxes(title=x.title, zeroline=False, **ticks)
     figure.update_yaxes(title=y.title, zeroline=info.y_axis == "drop", zerolinecolor=GREY, zerolinewidth=1)
+    if info.span is not None:
+        figure.update_yaxes(range=_y_range(info, info.span))
     figure.update_layout(
         height=430, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest",
-        uirevision=f"{info.x_axis}{info.y_axis}",
+        uirevision=f"{info.x_axis}{info.y_axis}{info.span}",
         legend={"itemclick": False, "itemdoubleclick": False, "tracegroupgap": 4},
     )  # fmt: skip
     return figure
+
+
+def _y_range(info: TradeoffInfo, span: float) -> tuple[float, float]:
+    """From a little beyond the best run to `span` below it, in points or percent."""
+    best = min(_loss(p, info.y_axis) for p in info.points)
+    low, high = 100 * (best - 0.08 * span), 100 * (best + span)
+    return (low, high) if Y_AXES[info.y_axis].small_is_good else (-high, -low)
+
+
+def outside_text(info: TradeoffInfo) -> str:
+    """What the picture does not reach, said under it."""
+    if not info.outside or info.span is None:
+        return ""
+    return f"{info.outside} of {len(info.points)} runs lose more than {100 * info.span:.0f} points: see 'Reach'."
 
 
 def better_corner(info: TradeoffInfo) -> str:

@@ -6,9 +6,9 @@ import streamlit as st
 
 from dashboard import blocks
 from dashboard.catalog import Shelf
-from dashboard.figures.tradeoff import X_AXES, Y_AXES, better_corner, tradeoff_figure, tradeoff_info
+from dashboard.figures.tradeoff import X_AXES, Y_AXES, better_corner, outside_text, tradeoff_figure, tradeoff_info
 from dashboard.groups import Group, best_run, group_runs, left_out_text
-from dashboard.state import choice, flag, forget, take_next_run
+from dashboard.state import choice, flag, forget, record_choice, take_next_run
 from dashboard.text import run_label
 from tdq_core.records import RunRecord
 from tdq_core.specs import RunSpec
@@ -35,6 +35,7 @@ _X_LABELS = {
     "size_ratio": "size ratio",
     "params_ratio": "param ratio",
 }
+_REACH = {"20": "20 points", "5": "5 points", "all": "all runs"}
 _Y_LABELS = {"drop": "drop", "top1": "top-1"}
 
 
@@ -66,7 +67,7 @@ def _choose_group(shelf: Shelf, spec: RunSpec) -> Group | None:
         format_func=options.__getitem__,
         on_change=forget,
         args=("run",),
-        **choice("group", list(options)),
+        **record_choice("group", list(options)),
     )
     return next((g for g in groups if g.key == key), None)
 
@@ -93,7 +94,7 @@ def _show_group(group: Group, records: Sequence[RunRecord]) -> None:
             "Run shown",
             list(by_id),
             format_func=lambda i: run_label(by_id[i]),
-            **choice("run", list(by_id), default=best_run(group.complete)),
+            **record_choice("run", list(by_id), default=best_run(group.complete)),
         )
         with st.container(border=True):
             blocks.run_card(by_id[shown])
@@ -107,9 +108,14 @@ def _chart_and_table(group: Group, records: Sequence[RunRecord], shown: str) -> 
             "Across", list(X_AXES), format_func=_X_LABELS.__getitem__, width=150, **choice("x", list(X_AXES))
         )
         y = st.selectbox("Up", list(Y_AXES), format_func=_Y_LABELS.__getitem__, width=110, **choice("y", list(Y_AXES)))
+        reach = st.selectbox(
+            "Reach", list(_REACH), format_func=_REACH.__getitem__, width=130, **choice("reach", list(_REACH))
+        )
         bars = st.toggle("95 % intervals", **flag("intervals", False))
     chart, table = st.tabs(["Chart", "Table"])
-    info = tradeoff_info(group.complete, x_axis=x, y_axis=y, chosen=shown)
+    info = tradeoff_info(
+        group.complete, x_axis=x, y_axis=y, chosen=shown, span=None if reach == "all" else int(reach) / 100
+    )
     with chart:
         figure = tradeoff_figure(info, intervals=bars)
         st.plotly_chart(
@@ -120,7 +126,9 @@ def _chart_and_table(group: Group, records: Sequence[RunRecord], shown: str) -> 
             config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
         )
         ringed = "Grey rings and the dotted line: the Pareto front."
-        st.caption(f"{better_corner(info)}. {ringed} Press a point to see its run. {left_out_text(group, records)}")
+        st.caption(
+            f"{better_corner(info)}. {ringed} Press a point to see its run. {outside_text(info)} {left_out_text(group, records)}"
+        )
     with table:
         frame = blocks.runs_frame(group.complete, _COLUMNS)
         st.dataframe(frame, hide_index=True, column_config=blocks.RUN_COLUMNS, height=430)

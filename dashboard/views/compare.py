@@ -13,7 +13,11 @@ st.title("Compare")
 shelf = blocks.shelf_with_warnings()
 group = blocks.choose_group(shelf.records)
 by_id = {r.run_id: r for r in group.complete}
-dense = [r.run_id for r in group.complete if r.spec.method == "none" and r.spec.precision == "fp32"]
+dense = [
+    r.run_id
+    for r in group.complete
+    if r.spec.method == "none" and (r.spec.precision, r.spec.backend) == ("fp32", "torch")
+]
 decomposed = [r for r in group.complete if r.spec.method != "none"]
 default = list(dict.fromkeys([*dense[:1], best_run(decomposed or group.complete)]))
 chosen = st.multiselect(
@@ -34,9 +38,6 @@ st.caption(
 )
 if layers := layers_side_by_side(records):
     st.subheader("Layers")
-    columns = {
-        f"{i}. error": st.column_config.NumberColumn(f"{i}. relative error", format="%.4f") for i in range(1, MOST + 1)
-    }
-    st.dataframe(pd.DataFrame(layers), hide_index=True, column_config=columns)
-    st.caption("Relative error: |W - W~| / |W|, Frobenius norm, of the kernel before quantization.")
+    st.dataframe(pd.DataFrame(layers), hide_index=True)
+    st.caption("Error: |W - W~| / |W|, Frobenius norm, of the kernel before quantization.")
 blocks.download_csv(records, "tdq-compare", key="csv-compare")

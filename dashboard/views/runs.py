@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import blocks
+from dashboard.groups import in_order
 from dashboard.state import choices
 from tdq_core.records import STATES
 
@@ -30,7 +31,7 @@ st.title("Runs")
 shelf = blocks.shelf_with_warnings()
 if not shelf.records:
     blocks.nothing_yet("No run has been measured yet.")
-records = list(shelf.records)
+records = in_order(shelf.records)
 filters = {"model": "Model", "method": "Method", "precision": "Precision", "backend": "Runs on"}
 columns = st.columns(len(filters) + 1)
 for column, (name, label) in zip(columns, filters.items()):

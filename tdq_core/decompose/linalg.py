@@ -7,9 +7,6 @@ longer side: a full SVD of a 4-way unfolding, by contrast, has asked for hundred
 import torch
 from torch import Tensor
 
-WELL_CONDITIONED = 1e-7
-"""Ratio of squared singular values above which dividing by them keeps columns orthonormal to about 1e-9 (float64)."""
-
 
 def squared_singular_values(matrix: Tensor) -> Tensor:
     """All min(m, n) squared singular values of `matrix` (m, n), largest first, in float64."""
@@ -41,8 +38,8 @@ def leading_left_energy(matrix: Tensor, rank: int) -> tuple[Tensor, float]:
 def _orthonormal(scaled: Tensor, squares: Tensor, rank: int) -> Tensor:
     """Columns `scaled` = left singular vectors times singular values, made orthonormal and `rank` in number."""
     missing = rank - scaled.shape[1]
-    if missing == 0 and squares[-1] > WELL_CONDITIONED * squares[0]:
-        return scaled / squares.sqrt()
+    if missing == 0 and squares[-1] > torch.finfo(squares.dtype).eps ** 0.5 * squares[0]:
+        return scaled / squares.sqrt()  # much cheaper than QR, and as good where no column is tiny
     filler = torch.eye(len(scaled), missing, dtype=scaled.dtype)
     return torch.linalg.qr(torch.cat([scaled, filler], dim=1)).Q
 

@@ -43,5 +43,5 @@ def describe(factors: Factors) -> Mapping[str, Any]:
     if isinstance(factors, Cp):
         return {"sweeps": len(factors.errors), "converged": factors.converged}
     if isinstance(factors, Tucker2):
-        return {"sweeps": len(factors.errors) - 1, "hosvd_error": factors.errors[0]}
+        return {"sweeps": len(factors.errors) - 2, "hosvd_error": factors.errors[0]}
     return {}

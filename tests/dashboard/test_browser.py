@@ -1,6 +1,7 @@
 """The whole story in a real browser: move a slider, press Run, and the measured point appears; cancel works."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
@@ -138,10 +139,12 @@ def test_a_moved_slider_a_pressed_button_and_a_measured_point(page: "playwright.
 def test_a_run_is_found_again_after_a_reload_and_cancelled(page: "playwright.Page", runs: Path) -> None:
     recorded = len(list(runs.glob("*.json")))
     move_slider(page, "ArrowLeft", presses=6)
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_role("button", name="Cancel").wait_for(timeout=30_000)
-    page.reload()
-    settle(page)
-    page.get_by_role("button", name="Cancel").click()
-    page.get_by_text("Cancelled: nothing was recorded.").wait_for(timeout=30_000)
+    with (runs / "jobs" / "turn").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # somebody else's turn: the run cannot end before it is cancelled
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_text("Waiting for its turn").wait_for(timeout=30_000)
+        page.reload()
+        settle(page)
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_text("Cancelled: nothing was recorded.").wait_for(timeout=30_000)
     assert len(list(runs.glob("*.json"))) == recorded

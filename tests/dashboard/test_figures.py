@@ -19,6 +19,7 @@ from dashboard.figures.tradeoff import (
     Point,
     TradeoffInfo,
     better_corner,
+    outside_text,
     tradeoff_figure,
     tradeoff_info,
 )
@@ -36,6 +37,19 @@ def test_tradeoff_info_whole() -> None:
     )
     assert info == TradeoffInfo("bytes", "drop", points, (d.run_id, a.run_id), d.run_id)
     assert tradeoff_info(records, chosen="elsewhere").chosen is None
+
+
+@pytest.mark.parametrize("y_axis", list(Y_AXES))
+def test_what_lies_outside_the_picture_is_counted_and_the_chosen_run_never_does(y_axis: str) -> None:
+    records = [*four_cells(), record("e", right=40, size=90)]
+    info = tradeoff_info(records, y_axis=y_axis, span=0.06)
+    assert info.outside == 2 and outside_text(info).startswith("2 of 5 runs lose more than 6 points")
+    low, high = tradeoff_figure(info).layout.yaxis.range
+    assert sum(not low <= 100 * p.y <= high for p in info.points) == 2
+    shown = tradeoff_info(records, y_axis=y_axis, span=0.06, chosen="e" * 16)
+    low, high = tradeoff_figure(shown).layout.yaxis.range
+    assert shown.outside == 0 and all(low <= 100 * p.y <= high for p in shown.points)
+    assert outside_text(tradeoff_info(records, y_axis=y_axis)) == ""
 
 
 def test_facts_are_complete() -> None:

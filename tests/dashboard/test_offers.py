@@ -78,6 +78,17 @@ def test_wrong_arguments_are_one_sentence(arguments: list[str], sentence: str) -
         read_arguments(arguments)
 
 
+def test_two_models_under_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "w.th").touch()
+    named = [
+        part for f in ("a", "b") for part in ("--model", "resnet20_cifar10", "--weights", str(tmp_path / f / "w.th"))
+    ]
+    with pytest.raises(InputError, match="rename one"):
+        read_arguments(named)
+
+
 def test_what_was_not_offered_cannot_be_had() -> None:
     offers = read_arguments([])
     for name in ("/tmp/evil.py:make", "os:system", "resnet50 (random)", "timm:vit"):

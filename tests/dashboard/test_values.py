@@ -16,9 +16,10 @@ from tdq_core.specs import RankRule
 def test_runs_are_grouped_by_the_content_of_model_and_images() -> None:
     others = [record("e", state="failed"), record("0", data="2" * 64), record("f", state="refused", data="2" * 64)]
     first, second = group_runs([*others, *four_cells()])
-    assert [r.run_id[0] for r in first.complete] == ["a", "b", "c", "d"] and first.n == 200
+    assert [r.run_id[0] for r in first.complete] == ["a", "c", "b", "d"] and first.n == 200
     assert [r.run_id[0] for r in first.unfinished] == ["e"]
     assert [r.run_id[0] for r in second.unfinished] == ["f"]
+    assert first.label != second.label
     everything = [*others, *four_cells()]
     assert left_out_text(first, everything) == "3 runs not drawn: 1 failed, 2 on another model or other images."
     assert left_out_text(group_runs(four_cells())[0], four_cells()) == ""
@@ -84,9 +85,9 @@ def test_layers_are_joined_by_name() -> None:
         {
             "layer": "block1.conv1.0",
             "1. ranks": "no such layer",
-            "1. error": None,
+            "1. error": "",
             "2. ranks": "7 x 5",
-            "2. error": 0.25,
+            "2. error": "0.2500",
         }
     ]
 
