@@ -1,12 +1,12 @@
 """The chart of measured runs and the card of the run that is shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
 from dashboard import blocks
 from dashboard.catalog import Shelf
-from dashboard.figures.tradeoff import X_AXES, Y_AXES, better_corner, outside_text, tradeoff_figure, tradeoff_info
+from dashboard.figures.tradeoff import TradeoffInfo, better_corner, outside_text, tradeoff_figure, tradeoff_info
 from dashboard.groups import Group, best_run, group_runs, left_out_text
 from dashboard.state import choice, flag, forget, record_choice, take_next_run
 from dashboard.text import run_label
@@ -104,35 +104,33 @@ def _show_group(group: Group, records: Sequence[RunRecord]) -> None:
 
 def _chart_and_table(group: Group, records: Sequence[RunRecord], shown: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        x = st.selectbox(
-            "Across", list(X_AXES), format_func=_X_LABELS.__getitem__, width=150, **choice("x", list(X_AXES))
-        )
-        y = st.selectbox("Up", list(Y_AXES), format_func=_Y_LABELS.__getitem__, width=110, **choice("y", list(Y_AXES)))
-        reach = st.selectbox(
-            "Reach", list(_REACH), format_func=_REACH.__getitem__, width=130, **choice("reach", list(_REACH))
-        )
+        x = _one_of("Across", _X_LABELS, "x", 150)
+        y = _one_of("Up", _Y_LABELS, "y", 110)
+        reach = _one_of("Reach", _REACH, "reach", 130)
         bars = st.toggle("95 % intervals", **flag("intervals", False))
+    span = None if reach == "all" else int(reach) / 100
+    info = tradeoff_info(group.complete, x_axis=x, y_axis=y, chosen=shown, span=span)
     chart, table = st.tabs(["Chart", "Table"])
-    info = tradeoff_info(
-        group.complete, x_axis=x, y_axis=y, chosen=shown, span=None if reach == "all" else int(reach) / 100
-    )
     with chart:
-        figure = tradeoff_figure(info, intervals=bars)
-        st.plotly_chart(
-            figure,
-            key="tradeoff",
-            on_select=_pick,
-            selection_mode="points",
-            config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
-        )
-        ringed = "Grey rings and the dotted line: the Pareto front."
-        st.caption(
-            f"{better_corner(info)}. {ringed} Press a point to see its run. {outside_text(info)} {left_out_text(group, records)}"
-        )
+        _chart(info, intervals=bars)
+        st.caption(f"{outside_text(info)} {left_out_text(group, records)}")
     with table:
         frame = blocks.runs_frame(group.complete, _COLUMNS)
         st.dataframe(frame, hide_index=True, column_config=blocks.RUN_COLUMNS, height=430)
     blocks.download_csv(group.complete, f"tdq-{group.model}", key="csv-curve")
+
+
+def _one_of(label: str, labels: Mapping[str, str], key: str, width: int) -> str:
+    options = list(labels)
+    return st.selectbox(label, options, format_func=labels.__getitem__, width=width, **choice(key, options))
+
+
+def _chart(info: TradeoffInfo, *, intervals: bool) -> None:
+    buttons = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+    figure = tradeoff_figure(info, intervals=intervals)
+    st.plotly_chart(figure, key="tradeoff", on_select=_pick, selection_mode="points", config=buttons)
+    ringed = "Grey rings and the dotted line: the Pareto front."
+    st.caption(f"{better_corner(info)}. {ringed} Press a point to see its run.")
 
 
 def _pick() -> None:

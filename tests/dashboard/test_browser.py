@@ -81,6 +81,7 @@ def page(server: str) -> Iterator["playwright.Page"]:
         opened = browser.new_page(viewport={"width": 1400, "height": 1000})
         opened.goto(f"{server}/?samples={SAMPLES}")
         settle(opened)
+        opened.wait_for_selector(".js-plotly-plot .main-svg", timeout=60_000)
         yield opened
         browser.close()
 

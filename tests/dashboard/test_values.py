@@ -93,8 +93,11 @@ def test_layers_are_joined_by_name() -> None:
 
 
 def test_every_choice_has_its_colour_symbol_and_name() -> None:
+    from dashboard.figures.tradeoff import X_AXES, Y_AXES
+    from dashboard.panels import results
     from tdq_core.specs import BACKENDS, METHODS, PRECISIONS
 
+    assert set(results._X_LABELS) == set(X_AXES) and set(results._Y_LABELS) == set(Y_AXES)
     assert set(METHOD_COLOURS) == set(METHOD_LABELS) == set(METHODS)
     assert len(set(METHOD_COLOURS.values())) == len(METHODS)
     assert set(PRECISION_SYMBOLS) == set(PRECISION_LABELS) == set(PRECISIONS)
