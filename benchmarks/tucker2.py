@@ -8,6 +8,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import tensorly
 import torch
@@ -51,6 +52,14 @@ def ours(weight: Tensor) -> Tensor:
     return decompose_tucker2(weight, *ranks(weight), sweeps=SWEEPS, tol=-1.0).to_weight()
 
 
+def on_numpy(weight: Tensor) -> Tensor:
+    return theirs(weight, "numpy")
+
+
+def on_torch(weight: Tensor) -> Tensor:
+    return theirs(weight, "pytorch")
+
+
 def theirs(weight: Tensor, backend: str) -> Tensor:
     with tensorly.backend_context(backend), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -63,16 +72,15 @@ def theirs(weight: Tensor, backend: str) -> Tensor:
 
 
 def main() -> None:
-    print(f"{machine.cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-          f"tensorly {tensorly.__version__}, {SWEEPS} sweeps, rank = {SHARE:.0%} of each mode")  # fmt: skip
+    machine_line = f"{machine.cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    print(f"{machine_line}, tensorly {tensorly.__version__}, {SWEEPS} sweeps, rank = {SHARE:.0%} of each mode")
     print(f"{'shape':<20}{'layers':>7}{'ours s':>9}{'numpy s':>9}{'torch s':>9}{'error':>9}{'numpy':>9}{'torch':>9}")
-    totals = torch.zeros(3)
+    ours_s = numpy_s = torch_s = 0.0
     for weight, count in layer_weights():
-        runs = [timed(lambda w=weight: ours(w)), *(timed(lambda w=weight, b=b: theirs(w, b)) for b in ("numpy", "pytorch"))]
-        seconds = [s for s, _ in runs]
-        errors = [rel_error(weight, result) for _, result in runs]
-        totals += count * torch.tensor(seconds)
-        print(f"{'x'.join(map(str, weight.shape)):<20}{count:>7}" + "".join(f"{s:>9.3f}" for s in seconds)
-              + "".join(f"{e:>9.5f}" for e in errors))  # fmt: skip
-    print(f"all {sum(c for _, c in layer_weights())} layers: ours {totals[0]:.1f} s, tensorly on numpy {totals[1]:.1f} s "
-          f"({totals[1] / totals[0]:.1f}x), on torch {totals[2]:.1f} s ({totals[2] / totals[0]:.1f}x)")  # fmt: skip
+        results = [timed(partial(side, weight)) for side in (ours, on_numpy, on_torch)]
+        seconds, errors = [s for s, _ in results], [rel_error(weight, w) for _, w in results]
+        ours_s, numpy_s, torch_s = (a + count * b for a, b in zip((ours_s, numpy_s, torch_s), seconds))
+        numbers = "".join(f"{s:>9.3f}" for s in seconds) + "".join(f"{e:>9.5f}" for e in errors)
+        print(f"{'x'.join(map(str, weight.shape)):<20}{count:>7}{numbers}", flush=True)
+    print(f"all layers: ours {ours_s:.1f} s; tensorly on numpy {numpy_s:.1f} s, {numpy_s / ours_s:.1f}x; "
+          f"on torch {torch_s:.1f} s, {torch_s / ours_s:.1f}x")  # fmt: skip

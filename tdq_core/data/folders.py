@@ -36,7 +36,10 @@ def list_imagenet(ref: DataRef, *, num_classes: int) -> Listing:
     root = root / "val" if (root / "val").is_dir() else root
     index = {wnid: i for i, wnid in enumerate(imagenet_wnids())}
     if num_classes != len(index):
-        raise InputError(f"ImageNet has {len(index)} classes, and the model tells {num_classes} apart.")
+        raise InputError(
+            f"ImageNet has {len(index)} classes, and the model tells {num_classes} apart: "
+            "choose an ImageNet model or other images."
+        )
     folders = _class_folders(root)
     if unknown := [folder.name for folder in folders if folder.name not in index]:
         raise InputError(

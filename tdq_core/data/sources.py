@@ -45,7 +45,10 @@ def _list(ref: DataRef, role: str, num_classes: int, on_progress: Progress) -> L
     if ref.kind == "imagenet":
         return folders.list_imagenet(ref, num_classes=num_classes)
     if num_classes != 10:
-        raise InputError(f"The images '{ref}' have 10 classes, and the model tells {num_classes} apart.")
+        raise InputError(
+            f"The images '{ref}' have 10 classes, and the model tells {num_classes} apart: "
+            "choose another model or other images."
+        )
     if ref.kind == "digits":
         return builtin.digits(SPLITS[role])
     return builtin.cifar10(ref, SPLITS[role], on_progress=on_progress)

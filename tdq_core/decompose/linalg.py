@@ -35,6 +35,17 @@ def leading_left_energy(matrix: Tensor, rank: int) -> tuple[Tensor, float]:
     return _orthonormal(matrix @ right, squares, rank), float(squares.clamp_min(0).sum())
 
 
+def leading_pair(matrix: Tensor, rank_left: int, rank_right: int) -> tuple[Tensor, Tensor]:
+    """Leading left and right singular vectors of `matrix` (m, n), as columns: (m, rank_left) and (n, rank_right)."""
+    if matrix.shape[0] > matrix.shape[1]:
+        right, left = leading_pair(matrix.T, rank_right, rank_left)
+        return left, right
+    squares, left = torch.linalg.eigh(matrix @ matrix.T)
+    squares, left = squares.flip(0), left.flip(1)
+    kept = min(rank_right, len(matrix))
+    return left[:, :rank_left], _orthonormal(matrix.T @ left[:, :kept], squares[:kept], rank_right)
+
+
 def _orthonormal(scaled: Tensor, squares: Tensor, rank: int) -> Tensor:
     """Columns `scaled` = left singular vectors times singular values, made orthonormal and `rank` in number."""
     missing = rank - scaled.shape[1]
