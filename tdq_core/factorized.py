@@ -59,6 +59,7 @@ def apply_plan(
     records = []
     chosen = len(plan.decomposed())
     done = 0
+    on_progress("decompose", done, chosen)
     for part in plan.layers:
         error: float | None = None
         detail: dict[str, Any] = {}

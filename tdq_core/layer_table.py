@@ -1,5 +1,6 @@
 """Read the layers of a torch model into a `LayerTable`: shapes, positions, spectra, and what cannot be decomposed."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 
@@ -31,18 +32,24 @@ def count_macs(model: nn.Module, example: Tensor) -> int:
 
 
 def read_layers(
-    model: nn.Module, example: Tensor, *, name: str, digest: str, on_progress: Progress = silent
+    model: nn.Module, example: Tensor, *, name: str, digest: str, spectra: bool = True, on_progress: Progress = silent
 ) -> LayerTable:
-    """The table of all Conv2d and Linear layers that `model` runs on `example` (N, C, H, W)."""
+    """The table of all Conv2d and Linear layers that `model` runs on `example` (N, C, H, W).
+
+    Args:
+        spectra: also compute the spectra, which planning by energy or EVBMF needs (seconds on large layers).
+    """
     calls = _watch(model, example)
     linears = [n for n, (m, _, _) in calls.items() if isinstance(m, nn.Linear)]
     first = next((n for n, (m, _, _) in calls.items() if isinstance(m, nn.Conv2d)), None)
     ends = {first: "first"} | ({linears[-1]: "classifier"} if linears else {})
     owners = Counter(id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear))
     layers = []
+    on_progress("read layers", 0, len(calls))
     for done, (layer_name, (module, before, after)) in enumerate(calls.items(), start=1):
         shared = owners[id(module.weight)] > 1
-        layers.append(_read(layer_name, module, (before, after), ends.get(layer_name, ""), shared))
+        layer = _read(layer_name, module, (before, after), ends.get(layer_name, ""), shared)
+        layers.append(_with_spectra(layer, module.weight.detach()) if spectra and not layer.refusal else layer)
         on_progress("read layers", done, len(calls))
     return LayerTable(name, digest, count_params(model), count_macs(model, example), tuple(layers))
 
@@ -87,7 +94,6 @@ def _positions(module: nn.Module, tensor: Tensor, images: int) -> int:
 def _read(name: str, module: nn.Conv2d | nn.Linear, positions: tuple[int, int], end: str, shared: bool) -> Layer:
     convolution = isinstance(module, nn.Conv2d)
     weight = module.weight.detach()
-    refusal = _refusal(module, shared)
     c_out, c_in = weight.shape[0], module.in_channels if isinstance(module, nn.Conv2d) else weight.shape[1]
     return Layer(
         name,
@@ -98,11 +104,15 @@ def _read(name: str, module: nn.Conv2d | nn.Linear, positions: tuple[int, int], 
         *positions,
         bias=module.bias is not None,
         groups=module.groups if isinstance(module, nn.Conv2d) else 1,
-        refusal=refusal,
+        refusal=_refusal(module, shared),
         end=end,
-        spectrum_out=() if refusal else _spectrum(weight, 0),
-        spectrum_in=() if refusal else _spectrum(weight, 1),
     )
+
+
+def _with_spectra(layer: Layer, weight: Tensor) -> Layer:
+    out = _spectrum(weight, 0)
+    in_ = out if layer.taps == 1 else _spectrum(weight, 1)  # a matrix has one spectrum
+    return dataclasses.replace(layer, spectrum_out=out, spectrum_in=in_)
 
 
 def _spectrum(weight: Tensor, mode: int) -> tuple[float, ...]:

@@ -29,7 +29,7 @@ from tdq_core.models.loading import load_model
 from tdq_core.opening import Opened, open_run
 from tdq_core.progress import Progress, silent
 from tdq_core.quantize import Artefact, Request, realise
-from tdq_core.ranks.plan import Plan, make_plan
+from tdq_core.ranks.plan import RULES_BY_SPECTRUM, Plan, make_plan
 from tdq_core.records import LayerRecord, Metrics, RunRecord
 from tdq_core.specs import RunSpec
 from tdq_core.store import RunStore
@@ -101,7 +101,9 @@ def run(
         return Outcome(record, reused=False)
     if export and known.state == "complete":
         clock = Clock()
-        export_folder(export, known, _build(opened, _plan(opened, clock), export, clock, on_progress).artefact)
+        export_folder(
+            export, known, _build(opened, _plan(opened, clock, on_progress), export, clock, on_progress).artefact
+        )
     return Outcome(known, reused=True)
 
 
@@ -119,7 +121,7 @@ def _carry_out(opened: Opened, store: RunStore, *, on_progress: Progress, export
     clock = Clock()
     layers: tuple[LayerRecord, ...] = ()
     try:
-        plan = _plan(opened, clock)
+        plan = _plan(opened, clock, on_progress)
         dense = _baseline(opened, store, on_progress)
         with _folder(export) as folder:
             built = _build(opened, plan, folder, clock, on_progress)
@@ -166,12 +168,14 @@ def _folder(export: Path | None) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _plan(opened: Opened, clock: Clock) -> Plan:
+def _plan(opened: Opened, clock: Clock, on_progress: Progress) -> Plan:
     """Ranks for every layer, before anything is built: what is out of reach is refused at once."""
-    model = opened.model
+    model, rule = opened.model, opened.spec.rule
+    identity: dict[str, Any] = {"name": model.name, "digest": model.digest}
+    spectra = rule is not None and rule.kind in RULES_BY_SPECTRUM
     with clock.stage("read layers"):
-        table = read_layers(model.module, opened.example()[:2], name=model.name, digest=model.digest)
-        return make_plan(table, opened.spec.method, opened.spec.rule)
+        table = read_layers(model.module, opened.example()[:2], **identity, spectra=spectra, on_progress=on_progress)
+        return make_plan(table, opened.spec.method, rule)
 
 
 def _build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: Progress) -> Built:

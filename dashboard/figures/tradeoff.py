@@ -28,7 +28,7 @@ class Axis(NamedTuple):
 
 
 X_AXES: Mapping[str, Axis] = {
-    "bytes": Axis("File size (bytes; 1 MB = 10⁶ bytes)", lambda r: _metrics(r).bytes, True, "B"),
+    "bytes": Axis("File size (1 MB = 10⁶ bytes)", lambda r: _metrics(r).bytes, True, "B"),
     "params": Axis("Parameters", lambda r: _metrics(r).params, True),
     "macs": Axis("MACs per image (multiply-accumulates)", lambda r: _metrics(r).macs, True),
     "size_ratio": Axis("File size ratio (dense FP32 / this run)", lambda r: r.bytes_ratio(), False, "x"),
@@ -198,7 +198,7 @@ def _key(name: str, marker: Mapping[str, object], title: str) -> go.Scatter:
 def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
     x, y = X_AXES[info.x_axis], Y_AXES[info.y_axis]
     ticks = {"tickformat": "~s", "ticksuffix": x.unit} if x.small_is_good else {"ticksuffix": "x"}
-    figure.update_xaxes(title=x.title, zeroline=False, **ticks)
+    figure.update_xaxes(title=f"{x.title}, log scale", type="log", dtick="D2", zeroline=False, **ticks)
     figure.update_yaxes(title=y.title, zeroline=info.y_axis == "drop", zerolinecolor=GREY, zerolinewidth=1)
     if info.span is not None:
         figure.update_yaxes(range=_y_range(info, info.span))

@@ -53,5 +53,5 @@ def layers(
          la.refusal or la.end)
         for la in table.layers
     ]  # fmt: skip
-    print_table(("layer", "shape", "params", "share", "MACs", "why"), rows, right=("params", "share", "MACs"))
+    print_table(("layer", "shape", "params", "share", "MACs", "note"), rows, right=("params", "share", "MACs"))
     out.print(f"\n{table.model}: {table.params:,} params and {table.macs:,} MACs in all.")

@@ -40,7 +40,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, rig
     """A table on stdout; the columns named in `right` hold numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
-        table.add_column(header, justify="right" if header in right else "left", no_wrap=header != "why")
+        table.add_column(header, justify="right" if header in right else "left", no_wrap=header != "note")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     Console(highlight=False, width=max(out.width, 100) if out.is_terminal else 200).print(table)

@@ -73,7 +73,7 @@ def build_timm(name: str, *, pretrained: bool, seed: int) -> Built:
     try:
         timm = importlib.import_module("timm")
     except ImportError as error:
-        raise InputError(f"'{name}' needs the package timm: pip install \"tdq[timm]\".") from error
+        raise InputError(f"'{name}' needs the package timm: pip install timm.") from error
     model = _guarded(name, lambda: timm.create_model(name.removeprefix(TIMM), pretrained=pretrained))
     source = f"timm {timm.__version__}, {name.removeprefix(TIMM)}" if pretrained else f"random, seed {seed}"
     return Built(model, f"{name}@{timm.__version__}", _config_of(model), source)

@@ -15,6 +15,9 @@ from tdq_core.ranks.evbmf import evbmf_rank
 from tdq_core.ranks.ratio import solve_ratio
 from tdq_core.specs import Rank, RankRule
 
+RULES_BY_SPECTRUM = ("energy", "vbmf")
+"""Rank rules that need the layers' spectra."""
+
 
 @dataclass(frozen=True)
 class LayerPlan:
