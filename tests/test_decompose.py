@@ -44,6 +44,17 @@ def test_exact_ranks_give_no_error():
     assert rel_error(low, decompose_svd(low, 3).to_weight()) < 1e-6
 
 
+def test_small_components_of_an_exact_rank_are_found_to_full_precision():
+    """Components 10,000 times smaller than the largest lie below what float32 Gram matrices see."""
+    g = torch.Generator().manual_seed(5)
+    out, in_ = (torch.linalg.qr(torch.randn(n, 3, generator=g, dtype=torch.float64)).Q for n in (10, 8))
+    core = (
+        torch.randn(3, 3, 3, 3, generator=g, dtype=torch.float64) * torch.tensor([1, 1e-3, 1e-4])[:, None, None, None]
+    )
+    weight = torch.einsum("op,pqhw,iq->oihw", out, core.double(), in_)
+    assert rel_error(weight, decompose_tucker2(weight, 3, 3).to_weight()) < 1e-9
+
+
 def test_error_does_not_grow_with_rank():
     w = kernel()
     tucker = [rel_error(w, decompose_tucker2(w, r, min(r, 8)).to_weight()) for r in range(1, 11)]

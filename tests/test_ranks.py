@@ -119,6 +119,21 @@ def test_evbmf_does_not_depend_on_scale_or_orientation():
         evbmf_rank(spectrum[:-1], 48, 300)
 
 
+def test_evbmf_threshold_is_the_published_one():
+    """A square matrix: a component counts when s^2 > L sigma^2 (1 + 2.5129) (1 + 1 / 2.5129) = 4.911 L sigma^2."""
+    size = 400
+    noise = np.linalg.svd(np.random.default_rng(0).normal(size=(size, size)), compute_uv=False) ** 2
+    for strength, rank in ((4.75, 0), (5.08, 1)):
+        assert evbmf_rank([strength * size, *noise[1:]], size, size) == rank
+
+
+def test_one_component_is_no_signal_for_a_layer():
+    one = tuple(low_rank_plus_noise(1, (16, 72), 0.1, 1)), tuple(low_rank_plus_noise(1, (8, 144), 0.1, 2))
+    other = tuple(low_rank_plus_noise(4, (16, 72), 0.1, 1)), tuple(low_rank_plus_noise(3, (8, 144), 0.1, 2))
+    plan = make_plan(table(layer("n", spectra=one), layer("s", spectra=other)), "tucker2", RankRule("vbmf", 1.0))
+    assert "no signal found: rank 1" in (plan.layers[0].skipped_because or "")
+
+
 def test_no_signal_is_reported_and_not_used():
     noise = tuple(low_rank_plus_noise(0, (16, 72), 1.0, 1)), tuple(low_rank_plus_noise(0, (8, 144), 1.0, 2))
     signal = tuple(low_rank_plus_noise(4, (16, 72), 0.1, 1)), tuple(low_rank_plus_noise(3, (8, 144), 0.1, 2))
