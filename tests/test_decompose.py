@@ -120,6 +120,13 @@ def test_hostile_kernels_give_finite_factors(scale):
     assert rel_error(rank_one, decompose_tucker2(rank_one, 9, 7).to_weight()) < 1e-6
 
 
+def test_a_rank_deficient_matrix_still_gives_an_orthonormal_basis():
+    tall = torch.randn(9, 2, dtype=torch.float64) @ torch.randn(2, 5, dtype=torch.float64)
+    basis = leading_left(tall, 4)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(4, dtype=torch.float64))
+    torch.testing.assert_close(basis @ (basis.T @ tall), tall)
+
+
 def test_more_rank_than_the_longer_side_allows_is_completed_to_a_basis():
     thin = torch.randn(9, 2, dtype=torch.float64)
     basis = leading_left(thin, 5)

@@ -1,5 +1,6 @@
 """Accuracy against size: every complete run of a group, and the Pareto front."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -197,8 +198,11 @@ def _key(name: str, marker: Mapping[str, object], title: str) -> go.Scatter:
 
 def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
     x, y = X_AXES[info.x_axis], Y_AXES[info.y_axis]
-    ticks = {"tickformat": "~s", "ticksuffix": x.unit} if x.small_is_good else {"ticksuffix": "x"}
-    figure.update_xaxes(title=f"{x.title}, log scale", type="log", dtick="D2", zeroline=False, **ticks)
+    ticks = log_ticks([p.x for p in info.points])
+    figure.update_xaxes(
+        title=f"{x.title}, log scale", type="log", zeroline=False,
+        tickvals=ticks, ticktext=[_tick_text(tick, x) for tick in ticks],
+    )  # fmt: skip
     figure.update_yaxes(title=y.title, zeroline=info.y_axis == "drop", zerolinecolor=GREY, zerolinewidth=1)
     if info.span is not None:
         figure.update_yaxes(range=_y_range(info, info.span))
@@ -208,6 +212,25 @@ def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
         legend={"itemclick": False, "itemdoubleclick": False, "tracegroupgap": 4},
     )  # fmt: skip
     return figure
+
+
+def log_ticks(values: Sequence[float]) -> list[float]:
+    """1, 2 and 5 times the powers of ten that `values` span, with one more on either side."""
+    if not values:
+        return []
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    series = [step * 10.0**power for power in range(low - 1, high + 1) for step in (1, 2, 5)]
+    first = max(i for i, tick in enumerate(series) if tick <= min(values))
+    last = min((i for i, tick in enumerate(series) if tick >= max(values)), default=len(series) - 1)
+    return series[first : last + 1]
+
+
+def _tick_text(tick: float, axis: Axis) -> str:
+    """'50 kB', '2 M', '5x'."""
+    if not axis.small_is_good:
+        return f"{tick:g}{axis.unit}"
+    power = min(int(math.log10(tick)) // 3, 4)
+    return f"{tick / 1000**power:g} {('', 'k', 'M', 'G', 'T')[power]}{axis.unit}"
 
 
 def _y_range(info: TradeoffInfo, span: float) -> tuple[float, float]:

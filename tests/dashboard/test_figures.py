@@ -19,6 +19,7 @@ from dashboard.figures.tradeoff import (
     Point,
     TradeoffInfo,
     better_corner,
+    log_ticks,
     outside_text,
     tradeoff_figure,
     tradeoff_info,
@@ -158,3 +159,13 @@ def test_the_additivity_figure_spans_its_intervals_and_shows_every_point() -> No
         100 * point.joint[0],
         point.run_id,
     )
+
+
+def test_ticks_of_a_log_axis_enclose_the_values_in_steps_of_1_2_5() -> None:
+    assert log_ticks([52_000, 640_000]) == [50_000, 100_000, 200_000, 500_000, 1_000_000]
+    assert log_ticks([1.0, 7.6]) == [1, 2, 5, 10]
+    assert log_ticks([300]) == [200, 500]
+    assert log_ticks([]) == []
+    records = [record("run1", ratio=2), record("run2")]
+    axis = tradeoff_figure(tradeoff_info(records)).layout.xaxis
+    assert len(axis.tickvals) == len(axis.ticktext) and all(t.endswith("B") for t in axis.ticktext)
