@@ -6,7 +6,7 @@ from typing import Any
 from dashboard import text
 from dashboard.palette import BACKEND_LABELS, METHOD_LABELS, PRECISION_LABELS
 from tdq_core.records import Metrics, RunRecord
-from tdq_core.table import ranks_text
+from tdq_core.table import method_text, ranks_text
 
 MOST = 4
 Fact = tuple[float | None, str]
@@ -30,7 +30,7 @@ def _facts(record: RunRecord) -> dict[str, Fact]:
     return {
         "model": (None, spec.model),
         "images": (None, f"{record.provenance.get('split', spec.data)}, n = {m.n:,}"),
-        "method": (None, METHOD_LABELS[spec.method]),
+        "method": (None, METHOD_LABELS[method_text(spec)]),
         "ranks": (None, ranks_text(spec) or "none"),
         "precision": (None, PRECISION_LABELS[spec.precision]),
         "runs on": (None, BACKEND_LABELS[spec.backend]),

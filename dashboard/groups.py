@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from dashboard.palette import METHOD_LABELS
 from tdq_core.records import RunRecord
-from tdq_core.specs import BACKENDS, METHODS, PRECISIONS
-from tdq_core.table import ranks_text
+from tdq_core.specs import BACKENDS, PRECISIONS
+from tdq_core.table import method_text, ranks_text
 
 
 class Group(NamedTuple):
@@ -59,7 +60,7 @@ def _place(record: RunRecord) -> tuple[object, ...]:
     spec, metrics = record.spec, record.metrics
     ratio = metrics.compression_ratio if metrics else 0.0
     kinds = (
-        METHODS.index(spec.method),
+        list(METHOD_LABELS).index(method_text(spec)),
         ranks_text(spec) if spec.rule and spec.rule.kind != "ratio" else "",
         round(ratio, 1),
     )

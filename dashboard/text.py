@@ -3,7 +3,7 @@
 from dashboard.palette import BACKEND_LABELS, METHOD_LABELS, PRECISION_LABELS
 from tdq_core.records import RunRecord
 from tdq_core.specs import RunSpec
-from tdq_core.table import ranks_text
+from tdq_core.table import method_text, ranks_text
 
 _MINUS = "\N{MINUS SIGN}"
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -54,7 +54,7 @@ def seconds(duration: float) -> str:
 def treatment(spec: RunSpec) -> str:
     """What was done to the model: 'Tucker-2, ratio 2, INT8, ONNX Runtime'."""
     parts = (
-        METHOD_LABELS[spec.method],
+        METHOD_LABELS[method_text(spec)],
         ranks_text(spec),
         PRECISION_LABELS[spec.precision],
         BACKEND_LABELS[spec.backend],

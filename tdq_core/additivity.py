@@ -84,6 +84,6 @@ def find_cells(records: Iterable[RunRecord]) -> list[Cells]:
 def _key(record: RunRecord, decomposed: bool, precision: str, backend: str) -> tuple[object, ...]:
     """Model and images by content, and the cell; of a quantized cell the calibration images too."""
     spec, digests = record.spec, record.digests
-    treatment = (spec.method, str(spec.rule.to_dict()) if spec.rule else "", spec.seed) if decomposed else ()
+    treatment = (*spec.treatment(), spec.seed) if decomposed else ()
     calib = digests.get("calib") if precision == "int8" else None
     return digests["model"], digests["data"], treatment, precision, backend, calib

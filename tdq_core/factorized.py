@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tdq_core.decompose.cp import Cp
 from tdq_core.decompose.linalg import rel_error
-from tdq_core.decompose.methods import METHODS, Factors, describe
+from tdq_core.decompose.methods import METHODS, Factors, Options, describe
 from tdq_core.decompose.svd import Svd
 from tdq_core.decompose.tucker2 import Tucker2
 from tdq_core.errors import RunFailed
@@ -24,6 +24,7 @@ from tdq_core.progress import Progress, silent
 from tdq_core.ranks.plan import Plan
 from tdq_core.records import LayerRecord
 
+DEFAULTS = Options()
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
@@ -34,25 +35,30 @@ class Factorized:
     Attributes:
         module: a Sequential of plain Conv2d or Linear layers.
         factors: what they were built from.
+        detail: what the method tells of itself, for the record.
         rel_error: |W - W~| / |W| (Frobenius), of the factors in float64.
     """
 
     module: nn.Sequential
     factors: Factors
     rel_error: float
+    detail: dict[str, Any]
 
 
-def factorize(layer: nn.Conv2d | nn.Linear, method: str, ranks: tuple[int, ...], *, seed: int = 0) -> Factorized:
+def factorize(
+    layer: nn.Conv2d | nn.Linear, method: str, ranks: tuple[int, ...], *, options: Options = DEFAULTS
+) -> Factorized:
     """Decompose one layer by `method` at `ranks` (already checked against `ranks.costs.max_ranks`)."""
     weight = layer.weight.detach()
     kernel = weight[:, :, None, None] if isinstance(layer, nn.Linear) else weight  # (C_out, C_in, K_h, K_w)
-    factors = METHODS[method](kernel, ranks, seed)
+    factors = METHODS[method](kernel, ranks, options)
     build: Callable[..., nn.Sequential] = _linear if isinstance(layer, nn.Linear) else _BUILD[method]
-    return Factorized(build(layer, factors), factors, rel_error(kernel, factors.to_weight()))
+    error = rel_error(kernel, factors.to_weight())
+    return Factorized(build(layer, factors), factors, error, describe(factors, kernel))
 
 
 def apply_plan(
-    model: nn.Module, plan: Plan, *, seed: int = 0, on_progress: Progress = silent
+    model: nn.Module, plan: Plan, *, options: Options = DEFAULTS, on_progress: Progress = silent
 ) -> tuple[nn.Module, tuple[LayerRecord, ...]]:
     """A copy of `model` with the layers of `plan` replaced, and a record of every layer; `model` is not touched."""
     model = copy.deepcopy(model)
@@ -64,7 +70,7 @@ def apply_plan(
         error: float | None = None
         detail: dict[str, Any] = {}
         if part.method != "none":
-            error, detail = _replace(model, part.layer.name, (part.method, part.ranks), seed)
+            error, detail = _replace(model, part.layer.name, (part.method, part.ranks), options)
             done += 1
             on_progress("decompose", done, chosen)
         records.append(
@@ -85,15 +91,15 @@ def apply_plan(
 
 
 def _replace(
-    model: nn.Module, name: str, choice: tuple[str, tuple[int, ...]], seed: int
+    model: nn.Module, name: str, choice: tuple[str, tuple[int, ...]], options: Options
 ) -> tuple[float, dict[str, Any]]:
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Conv2d | nn.Linear), "the plan was made from this model's own table"
-    made = factorize(layer, *choice, seed=seed)
+    made = factorize(layer, *choice, options=options)
     if not made.rel_error < float("inf"):
         raise RunFailed(f"The {choice[0]} factors of layer '{name}' are not finite; try another rank or method.")
     model.set_submodule(name, made.module)
-    return made.rel_error, dict(describe(made.factors))
+    return made.rel_error, made.detail
 
 
 def _conv(weight: Tensor, like: nn.Conv2d, bias: Tensor | None = None, **carried: Any) -> nn.Conv2d:

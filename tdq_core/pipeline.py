@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tdq_core import machine
+from tdq_core.decompose.methods import Options
 from tdq_core.errors import Refused, RunFailed, TDQError
 from tdq_core.evaluate import latency, outcomes
 from tdq_core.export import export_folder
@@ -183,7 +184,8 @@ def _build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: 
     example = opened.example()
     folder.mkdir(parents=True, exist_ok=True)
     with clock.stage("decompose"):
-        module, layers = apply_plan(opened.model.module, plan, seed=spec.seed, on_progress=on_progress)
+        options = Options(seed=spec.seed, eta=spec.eta if spec.epc else None)
+        module, layers = apply_plan(opened.model.module, plan, options=options, on_progress=on_progress)
     _check_costs(plan, module, example[:2])
     calibration = opened.calibration if opened.calib else None
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=on_progress)

@@ -24,6 +24,8 @@ def _options(spec: RunSpec) -> Iterator[str]:
             yield from (f"--{name.replace('_', '-')}", str(value))
     if spec.rule:
         yield from _rule(spec.rule)
+    if spec.epc:
+        yield from ("--epc", "--eta", repr(spec.eta))
     for name in ("mean", "std"):
         if (values := getattr(spec, name)) is not None:
             yield from (f"--{name}", ",".join(map(repr, values)))

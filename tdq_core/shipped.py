@@ -6,6 +6,7 @@ and every additivity cell at once. What is recorded already is kept; delete a fi
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tdq_core.cli.terminal import err, progress_bars
@@ -13,28 +14,32 @@ from tdq_core.files import write_atomically
 from tdq_core.records import RunRecord
 from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
 from tdq_core.store import RunStore, shipped_folder
+from tdq_core.table import method_text
 
 MODEL, DATA = "digits_resnet", "digits"
 METHODS = ("tucker2", "cp", "svd", "auto")
 RATIOS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+EPC_RATIOS = RATIOS[1:4]
 RULES = (RankRule("energy", 0.9), RankRule("energy", 0.99), RankRule("vbmf", 1.0))
 
 
 def shipped_specs() -> Iterator[RunSpec]:
     """Every shipped run, dense models first."""
-    treatments: list[tuple[str, RankRule | None]] = [("none", None)]
-    treatments += [(m, RankRule("ratio", r)) for m, r in itertools.product(METHODS, RATIOS)]
-    treatments += [("tucker2", rule) for rule in RULES]
-    for (method, rule), precision, backend in itertools.product(treatments, PRECISIONS, BACKENDS):
-        yield RunSpec(MODEL, DATA, method=method, rule=rule, precision=precision, backend=backend)
+    plain = RunSpec(MODEL, DATA)
+    treatments = [plain]
+    treatments += [replace(plain, method=m, rule=RankRule("ratio", r)) for m, r in itertools.product(METHODS, RATIOS)]
+    treatments += [replace(plain, method="cp", rule=RankRule("ratio", r), epc=True) for r in EPC_RATIOS]
+    treatments += [replace(plain, method="tucker2", rule=rule) for rule in RULES]
+    for treatment, precision, backend in itertools.product(treatments, PRECISIONS, BACKENDS):
+        yield replace(treatment, precision=precision, backend=backend)
 
 
 def readme_table(records: list[RunRecord]) -> str:
     """The README's table: top-1 by method and ratio in fp32, and by INT8 with the size of its file."""
-    found = {(r.spec.method, r.spec.rule.value if r.spec.rule else None, r.spec.precision, r.spec.backend): r
+    found = {(method_text(r.spec), r.spec.rule.value if r.spec.rule else None, r.spec.precision, r.spec.backend): r
              for r in records if r.spec.rule is None or r.spec.rule.kind == "ratio"}  # fmt: skip
     lines = ["| | ratio | fp32 | INT8 | INT8 file | smaller than fp32 |", "|---|---|---|---|---|---|"]
-    for method, ratio in [("none", None), *itertools.product(("tucker2", "cp"), RATIOS[1:4])]:
+    for method, ratio in [("none", None), *itertools.product(("tucker2", "cp", "cp + epc"), EPC_RATIOS)]:
         dense, small = (found[method, ratio, *kind] for kind in (("fp32", "torch"), ("int8", "onnxruntime")))
         assert dense.metrics and small.metrics, "shipped runs are complete"
         lines.append(

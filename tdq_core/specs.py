@@ -14,6 +14,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 BACKENDS = ("torch", "onnxruntime")
 RANK_RULES = ("ratio", "manual", "energy", "vbmf")
 RANDOM_WEIGHTS = "random"
+DEFAULT_ETA = 0.05
 
 Rank = int | tuple[int, ...] | None
 """A rank by hand: one int (svd, cp), (rank_out, rank_in) for tucker2, or None to leave the layer alone."""
@@ -98,6 +99,8 @@ class RunSpec:
         samples: size of the seeded class-balanced subset that is evaluated; None: all images.
         calib_samples: at most this many calibration images.
         rule: how ranks are chosen; None exactly when `method` is 'none'.
+        epc: correct CP's components at (nearly) the same error, see `tdq_core.decompose.epc`.
+        eta: the correction may raise a layer's error to (1 + eta) times that of the CP it starts from.
         mean, std, input_size: override the model's preprocessing (needed for models of your own).
         latency: also measure latency.
     """
@@ -108,6 +111,8 @@ class RunSpec:
     weights: str | None = None
     method: str = "none"
     rule: RankRule | None = None
+    epc: bool = False
+    eta: float = DEFAULT_ETA
     precision: str = "fp32"
     backend: str = "torch"
     samples: int | None = None
@@ -126,6 +131,7 @@ class RunSpec:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"The '{name}' must be an int of at least 1. Got {value!r}.")
+        self._check_correction()
         if self.method == "none" and self.rule is not None:
             raise InputError(
                 "The method 'none' takes no ranks: drop --ratio/--ranks/--energy/--vbmf or name a method "
@@ -137,18 +143,35 @@ class RunSpec:
                 "--ratio X, --ranks FILE, --energy E or --vbmf."
             )
 
+    def _check_correction(self) -> None:
+        if self.epc and self.method != "cp":
+            raise InputError(f"The correction EPC is one of CP: --epc goes with --method cp. Got '{self.method}'.")
+        if isinstance(self.eta, bool) or not isinstance(self.eta, int | float) or not 0 <= self.eta < 1:
+            raise InputError(
+                f"The 'eta' of EPC must be in [0, 1): the share by which the error may grow. Got {self.eta!r}."
+            )
+        if self.eta != DEFAULT_ETA and not self.epc:
+            raise InputError("The 'eta' belongs to the correction EPC: give --epc too, or leave --eta out.")
+
     def dense(self) -> "RunSpec":
         """The untouched fp32 model on the same images: what every drop is measured against."""
         return dataclasses.replace(
             self,
             method="none",
             rule=None,
+            epc=False,
+            eta=DEFAULT_ETA,
             precision="fp32",
             backend="torch",
             calib=None,
             calib_samples=512,
             latency=False,
         )
+
+    def treatment(self) -> tuple[str, ...]:
+        """What decides the decomposition, beside model and seed, as comparable texts."""
+        rule = json.dumps(self.rule.to_dict(), sort_keys=True) if self.rule else ""
+        return self.method, rule, f"epc {self.eta:g}" if self.epc else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, every field present."""

@@ -9,7 +9,7 @@ from tdq_core.records import RunRecord
 from tdq_core.specs import RunSpec
 
 COLUMNS = (
-    "run_id", "state", "model", "data", "split", "method", "ranks", "precision", "backend",
+    "run_id", "state", "model", "data", "split", "method", "epc_eta", "ranks", "precision", "backend",
     "top1", "top1_low", "top1_high", "n", "drop", "drop_low", "drop_high", "baseline_top1",
     "params", "macs", "bytes", "compression_ratio", "bytes_ratio", "latency_ms", "seed", "weights", "reason", "notes",
 )  # fmt: skip
@@ -26,6 +26,7 @@ def row(record: RunRecord) -> dict[str, Any]:
         "data": spec.data,
         "split": record.provenance.get("split"),
         "method": spec.method,
+        "epc_eta": spec.eta if spec.epc else None,
         "ranks": ranks_text(spec),
         "precision": spec.precision,
         "backend": spec.backend,
@@ -41,6 +42,11 @@ def row(record: RunRecord) -> dict[str, Any]:
         values |= {"baseline_top1": record.baseline.top1, "bytes_ratio": record.bytes_ratio()}
         values["latency_ms"] = metrics.latency["median_ms"] if metrics.latency else None
     return {name: values.get(name) for name in COLUMNS}
+
+
+def method_text(spec: RunSpec) -> str:
+    """The method for people: 'tucker2', 'cp + epc'."""
+    return f"{spec.method} + epc" if spec.epc else spec.method
 
 
 def ranks_text(spec: RunSpec) -> str:

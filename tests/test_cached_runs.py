@@ -53,7 +53,9 @@ def test_every_name_is_the_digest_of_its_contents():
 
 
 def test_params_macs_and_ranks_are_recomputed(table, monkeypatch):
-    monkeypatch.setitem(METHODS, "cp", lambda w, ranks, seed: decompose_cp(w, *ranks, sweeps=1))  # only shapes matter
+    monkeypatch.setitem(
+        METHODS, "cp", lambda w, ranks, options: decompose_cp(w, *ranks, sweeps=1)
+    )  # only shapes matter
     loaded, few = load_model(DENSE), open_images("digits", role="eval", samples=10, seed=0, num_classes=10)
     example, _ = next(iter(few.batches(loaded.preprocessing, batch_size=2)))
     counted, wrong = {}, []

@@ -108,7 +108,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tdq, tmp_path, images, way):
     arguments, words = bad_inputs(tmp_path, images)[way]
     done = tdq("run", *arguments)
     assert done.returncode == 2, done.stderr
-    lines = done.stderr.strip().splitlines()
+    lines = done.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith("tdq: ") and words in lines[0], done.stderr
     assert "Traceback" not in done.stderr and "code was run" not in done.stdout + done.stderr
     left = [p for p in (tmp_path / "runs").glob("**/*") if p.is_file()]

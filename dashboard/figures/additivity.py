@@ -10,6 +10,7 @@ from dashboard.figures.tradeoff import methods_of
 from dashboard.palette import GREY, METHOD_COLOURS, METHOD_LABELS, PRECISION_LABELS, PRECISION_SYMBOLS
 from tdq_core.additivity import Cells, Interval
 from tdq_core.records import RunRecord
+from tdq_core.table import method_text
 
 
 class AdditivityPoint(NamedTuple):
@@ -48,7 +49,7 @@ def additivity_info(cells: Iterable[Cells]) -> AdditivityInfo:
 def _point(cells: Cells) -> AdditivityPoint:
     spec = cells.both.spec
     return AdditivityPoint(
-        cells.both.run_id, text.treatment(spec), spec.method, spec.precision, cells.drop_decomposed(),
+        cells.both.run_id, text.treatment(spec), method_text(spec), spec.precision, cells.drop_decomposed(),
         cells.drop_quantized(), cells.drop_summed(), cells.drop_both(), cells.interaction(),
     )  # fmt: skip
 

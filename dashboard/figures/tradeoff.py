@@ -17,6 +17,7 @@ from dashboard.palette import (
 )
 from tdq_core.pareto import pareto_front
 from tdq_core.records import Metrics, RunRecord
+from tdq_core.table import method_text
 
 
 class Axis(NamedTuple):
@@ -98,7 +99,9 @@ def _point(record: RunRecord, x_axis: str, y_axis: str) -> Point:
     metrics = _metrics(record)
     y, low, high = record.drop() if y_axis == "drop" else (metrics.top1, metrics.top1_low, metrics.top1_high)
     spec = record.spec
-    return Point(record.run_id, X_AXES[x_axis].value(record), y, low, high, spec.method, spec.precision, _facts(record))
+    return Point(
+        record.run_id, X_AXES[x_axis].value(record), y, low, high, method_text(spec), spec.precision, _facts(record)
+    )
 
 
 def _facts(record: RunRecord) -> str:

@@ -19,7 +19,7 @@ from tdq_core.jobs import Request
 from tdq_core.layer_files import layer_file_name
 from tdq_core.layers import LayerTable
 from tdq_core.ranks.plan import Plan
-from tdq_core.specs import RankRule, RunSpec
+from tdq_core.specs import METHODS, RankRule, RunSpec
 
 
 class Choices(NamedTuple):
@@ -50,14 +50,14 @@ def planner(subject: Subject, offers: Offers) -> None:
 
 def _choose() -> Choices:
     with st.container(horizontal=True, gap="medium"):
-        method = _one_of("Method", METHOD_LABELS, "method", default="tucker2")
+        method = _one_of("Method", {m: METHOD_LABELS[m] for m in METHODS}, "method", default="tucker2")
         precision = _one_of("Precision", PRECISION_LABELS, "precision", default="fp32")
         backend = _one_of("Runs on", BACKEND_LABELS, "backend", default="torch")
         st.toggle(
             "EPC",
             disabled=True,
-            help="Error-preserving correction bounds the components of CP, "
-            "so that they survive INT8. Not available yet.",
+            help="Error-preserving correction bounds the components of CP, so that they survive INT8. "
+            "It is not switched on here yet; `tdq run --method cp --epc` measures it, and its runs are shown.",
         )
     if method == "none":
         return Choices(method, precision, backend, "ratio", None, True)

@@ -23,7 +23,7 @@ NEEDED = {
     "streamlit": "the dashboard",
     "plotly": "the dashboard's charts",
 }
-OPTIONAL = {"timm": ("models named timm:NAME", 'pip install timm')}
+OPTIONAL = {"timm": ("models named timm:NAME", "pip install timm")}
 
 
 def doctor(as_json: JsonFlag = False) -> None:

@@ -10,7 +10,7 @@ from tdq_core.cli.terminal import both_ways, err, out, percent, print_json, prin
 from tdq_core.files import write_atomically
 from tdq_core.records import RunRecord
 from tdq_core.store import RunStore
-from tdq_core.table import ranks_text, to_csv
+from tdq_core.table import method_text, ranks_text, to_csv
 
 ModelFilter = Annotated[str | None, typer.Option("--model", help="Only runs of this model.")]
 
@@ -53,7 +53,7 @@ def _chosen(model: str | None) -> list[RunRecord]:
 
 def _line(record: RunRecord) -> tuple[str, ...]:
     spec, metrics = record.spec, record.metrics
-    what = (record.run_id[:8], spec.model, spec.method, ranks_text(spec), spec.precision, spec.backend)
+    what = (record.run_id[:8], spec.model, method_text(spec), ranks_text(spec), spec.precision, spec.backend)
     if metrics is None:
         return (*what, "", "", "", "", record.state)
     measured = (percent(metrics.top1), f"{100 * record.drop()[0]:+.2f}", f"{metrics.params:,}", f"{metrics.bytes:,}")
@@ -65,7 +65,7 @@ def print_card(record: RunRecord, *, reused: bool = False) -> None:
     spec = record.spec
     seen = " (measured before: nothing was run again)" if reused else ""
     out.print(f"run {record.run_id}: {record.state}{seen}", markup=False)
-    how = " ".join(filter(None, (spec.method, ranks_text(spec))))
+    how = " ".join(filter(None, (method_text(spec), ranks_text(spec))))
     out.print(f"  {spec.model}, {how}, {spec.precision} on {spec.backend}, {spec.data}", markup=False)
     if record.metrics and record.baseline:
         _print_metrics(record)

@@ -10,7 +10,7 @@ from tdq_core.cli.options import InputSize, JsonFlag, Mean, Model, Seed, Std, We
 from tdq_core.cli.records import print_card
 from tdq_core.cli.terminal import err, print_json, progress_bars
 from tdq_core.errors import InputError
-from tdq_core.specs import RANDOM_WEIGHTS, RankRule, RunSpec
+from tdq_core.specs import DEFAULT_ETA, RANDOM_WEIGHTS, RankRule, RunSpec
 
 
 def run(
@@ -22,6 +22,8 @@ def run(
         bool, typer.Option("--weights-random", help="Seeded random weights: for cost and speed studies.")
     ] = False,
     method: Annotated[str, typer.Option(help="none, tucker2, cp, svd or auto (tucker2 for k x k, svd else).")] = "none",
+    epc: Annotated[bool, typer.Option("--epc", help="Correct CP's components at nearly the same error.")] = False,
+    eta: Annotated[float, typer.Option(help="EPC may raise a layer's error to (1 + ETA) times.")] = DEFAULT_ETA,
     ratio: Annotated[float | None, typer.Option(help="Whole-model params, original / compressed, above 1.")] = None,
     ranks: Annotated[
         str | None, typer.Option(help="Ranks by layer: a JSON file, or JSON text such as '{\"conv1\": 8}'.")
@@ -51,7 +53,7 @@ def run(
         raise InputError("Give either --weights FILE or --weights-random, not both.")
     spec = RunSpec(
         model=model, data=data, calib=calib, weights=RANDOM_WEIGHTS if weights_random else weights,
-        method=method, rule=rule, precision=precision, backend=backend, samples=samples,
+        method=method, rule=rule, epc=epc, eta=eta, precision=precision, backend=backend, samples=samples,
         calib_samples=calib_samples, seed=seed, mean=numbers("mean", mean), std=numbers("std", std),
         input_size=size(input_size), latency=latency,
     )  # fmt: skip

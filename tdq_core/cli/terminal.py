@@ -20,7 +20,7 @@ err = Console(stderr=True, highlight=False)
 def progress_bars() -> Iterator[Progress]:
     """One bar a stage, on stderr, gone when the work is done; nothing where stderr is not a terminal."""
     columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=err, transient=True) as bars:
+    with Bars(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
         def on_progress(stage: str, done: int, total: int) -> None:

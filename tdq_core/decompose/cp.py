@@ -26,6 +26,7 @@ class Cp:
         kernel: (K_h, K_w).
         errors: |W - W~| / |W| after each sweep.
         converged: whether the error stopped falling before the sweeps ran out.
+        epc_sweeps: sweeps of the error-preserving correction that followed; 0 where there was none.
     """
 
     out: Tensor
@@ -34,6 +35,7 @@ class Cp:
     kernel: tuple[int, int]
     errors: tuple[float, ...]
     converged: bool
+    epc_sweeps: int = 0
 
     def to_weight(self) -> Tensor:
         """The approximated weight (C_out, C_in, K_h, K_w)."""

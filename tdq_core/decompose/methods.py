@@ -1,12 +1,14 @@
 """The table of methods: from a weight and ranks to factors. A new method is one entry here, one in `ranks.costs`
 and one in `factorized`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from tdq_core.decompose.cp import Cp, decompose_cp
+from tdq_core.decompose.epc import correct_cp, degeneracy
 from tdq_core.decompose.svd import Svd, decompose_svd
 from tdq_core.decompose.tucker2 import Tucker2, decompose_tucker2
 
@@ -19,29 +21,44 @@ class Factors(Protocol):
         ...
 
 
-def _tucker2(weight: Tensor, ranks: tuple[int, ...], seed: int) -> Tucker2:
+@dataclass(frozen=True)
+class Options:
+    """What a method may need beside weight and ranks; the same for all layers.
+
+    Attributes:
+        seed: of random starts (cp).
+        eta: how far EPC may raise a CP's error, None for no correction.
+    """
+
+    seed: int = 0
+    eta: float | None = None
+
+
+def _tucker2(weight: Tensor, ranks: tuple[int, ...], options: Options) -> Tucker2:
     return decompose_tucker2(weight, *ranks)
 
 
-def _cp(weight: Tensor, ranks: tuple[int, ...], seed: int) -> Cp:
-    return decompose_cp(weight, *ranks, seed=seed)
+def _cp(weight: Tensor, ranks: tuple[int, ...], options: Options) -> Cp:
+    made = decompose_cp(weight, *ranks, seed=options.seed)
+    return made if options.eta is None else correct_cp(weight, made, eta=options.eta)
 
 
-def _svd(weight: Tensor, ranks: tuple[int, ...], seed: int) -> Svd:
+def _svd(weight: Tensor, ranks: tuple[int, ...], options: Options) -> Svd:
     return decompose_svd(weight, *ranks)
 
 
-METHODS: dict[str, Callable[[Tensor, tuple[int, ...], int], Factors]] = {
+METHODS: dict[str, Callable[[Tensor, tuple[int, ...], Options], Factors]] = {
     "tucker2": _tucker2,
     "cp": _cp,
     "svd": _svd,
 }
 
 
-def describe(factors: Factors) -> Mapping[str, Any]:
+def describe(factors: Factors, weight: Tensor) -> dict[str, Any]:
     """What the method tells of itself, for the record."""
     if isinstance(factors, Cp):
-        return {"sweeps": len(factors.errors), "converged": factors.converged}
+        told = {"sweeps": len(factors.errors), "converged": factors.converged, "als_error": factors.errors[-1]}
+        return told | {"epc_sweeps": factors.epc_sweeps} | degeneracy(factors, weight)
     if isinstance(factors, Tucker2):
         return {"sweeps": len(factors.errors) - 2, "hosvd_error": factors.errors[0]}
     return {}

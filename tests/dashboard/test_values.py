@@ -98,8 +98,8 @@ def test_every_choice_has_its_colour_symbol_and_name() -> None:
     from tdq_core.specs import BACKENDS, METHODS, PRECISIONS
 
     assert set(results._X_LABELS) == set(X_AXES) and set(results._Y_LABELS) == set(Y_AXES)
-    assert set(METHOD_COLOURS) == set(METHOD_LABELS) == set(METHODS)
-    assert len(set(METHOD_COLOURS.values())) == len(METHODS)
+    assert set(METHOD_COLOURS) == set(METHOD_LABELS) == {*METHODS, "cp + epc"}
+    assert len(set(METHOD_COLOURS.values())) == len(METHOD_LABELS)
     assert set(PRECISION_SYMBOLS) == set(PRECISION_LABELS) == set(PRECISIONS)
     assert len(set(PRECISION_SYMBOLS.values())) == len(PRECISIONS) and set(BACKEND_LABELS) == set(BACKENDS)
 
