@@ -14,7 +14,7 @@ from dashboard.state import record_choice
 from tdq_core.errors import TDQError
 from tdq_core.records import LayerRecord, RunRecord
 from tdq_core.reproduce import command_line
-from tdq_core.table import row, to_csv
+from tdq_core.table import method_text, row, to_csv
 
 
 def offers_or_stop() -> Offers:
@@ -87,7 +87,8 @@ RUN_COLUMNS: dict[str, Any] = {
 
 def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataFrame:
     """Records as a table for the screen; shares become percent and points."""
-    frame = pd.DataFrame([row(r) for r in records], columns=list(columns))
+    rows = [{**row(r), "method": method_text(r.spec)} for r in records]
+    frame = pd.DataFrame(rows, columns=list(columns))
     for name in ("top1", "drop"):
         if name in frame:
             frame[name] = 100 * frame[name].astype(float)

@@ -121,3 +121,13 @@ def test_texts() -> None:
     assert text.both_ways(0.5).startswith("2.00x larger") and text.both_ways(1.0) == "same size"
     assert text.file_size(999).endswith("B") and text.file_size(1500).replace("\N{NO-BREAK SPACE}", " ") == "1.5 kB"
     assert text.seconds(75) == "1 min 15 s" and text.seconds(3) == "3 s"
+
+
+def test_a_table_tells_corrected_cp_from_plain_cp() -> None:
+    from dataclasses import replace
+
+    from dashboard.blocks import runs_frame
+
+    plain = record("a", method="cp")
+    corrected = replace(plain, spec=replace(plain.spec, epc=True))
+    assert list(runs_frame([plain, corrected], ("method", "top1"))["method"]) == ["cp", "cp + epc"]
