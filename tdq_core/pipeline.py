@@ -65,10 +65,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Built:
-    """The compressed model as a real artefact, with what was done to each layer."""
+    """The compressed model as a real artefact, its costs as counted on it, and what was done to each layer."""
 
-    module: nn.Module
     artefact: Artefact
+    params: int
+    macs: int
     layers: tuple[LayerRecord, ...]
 
 
@@ -186,35 +187,35 @@ def _build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: 
     with clock.stage("decompose"):
         options = Options(seed=spec.seed, eta=spec.eta if spec.epc else None)
         module, layers = apply_plan(opened.model.module, plan, options=options, on_progress=on_progress)
-    _check_costs(plan, module, example[:2])
+    params, macs = _counted(plan, module, example[:2])
     calibration = opened.calibration if opened.calib else None
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=on_progress)
     with clock.stage("quantize and export"):
         artefact = realise(module, spec.precision, spec.backend, request=request)
-    return Built(module, artefact, layers)
+    return Built(artefact, params, macs, layers)
 
 
-def _check_costs(plan: Plan, module: nn.Module, example: Tensor) -> None:
-    """The costs that were planned by arithmetic must be those of the model that was built."""
+def _counted(plan: Plan, module: nn.Module, example: Tensor) -> tuple[int, int]:
+    """Params and MACs counted on the built model, which must be those that were planned by arithmetic."""
     counted = (count_params(module), count_macs(module, example))
     if counted != (plan.params, plan.macs):
         raise RunFailed(
             f"The built model has {counted[0]} params and {counted[1]} MACs, planned were {plan.params} and "
             f"{plan.macs}: please report this, its numbers would be wrong."
         )
+    return counted
 
 
 def _measured(opened: Opened, built: Built, dense: Metrics | None, clock: Clock, on_progress: Progress) -> RunRecord:
     predict = built.artefact.predict
     with clock.stage("evaluate"):
         correct = outcomes(predict, opened.images, opened.model.preprocessing, on_progress=on_progress)
-    params = count_params(built.module)
     metrics = Metrics.measured(
         correct,
-        params=params,
-        macs=count_macs(built.module, opened.example()[:2]),
+        params=built.params,
+        macs=built.macs,
         bytes=built.artefact.bytes,
-        dense_params=dense.params if dense else params,
+        dense_params=dense.params if dense else built.params,
         latency=_latency(opened, built, clock) if opened.spec.latency else None,
     )
     notes = opened.notes + tuple(n for n in built.artefact.notes if n not in opened.notes)

@@ -101,6 +101,11 @@ def test_a_corrected_kernel_is_a_cp_like_any_other_with_less_to_cancel():
     assert done.epc_sweeps > 0 and plain.epc_sweeps == 0
 
 
+def test_a_zero_kernel_has_nothing_to_correct():
+    zero = torch.zeros(6, 5, 3, 3)
+    assert torch.equal(correct_cp(zero, decompose_cp(zero, 4), eta=0.05).to_weight(), zero.double())
+
+
 def test_degeneracy_of_orthogonal_components_is_nil():
     basis = [torch.linalg.qr(draw(n, n, seed=n)).Q[:, :3] for n in (6, 5)]
     weight = torch.einsum("or,ir,kr->oik", *basis, draw(4, 3)).reshape(6, 5, 2, 2)

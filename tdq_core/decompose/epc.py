@@ -21,6 +21,8 @@ _BISECTIONS = 60
 def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensitivity") -> Cp:
     """The CP `made` of `weight` (C_out, C_in, K_h, K_w) with the smallest components at (1 + eta) times its error."""
     kernel = weight.double().flatten(2)
+    if not kernel.any():
+        return made  # all components are zero already
     bound = (1 + eta) * float(torch.linalg.vector_norm(kernel - made.to_weight().flatten(2)))
     corrected = correct(kernel, [made.out, made.in_, made.spatial], bound, objective=objective)
     out, in_, spatial = corrected.factors
@@ -32,7 +34,7 @@ def degeneracy(made: Cp, weight: Tensor) -> dict[str, float]:
 
     Returns:
         log10_norms: log10 of the sum of squared component norms over |W|^2; 0 where nothing cancels.
-        sensitivity: expected squared relative error per unit of relative noise variance on the factors' entries.
+        sensitivity: expected squared change over |W|^2, per unit of variance of noise on every entry of the factors.
         largest_component, smallest_component: norms over |W|.
     """
     factors = [made.out, made.in_, made.spatial]
