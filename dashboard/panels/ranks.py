@@ -33,11 +33,14 @@ def layer_table_and_sliders(table: LayerTable, plan: Plan, method: str, context:
     containing = st.text_input(
         "Layers whose name contains", placeholder="all layers", key="layers_shown", persist_state="session", width=260
     )
-    left, right = st.columns([5, 3], gap="medium")
     rows = layer_rows(table, plan, containing=containing or "")
+    if not rows:
+        st.info(f"None of the {len(table.layers)} layers has `{containing}` in its name.")
+        return
+    left, right = st.columns([5, 3], gap="medium")
     with left:
         selected = _table(rows, context, containing)
-    if method == "none" or not rows:
+    if method == "none":
         return
     shown = [row["layer"] for row in rows]
     with right:

@@ -221,3 +221,11 @@ def test_a_record_of_a_newer_schema_is_told_and_not_guessed(app: str, filled: Pa
     at = opened(app, "views/runs.py")
     assert "schema 1. Got 99" in at.warning[0].value
     assert len(RunStore(filled).folders) == 1 and len(at.dataframe[0].value) == 7
+
+
+def test_a_search_that_finds_no_layer_says_so(app: str, filled: Path) -> None:
+    at = opened(app, "views/explore.py")
+    layers_before = len(at.dataframe)
+    at.text_input(key="layers_shown").set_value("zzz").run()
+    assert not at.exception and len(at.dataframe) == layers_before - 1
+    assert any("has `zzz` in its name" in box.value for box in at.info)
