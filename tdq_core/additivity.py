@@ -85,5 +85,7 @@ def _key(record: RunRecord, decomposed: bool, precision: str, backend: str) -> t
     """Model and images by content, and the cell; of a quantized cell the calibration images too."""
     spec, digests = record.spec, record.digests
     treatment = (*spec.treatment(), spec.seed) if decomposed else ()
-    calib = digests.get("calib") if precision == "int8" else None
-    return digests["model"], digests["data"], treatment, precision, backend, calib
+    integers = precision not in ("fp32", "fp16")
+    quantizer = (digests.get("calib"), spec.granularity, spec.ranges) if integers else ()
+    conditioned = spec.condition if integers and decomposed else None
+    return digests["model"], digests["data"], treatment, precision, backend, quantizer, conditioned

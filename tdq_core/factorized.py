@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from tdq_core.decompose.cp import Cp
 from tdq_core.decompose.linalg import rel_error
-from tdq_core.decompose.methods import METHODS, Factors, Options, describe
+from tdq_core.decompose.memo import factors_of
+from tdq_core.decompose.methods import Factors, Options, describe
 from tdq_core.decompose.svd import Svd
 from tdq_core.decompose.tucker2 import Tucker2
 from tdq_core.errors import RunFailed
@@ -51,10 +52,23 @@ def factorize(
     """Decompose one layer by `method` at `ranks` (already checked against `ranks.costs.max_ranks`)."""
     weight = layer.weight.detach()
     kernel = weight[:, :, None, None] if isinstance(layer, nn.Linear) else weight  # (C_out, C_in, K_h, K_w)
-    factors = METHODS[method](kernel, ranks, options)
+    factors = factors_of(kernel, method, ranks, options)
     build: Callable[..., nn.Sequential] = _linear if isinstance(layer, nn.Linear) else _BUILD[method]
     error = rel_error(kernel, factors.to_weight())
-    return Factorized(build(layer, factors), factors, error, describe(factors, kernel))
+    module = build(layer, factors)
+    return Factorized(module, factors, error, describe(factors, kernel) | {"factor_spread": _factor_spread(module)})
+
+
+def _factor_spread(module: nn.Sequential) -> dict[str, float]:
+    """By sub-layer, the largest entry over the median of the channels' largest entries: what one scale a factor has
+    to span."""
+    found = {}
+    for name, stage in module.named_children():
+        assert isinstance(stage, nn.Conv2d | nn.Linear)
+        largest = stage.weight.detach().abs().flatten(1).amax(1)
+        middle = float(largest.median())
+        found[name] = float(largest.max()) / middle if middle > 0 else 1.0
+    return found
 
 
 def apply_plan(

@@ -55,7 +55,7 @@ def open_run(spec: RunSpec, *, on_progress: Progress = silent, allowed_models: C
     digests = {"model": model.digest, "data": images.digest}
     notes = [*model.notes, *images.notes]
     calib = None
-    if spec.precision == "int8":
+    if spec.needs_calibration:
         calib = open_images(spec.calib or spec.data, role="calib", samples=spec.calib_samples, **size)
         digests["calib"] = calib.digest
         notes += [n for n in calib.notes if n not in notes]
@@ -68,6 +68,6 @@ def _overlap_note(spec: RunSpec, calib: ImageSet) -> list[str]:
     if not same:
         return []
     return [
-        f"INT8 ranges were calibrated on {len(calib)} images of the set that is evaluated (labels unused), "
+        f"Calibration used {len(calib)} images of the set that is evaluated (labels unused), "
         "for no other calibration set was given (--calib)."
     ]

@@ -7,29 +7,25 @@ import contextlib
 import dataclasses
 import resource
 import tempfile
-import time
 import traceback
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from tdq_core import machine
-from tdq_core.decompose.methods import Options
+from tdq_core.build import Built, Clock, build
 from tdq_core.errors import Refused, RunFailed, TDQError
 from tdq_core.evaluate import latency, outcomes
 from tdq_core.export import export_folder
-from tdq_core.factorized import apply_plan
-from tdq_core.layer_table import count_macs, count_params, read_layers
+from tdq_core.layer_table import read_layers
 from tdq_core.layers import LayerTable
 from tdq_core.models.loading import load_model
 from tdq_core.opening import Opened, open_run
 from tdq_core.progress import Progress, silent
-from tdq_core.quantize import Artefact, Request, realise
 from tdq_core.ranks.plan import RULES_BY_SPECTRUM, Plan, make_plan
 from tdq_core.records import LayerRecord, Metrics, RunRecord
 from tdq_core.specs import RunSpec
@@ -46,31 +42,6 @@ class Outcome:
 
     record: RunRecord
     reused: bool
-
-
-@dataclass
-class Clock:
-    """Seconds spent by stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
-
-
-@dataclass(frozen=True)
-class Built:
-    """The compressed model as a real artefact, its costs as counted on it, and what was done to each layer."""
-
-    artefact: Artefact
-    params: int
-    macs: int
-    layers: tuple[LayerRecord, ...]
 
 
 def run(
@@ -104,7 +75,7 @@ def run(
     if export and known.state == "complete":
         clock = Clock()
         export_folder(
-            export, known, _build(opened, _plan(opened, clock, on_progress), export, clock, on_progress).artefact
+            export, known, build(opened, _plan(opened, clock, on_progress), export, clock, on_progress).artefact
         )
     return Outcome(known, reused=True)
 
@@ -126,7 +97,7 @@ def _carry_out(opened: Opened, store: RunStore, *, on_progress: Progress, export
         plan = _plan(opened, clock, on_progress)
         dense = _baseline(opened, store, on_progress)
         with _folder(export) as folder:
-            built = _build(opened, plan, folder, clock, on_progress)
+            built = build(opened, plan, folder, clock, on_progress)
             layers = built.layers
             record = _measured(opened, built, dense, clock, on_progress)
             if export:
@@ -180,32 +151,6 @@ def _plan(opened: Opened, clock: Clock, on_progress: Progress) -> Plan:
         return make_plan(table, opened.spec.method, rule)
 
 
-def _build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: Progress) -> Built:
-    spec = opened.spec
-    example = opened.example()
-    folder.mkdir(parents=True, exist_ok=True)
-    with clock.stage("decompose"):
-        options = Options(seed=spec.seed, eta=spec.eta if spec.epc else None)
-        module, layers = apply_plan(opened.model.module, plan, options=options, on_progress=on_progress)
-    params, macs = _counted(plan, module, example[:2])
-    calibration = opened.calibration if opened.calib else None
-    request = Request(example=example, calibration=calibration, folder=folder, on_progress=on_progress)
-    with clock.stage("quantize and export"):
-        artefact = realise(module, spec.precision, spec.backend, request=request)
-    return Built(artefact, params, macs, layers)
-
-
-def _counted(plan: Plan, module: nn.Module, example: Tensor) -> tuple[int, int]:
-    """Params and MACs counted on the built model, which must be those that were planned by arithmetic."""
-    counted = (count_params(module), count_macs(module, example))
-    if counted != (plan.params, plan.macs):
-        raise RunFailed(
-            f"The built model has {counted[0]} params and {counted[1]} MACs, planned were {plan.params} and "
-            f"{plan.macs}: please report this, its numbers would be wrong."
-        )
-    return counted
-
-
 def _measured(opened: Opened, built: Built, dense: Metrics | None, clock: Clock, on_progress: Progress) -> RunRecord:
     predict = built.artefact.predict
     with clock.stage("evaluate"):
@@ -218,7 +163,7 @@ def _measured(opened: Opened, built: Built, dense: Metrics | None, clock: Clock,
         dense_params=dense.params if dense else built.params,
         latency=_latency(opened, built, clock) if opened.spec.latency else None,
     )
-    notes = opened.notes + tuple(n for n in built.artefact.notes if n not in opened.notes)
+    notes = (*opened.notes, *built.warnings, *(n for n in built.artefact.notes if n not in opened.notes))
     return RunRecord(
         opened.run_id,
         "complete",

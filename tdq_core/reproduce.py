@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 from tdq_core.specs import RANDOM_WEIGHTS, RankRule, RunSpec
 
+_BY_NAME = (
+    "calib", "method", "precision", "backend", "granularity", "ranges", "samples", "calib_samples", "seed",
+)  # fmt: skip
+
 
 def command_line(spec: RunSpec) -> str:
     """The `tdq run ...` command that asks for `spec`, quoted for a POSIX shell; defaults are left out."""
@@ -19,13 +23,17 @@ def _options(spec: RunSpec) -> Iterator[str]:
         yield "--weights-random"
     elif spec.weights is not None:
         yield from ("--weights", spec.weights)
-    for name in ("calib", "method", "precision", "backend", "samples", "calib_samples", "seed"):
+    for name in _BY_NAME:
         if (value := getattr(spec, name)) != getattr(plain, name):
             yield from (f"--{name.replace('_', '-')}", str(value))
     if spec.rule:
         yield from _rule(spec.rule)
     if spec.epc:
         yield from ("--epc", "--eta", repr(spec.eta))
+    if spec.reestimate_bn:
+        yield "--reestimate-bn"
+    if not spec.condition:
+        yield "--no-condition"
     for name in ("mean", "std"):
         if (values := getattr(spec, name)) is not None:
             yield from (f"--{name}", ",".join(map(repr, values)))

@@ -11,6 +11,10 @@ from tdq_core.errors import InputError
 
 METHODS = ("none", "tucker2", "cp", "svd", "auto")
 PRECISIONS = ("fp32", "fp16", "int8")
+SIMULATED = ("w8", "w6", "w4", "w8a8", "w6a6", "w4a8", "w4a4")
+"""Bits of weights and of activations (none: fp32), simulated by torch: rounded to the grid, computed in fp32."""
+GRANULARITIES = ("channel", "tensor")
+RANGES = ("minmax", "mse")
 BACKENDS = ("torch", "onnxruntime")
 RANK_RULES = ("ratio", "manual", "energy", "vbmf")
 RANDOM_WEIGHTS = "random"
@@ -101,6 +105,11 @@ class RunSpec:
         rule: how ranks are chosen; None exactly when `method` is 'none'.
         epc: correct CP's components at (nearly) the same error, see `tdq_core.decompose.epc`.
         eta: the correction may raise a layer's error to (1 + eta) times that of the CP it starts from.
+        condition: before int8 and below, bring the ranges of a decomposed layer's factors and inner activations into
+            balance and correct its bias, see `tdq_core.condition`; without effect at fp32 and fp16.
+        reestimate_bn: re-estimate the batch norms of the decomposed model on the unlabelled calibration images.
+        granularity: one scale per output channel of a weight, or one per weight tensor; int8 and simulated bits.
+        ranges: 'minmax', or 'mse' (the range of least squared rounding error); simulated bits only.
         mean, std, input_size: override the model's preprocessing (needed for models of your own).
         latency: also measure latency.
     """
@@ -115,6 +124,10 @@ class RunSpec:
     eta: float = DEFAULT_ETA
     precision: str = "fp32"
     backend: str = "torch"
+    condition: bool = True
+    reestimate_bn: bool = False
+    granularity: str = "channel"
+    ranges: str = "minmax"
     samples: int | None = None
     calib_samples: int = 512
     seed: int = 0
@@ -125,13 +138,16 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         require_choice("method", self.method, METHODS)
-        require_choice("precision", self.precision, PRECISIONS)
+        require_choice("precision", self.precision, PRECISIONS + SIMULATED)
         require_choice("backend", self.backend, BACKENDS)
+        require_choice("granularity", self.granularity, GRANULARITIES)
+        require_choice("ranges", self.ranges, RANGES)
         for name in ("samples", "calib_samples"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"The '{name}' must be an int of at least 1. Got {value!r}.")
         self._check_correction()
+        self._check_quantizer()
         if self.method == "none" and self.rule is not None:
             raise InputError(
                 "The method 'none' takes no ranks: drop --ratio/--ranks/--energy/--vbmf or name a method "
@@ -153,6 +169,43 @@ class RunSpec:
         if self.eta != DEFAULT_ETA and not self.epc:
             raise InputError("The 'eta' belongs to the correction EPC: give --epc too, or leave --eta out.")
 
+    def _check_quantizer(self) -> None:
+        if self.precision in SIMULATED and self.backend != "torch":
+            raise InputError(
+                f"Simulated bits run with the backend torch: --precision {self.precision} goes with --backend torch, "
+                f"and int8 with both. Got '{self.backend}'."
+            )
+        if self.granularity != "channel" and not self.quantized:
+            raise InputError(
+                "The 'granularity' is one of integer weights: give --precision int8 or below. "
+                f"Got '{self.granularity}' with {self.precision}."
+            )
+        if self.ranges != "minmax" and self.precision not in SIMULATED:
+            raise InputError(
+                f"The ranges '{self.ranges}' are those of simulated bits ({', '.join(SIMULATED)}). "
+                f"Got them with {self.precision}."
+            )
+        if self.reestimate_bn and self.method == "none":
+            raise InputError(
+                "Batch norms are re-estimated after a decomposition: give a --method, or leave --reestimate-bn out."
+            )
+
+    @property
+    def quantized(self) -> bool:
+        """Whether values are integers on a grid: int8 and the simulated bits."""
+        return self.precision == "int8" or self.precision in SIMULATED
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether conditioning is carried out: asked for, and there are factors that are quantized."""
+        return self.condition and self.quantized and self.method != "none"
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the run looks at calibration images (weights alone need none, unless they are conditioned)."""
+        activations = self.precision == "int8" or "a" in self.precision
+        return (self.quantized and activations) or self.conditioned or self.reestimate_bn
+
     def dense(self) -> "RunSpec":
         """The untouched fp32 model on the same images: what every drop is measured against."""
         return dataclasses.replace(
@@ -163,6 +216,10 @@ class RunSpec:
             eta=DEFAULT_ETA,
             precision="fp32",
             backend="torch",
+            condition=True,
+            reestimate_bn=False,
+            granularity="channel",
+            ranges="minmax",
             calib=None,
             calib_samples=512,
             latency=False,
@@ -171,7 +228,7 @@ class RunSpec:
     def treatment(self) -> tuple[str, ...]:
         """What decides the decomposition, beside model and seed, as comparable texts."""
         rule = json.dumps(self.rule.to_dict(), sort_keys=True) if self.rule else ""
-        return self.method, rule, f"epc {self.eta:g}" if self.epc else ""
+        return self.method, rule, f"epc {self.eta:g}" if self.epc else "", "bn" if self.reestimate_bn else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, every field present."""
@@ -187,6 +244,7 @@ class RunSpec:
             raise InputError(
                 f"A run has no field {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}."
             )
+        plain = {"condition": False} | dict(plain)  # runs that were recorded before there was conditioning
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
         if isinstance(values.get("rule"), Mapping):
             values["rule"] = RankRule(**values["rule"])
@@ -198,6 +256,11 @@ class RunSpec:
         plain = self.to_dict()
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         kept = {k: v for k, v in plain.items() if k not in _LOCATIONS and v != defaults[k]}
+        kept.pop("condition", None)
+        if self.conditioned:
+            kept["condition"] = True
+        if self.method in _GENERATION:
+            kept["generation"] = _GENERATION[self.method]
         return kept | dict(digests)
 
     def run_id(self, digests: Mapping[str, str]) -> str:
@@ -206,4 +269,6 @@ class RunSpec:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+_GENERATION = {"cp": 2}
+"""Raised when a method's factors change: an older run is not taken for one of today."""
 _LOCATIONS = ("model", "data", "calib", "weights", "samples", "calib_samples", "mean", "std", "input_size")

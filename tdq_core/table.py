@@ -9,7 +9,8 @@ from tdq_core.records import RunRecord
 from tdq_core.specs import RunSpec
 
 COLUMNS = (
-    "run_id", "state", "model", "data", "split", "method", "epc_eta", "ranks", "precision", "backend",
+    "run_id", "state", "model", "data", "split", "method", "epc_eta", "reestimate_bn", "ranks", "precision", "backend",
+    "conditioned", "granularity", "ranges",
     "top1", "top1_low", "top1_high", "n", "drop", "drop_low", "drop_high", "baseline_top1",
     "params", "macs", "bytes", "compression_ratio", "bytes_ratio", "latency_ms", "seed", "weights", "reason", "notes",
 )  # fmt: skip
@@ -30,6 +31,10 @@ def row(record: RunRecord) -> dict[str, Any]:
         "ranks": ranks_text(spec),
         "precision": spec.precision,
         "backend": spec.backend,
+        "conditioned": spec.conditioned,
+        "reestimate_bn": spec.reestimate_bn,
+        "granularity": spec.granularity if spec.quantized else None,
+        "ranges": spec.ranges if spec.quantized else None,
         "seed": spec.seed,
         "weights": record.provenance.get("weights"),
         "reason": record.reason,
@@ -45,8 +50,8 @@ def row(record: RunRecord) -> dict[str, Any]:
 
 
 def method_text(spec: RunSpec) -> str:
-    """The method for people: 'tucker2', 'cp + epc'."""
-    return f"{spec.method} + epc" if spec.epc else spec.method
+    """The method for people: 'tucker2', 'cp + epc', 'cp + epc + bn'."""
+    return spec.method + " + epc" * spec.epc + " + bn" * spec.reestimate_bn
 
 
 def ranks_text(spec: RunSpec) -> str:

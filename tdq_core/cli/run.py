@@ -10,7 +10,7 @@ from tdq_core.cli.options import InputSize, JsonFlag, Mean, Model, Seed, Std, We
 from tdq_core.cli.records import print_card
 from tdq_core.cli.terminal import err, print_json, progress_bars
 from tdq_core.errors import InputError
-from tdq_core.specs import DEFAULT_ETA, RANDOM_WEIGHTS, RankRule, RunSpec
+from tdq_core.specs import DEFAULT_ETA, RANDOM_WEIGHTS, SIMULATED, RankRule, RunSpec
 
 
 def run(
@@ -34,8 +34,16 @@ def run(
     decompose_ends: Annotated[
         bool, typer.Option("--decompose-ends", help="Also decompose the first convolution and the classifier.")
     ] = False,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help=f"fp32, fp16, int8, or simulated: {', '.join(SIMULATED)}.")] = "fp32",
     backend: Annotated[str, typer.Option(help="torch or onnxruntime.")] = "torch",
+    no_condition: Annotated[
+        bool, typer.Option("--no-condition", help="Quantize factors as they are, without balancing their ranges.")
+    ] = False,
+    reestimate_bn: Annotated[
+        bool, typer.Option("--reestimate-bn", help="Re-estimate batch norms on the calibration images.")
+    ] = False,
+    granularity: Annotated[str, typer.Option(help="Scales of integer weights: channel or tensor.")] = "channel",
+    ranges: Annotated[str, typer.Option(help="Simulated bits: minmax or mse (least rounding error).")] = "minmax",
     samples: Annotated[int | None, typer.Option(help="Evaluate a class-balanced subset of this many images.")] = None,
     calib_samples: Annotated[int, typer.Option(help="At most this many calibration images.")] = 512,
     mean: Mean = None,
@@ -53,7 +61,8 @@ def run(
         raise InputError("Give either --weights FILE or --weights-random, not both.")
     spec = RunSpec(
         model=model, data=data, calib=calib, weights=RANDOM_WEIGHTS if weights_random else weights,
-        method=method, rule=rule, epc=epc, eta=eta, precision=precision, backend=backend, samples=samples,
+        method=method, rule=rule, epc=epc, eta=eta, precision=precision, backend=backend, condition=not no_condition,
+        reestimate_bn=reestimate_bn, granularity=granularity, ranges=ranges, samples=samples,
         calib_samples=calib_samples, seed=seed, mean=numbers("mean", mean), std=numbers("std", std),
         input_size=size(input_size), latency=latency,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from torch import Tensor
 from tdq_core import machine
 from tdq_core.errors import InputError
 from tdq_core.progress import Progress, silent
+from tdq_core.quantize.scheme import Scheme, scheme_of
 
 Predict = Callable[[Tensor], Tensor]
 
@@ -26,6 +27,7 @@ class Request:
         threads: threads of an ONNX Runtime session; None: as many as torch uses. The torch backend always uses
             torch's own setting, which belongs to the process.
         reduce_range: keep 8-bit weights within 7 bits; None: as this CPU needs it.
+        granularity, ranges: of integer weights and activations, see `quantize.scheme`.
     """
 
     example: Tensor
@@ -34,6 +36,8 @@ class Request:
     threads: int | None = None
     on_progress: Progress = silent
     reduce_range: bool | None = None
+    granularity: str = "channel"
+    ranges: str = "minmax"
 
     def __post_init__(self) -> None:
         if self.example.ndim != 4 or len(self.example) < 2 or self.example.dtype != torch.float32:
@@ -46,6 +50,10 @@ class Request:
     def reduced(self) -> bool:
         """Whether 8-bit weights stay within 7 bits."""
         return machine.needs_reduced_range() if self.reduce_range is None else self.reduce_range
+
+    def scheme(self, precision: str) -> Scheme:
+        """The integers that `precision` stands for here."""
+        return scheme_of(precision, granularity=self.granularity, ranges=self.ranges, reduced=self.reduced)
 
     @property
     def session_threads(self) -> int:

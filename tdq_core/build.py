@@ -1,0 +1,114 @@
+"""From a plan to a compressed model in a file: decompose -> re-estimate -> condition -> quantize and export."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from tdq_core.condition.apply import condition
+from tdq_core.condition.batch_norm import reestimate_batch_norms
+from tdq_core.condition.rounding import predicted_failure, rounding_errors
+from tdq_core.decompose.methods import Options
+from tdq_core.errors import RunFailed
+from tdq_core.factorized import apply_plan
+from tdq_core.layer_table import count_macs, count_params
+from tdq_core.opening import Opened
+from tdq_core.progress import Progress
+from tdq_core.quantize import Artefact, Request, realise
+from tdq_core.quantize.scheme import Scheme
+from tdq_core.ranks.plan import Plan
+from tdq_core.records import LayerRecord
+
+Layers = tuple[LayerRecord, ...]
+
+
+@dataclass
+class Clock:
+    """Seconds spent by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True)
+class Built:
+    """The compressed model as a real artefact, its costs as counted on it, and what was done to each layer."""
+
+    artefact: Artefact
+    params: int
+    macs: int
+    layers: Layers
+    warnings: tuple[str, ...]
+
+
+def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: Progress) -> Built:
+    """The model of `opened` compressed by `plan`, as a file in `folder`; raises as `apply_plan` and `realise` do."""
+    spec = opened.spec
+    example = opened.example()
+    folder.mkdir(parents=True, exist_ok=True)
+    with clock.stage("decompose"):
+        options = Options(seed=spec.seed, eta=spec.eta if spec.epc else None)
+        module, layers = apply_plan(opened.model.module, plan, options=options, on_progress=on_progress)
+    calibration = opened.calibration if opened.calib else None
+    request = Request(example=example, calibration=calibration, folder=folder, on_progress=on_progress,
+                      granularity=spec.granularity, ranges=spec.ranges)  # fmt: skip
+    warnings: tuple[str, ...] = ()
+    with clock.stage("condition"):
+        if spec.quantized:
+            layers, warnings = _forecast(module, layers, request.scheme(spec.precision))
+        module, layers = _conditioned(opened, module, layers, request)
+    params, macs = _counted(plan, module, example[:2])
+    with clock.stage("quantize and export"):
+        artefact = realise(module, spec.precision, spec.backend, request=request)
+    return Built(artefact, params, macs, layers, warnings)
+
+
+def _forecast(module: nn.Module, layers: Layers, scheme: Scheme) -> tuple[Layers, tuple[str, ...]]:
+    """What rounding does to each decomposed kernel, and a warning where that is too much."""
+    errors = rounding_errors(module, _decomposed(layers), scheme)
+    warning = predicted_failure(errors)
+    told = {name: {"rounding_error": error} for name, error in errors.items()}
+    return _with_details(layers, told), (warning,) if warning else ()
+
+
+def _conditioned(opened: Opened, module: nn.Module, layers: Layers, request: Request) -> tuple[nn.Module, Layers]:
+    """Batch norms re-estimated and layers conditioned, where the spec says so."""
+    spec = opened.spec
+    if spec.reestimate_bn:
+        module = reestimate_batch_norms(module, opened.calibration, on_progress=request.on_progress)
+    if not spec.conditioned:
+        return module, layers
+    scheme = request.scheme(spec.precision)
+    module, told = condition(module, _decomposed(layers), opened.calibration, scheme, on_progress=request.on_progress)
+    return module, _with_details(layers, told)
+
+
+def _decomposed(layers: Layers) -> list[str]:
+    return [layer.name for layer in layers if layer.method != "none"]
+
+
+def _with_details(layers: Layers, told: Mapping[str, Mapping[str, Any]]) -> Layers:
+    return tuple(dataclasses.replace(la, detail={**la.detail, **told.get(la.name, {})}) for la in layers)
+
+
+def _counted(plan: Plan, module: nn.Module, example: Tensor) -> tuple[int, int]:
+    """Params and MACs counted on the built model, which must be those that were planned by arithmetic."""
+    counted = (count_params(module), count_macs(module, example))
+    if counted != (plan.params, plan.macs):
+        raise RunFailed(
+            f"The built model has {counted[0]} params and {counted[1]} MACs, planned were {plan.params} and "
+            f"{plan.macs}: please report this, its numbers would be wrong."
+        )
+    return counted
