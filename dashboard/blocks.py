@@ -14,6 +14,7 @@ from dashboard.state import record_choice
 from tdq_core.errors import TDQError
 from tdq_core.records import LayerRecord, RunRecord
 from tdq_core.reproduce import command_line
+from tdq_core.specs import RunSpec
 from tdq_core.table import method_text, row, to_csv
 
 
@@ -73,6 +74,11 @@ def download_csv(records: Sequence[RunRecord], name: str, *, key: str) -> None:
 
 RUN_COLUMNS: dict[str, Any] = {
     "run_id": st.column_config.TextColumn("run"),
+    "conditioned": st.column_config.TextColumn(
+        "conditioned", help="Ranges balanced and biases corrected before integers; empty: no factors are quantized."
+    ),
+    "granularity": st.column_config.TextColumn("scale per", help="Of integer weights: output channel, or whole tensor"),
+    "ranges": st.column_config.TextColumn("ranges"),
     "top1": st.column_config.NumberColumn("top-1 (%)", format="%.2f"),
     "drop": st.column_config.NumberColumn("drop (points)", format="%+.2f"),
     "n": st.column_config.NumberColumn("n", format="localized"),
@@ -87,14 +93,18 @@ RUN_COLUMNS: dict[str, Any] = {
 
 def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataFrame:
     """Records as a table for the screen; shares become percent and points."""
-    rows = [{**row(r), "method": method_text(r.spec)} for r in records]
+    rows = [{**row(r), "method": method_text(r.spec), "conditioned": _yes_or_no(r.spec)} for r in records]
     frame = pd.DataFrame(rows, columns=list(columns))
     for name in ("top1", "drop"):
         if name in frame:
             frame[name] = 100 * frame[name].astype(float)
-    if "reason" in frame:
-        frame["reason"] = frame["reason"].fillna("")
+    for name in {"reason", "granularity", "ranges"} & set(frame):
+        frame[name] = frame[name].fillna("")
     return frame
+
+
+def _yes_or_no(spec: RunSpec) -> str:
+    return {"conditioned": "yes", "not conditioned": "no"}.get(text.conditioning(spec), "")
 
 
 def run_card(record: RunRecord) -> None:
@@ -149,6 +159,10 @@ LAYER_COLUMNS: dict[str, Any] = {
     "params": st.column_config.NumberColumn("params", format="localized"),
     "dense": st.column_config.NumberColumn("dense params", format="localized"),
     "error": st.column_config.NumberColumn("relative error", format="%.4f", help="|W - W~| / |W|, Frobenius norm"),
+    "before": st.column_config.NumberColumn(
+        "spread before", format="%.1f", help="Largest over median range of the channels inside the layer"
+    ),
+    "after": st.column_config.NumberColumn("spread after", format="%.1f", help="The same, conditioned"),
     "why": st.column_config.TextColumn("left alone because"),
 }
 
@@ -162,11 +176,19 @@ def layers_table(layers: Sequence[LayerRecord]) -> None:
             "dense": la.dense_params,
             "params": la.params,
             "error": la.rel_error,
+            **_spreads(la),
             "why": la.skipped_because or "",
         }
         for la in layers
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=LAYER_COLUMNS)
+
+
+def _spreads(layer: LayerRecord) -> dict[str, float]:
+    """The worse spread of the activations inside a layer, where it was conditioned."""
+    return {
+        when: max(layer.detail[f"spread_{when}"]) for when in ("before", "after") if f"spread_{when}" in layer.detail
+    }
 
 
 def _origin(record: RunRecord) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from dashboard.offers import Offers, read_arguments
+from tdq_core.components import Components, read_study, study_paths
 from tdq_core.errors import InputError
 from tdq_core.layer_files import find_layer_file
 from tdq_core.layers import LayerTable
@@ -39,6 +40,24 @@ def shelf(store: RunStore | None = None) -> Shelf:
         except (InputError, OSError) as error:
             damaged.append(str(error))
     return Shelf(tuple(records), tuple(damaged))
+
+
+class Studies(NamedTuple):
+    """All studies of components that can be read, and a sentence for each file that cannot."""
+
+    found: tuple[Components, ...]
+    damaged: tuple[str, ...]
+
+
+def studies() -> Studies:
+    """Every study in `runs/` and `cached_runs/`."""
+    found, damaged = [], []
+    for path in study_paths():
+        try:
+            found.append(_study(*_stamp(path)))
+        except (InputError, OSError) as error:
+            damaged.append(str(error))
+    return Studies(tuple(found), tuple(damaged))
 
 
 def layer_table(spec: RunSpec) -> LayerTable | None:
@@ -73,6 +92,11 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 @st.cache_resource(max_entries=5000, show_spinner=False)
 def _record(path: str, changed: int, size: int) -> RunRecord:
     return read_record(Path(path))  # frozen, so that sharing the object is safe
+
+
+@st.cache_resource(max_entries=50, show_spinner=False)
+def _study(path: str, changed: int, size: int) -> Components:
+    return read_study(Path(path))
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dashboard import text
-from dashboard.palette import BACKEND_LABELS, METHOD_LABELS, PRECISION_LABELS
+from dashboard.palette import BACKEND_LABELS, GRANULARITY_LABELS, PRECISION_LABELS, RANGE_LABELS, method_label
 from tdq_core.records import Metrics, RunRecord
-from tdq_core.table import method_text, ranks_text
+from tdq_core.table import ranks_text
 
 MOST = 4
 Fact = tuple[float | None, str]
@@ -30,9 +30,12 @@ def _facts(record: RunRecord) -> dict[str, Fact]:
     return {
         "model": (None, spec.model),
         "images": (None, f"{record.provenance.get('split', spec.data)}, n = {m.n:,}"),
-        "method": (None, METHOD_LABELS[method_text(spec)]),
+        "method": (None, method_label(spec)),
         "ranks": (None, ranks_text(spec) or "none"),
         "precision": (None, PRECISION_LABELS[spec.precision]),
+        "conditioning": (None, text.conditioning(spec) or "none to do"),
+        "scales of weights": (None, GRANULARITY_LABELS[spec.granularity] if spec.quantized else "no integers"),
+        "integer ranges": (None, RANGE_LABELS[spec.ranges] if spec.quantized else "no integers"),
         "runs on": (None, BACKEND_LABELS[spec.backend]),
         "top-1": (
             m.top1,

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from dashboard.palette import METHOD_LABELS
+from dashboard.palette import METHOD_LABELS, decomposition
 from tdq_core.records import RunRecord
-from tdq_core.specs import BACKENDS, PRECISIONS
-from tdq_core.table import method_text, ranks_text
+from tdq_core.specs import BACKENDS, PRECISIONS, SIMULATED
+from tdq_core.table import ranks_text
 
 
 class Group(NamedTuple):
@@ -60,11 +60,14 @@ def _place(record: RunRecord) -> tuple[object, ...]:
     spec, metrics = record.spec, record.metrics
     ratio = metrics.compression_ratio if metrics else 0.0
     kinds = (
-        list(METHOD_LABELS).index(method_text(spec)),
+        list(METHOD_LABELS).index(decomposition(spec)),
+        spec.reestimate_bn,
         ranks_text(spec) if spec.rule and spec.rule.kind != "ratio" else "",
         round(ratio, 1),
     )
-    return spec.model, *kinds, PRECISIONS.index(spec.precision), BACKENDS.index(spec.backend), record.run_id
+    precision = (PRECISIONS + SIMULATED).index(spec.precision)
+    quantizer = (spec.conditioned, spec.granularity, spec.ranges)
+    return spec.model, *kinds, precision, BACKENDS.index(spec.backend), *quantizer, record.run_id
 
 
 def left_out_text(group: Group, records: Sequence[RunRecord]) -> str:

@@ -1,8 +1,12 @@
 """One colour for a method and one symbol for a precision, the same on every view.
 
 Methods are named as `tdq_core.table.method_text` names them. The hues are those of Okabe and Ito (2008),
-told apart with every common colour vision; symbols differ in shape too.
+told apart with every common colour vision; symbols differ in shape too. A hollow symbol is an integer run of factors
+that were not conditioned, a dot in it stands for one scale per weight tensor.
 """
+
+from tdq_core.specs import RunSpec
+from tdq_core.table import method_text
 
 METHOD_COLOURS = {
     "none": "#8a8a8a",
@@ -20,8 +24,63 @@ METHOD_LABELS = {
     "svd": "SVD",
     "auto": "auto",
 }
-PRECISION_SYMBOLS = {"fp32": "circle", "fp16": "square", "int8": "diamond"}
-PRECISION_LABELS = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
+PRECISION_SYMBOLS = {
+    "fp32": "circle",
+    "fp16": "square",
+    "int8": "diamond",
+    "w8": "triangle-up",
+    "w6": "triangle-down",
+    "w4": "triangle-right",
+    "w8a8": "pentagon",
+    "w6a6": "hexagon2",
+    "w4a8": "star",
+    "w4a4": "star-diamond",
+}
+PRECISION_LABELS = {
+    "fp32": "FP32",
+    "fp16": "FP16",
+    "int8": "INT8",
+    "w8": "W8 (simulated)",
+    "w6": "W6 (simulated)",
+    "w4": "W4 (simulated)",
+    "w8a8": "W8A8 (simulated)",
+    "w6a6": "W6A6 (simulated)",
+    "w4a8": "W4A8 (simulated)",
+    "w4a4": "W4A4 (simulated)",
+}
+PRECISION_CHOICES = {
+    "fp32": "FP32",
+    "fp16": "FP16",
+    "int8": "INT8",
+    "w8": "8-bit weights (simulated)",
+    "w6": "6-bit weights (simulated)",
+    "w4": "4-bit weights (simulated)",
+    "w8a8": "8-bit weights, 8-bit activations (simulated)",
+    "w6a6": "6-bit weights, 6-bit activations (simulated)",
+    "w4a8": "4-bit weights, 8-bit activations (simulated)",
+    "w4a4": "4-bit weights, 4-bit activations (simulated)",
+}
+GRANULARITY_LABELS = {"channel": "one scale per output channel", "tensor": "one scale per weight tensor"}
+RANGE_LABELS = {"minmax": "min-max ranges", "mse": "least-error ranges"}
+VARIANT_COLOURS = {"als": "#e69f00", "epc": "#56b4e9", "equalised": "#009e73"}
+VARIANT_LABELS = {"als": "ALS", "epc": "EPC", "equalised": "EPC, equalised"}
 BACKEND_LABELS = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 ACCENT = "#ea580c"
 GREY = "#8a8a8a"
+WARNING = "#d55e00"
+
+
+def decomposition(spec: RunSpec) -> str:
+    """What a run's colour stands for: its method without what was done to batch norms."""
+    return method_text(spec).removesuffix(" + bn")
+
+
+def method_label(spec: RunSpec) -> str:
+    """'CP + EPC, batch norms re-estimated'."""
+    return METHOD_LABELS[decomposition(spec)] + ", batch norms re-estimated" * spec.reestimate_bn
+
+
+def symbol(spec: RunSpec) -> str:
+    """The marker of a run: its precision's shape, hollow and dotted as the head of this file says."""
+    bare = spec.quantized and spec.method != "none" and not spec.condition
+    return PRECISION_SYMBOLS[spec.precision] + "-open" * bare + "-dot" * (spec.granularity == "tensor")

@@ -8,7 +8,18 @@ from tdq_core.ranks.costs import Ranks, dense_cost, ladder, max_ranks, method_fo
 from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.specs import RankRule
 
-BYTES_PER_VALUE = {"fp32": 4, "fp16": 2, "int8": 1}
+BITS_PER_VALUE = {
+    "fp32": 32,
+    "fp16": 16,
+    "int8": 8,
+    "w8": 8,
+    "w6": 6,
+    "w4": 4,
+    "w8a8": 8,
+    "w6a6": 6,
+    "w4a8": 4,
+    "w4a4": 4,
+}
 RANK_NAMES = {"tucker2": ("rank out", "rank in"), "cp": ("rank",), "svd": ("rank",)}
 
 Hand = dict[str, Ranks]
@@ -41,8 +52,8 @@ def starting_ranks(layer: Layer, method: str) -> Ranks:
 
 
 def planned_bytes(plan: Plan, precision: str) -> int:
-    """Bytes of the planned weights alone: params times bytes per value; a real file also holds its graph and scales."""
-    return plan.params * BYTES_PER_VALUE[precision]
+    """Bytes of the planned weights alone: params times bits per value; a real file also holds its graph and scales."""
+    return -(-plan.params * BITS_PER_VALUE[precision] // 8)
 
 
 def saving_limit(layer: Layer, method: str) -> str:

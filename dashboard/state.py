@@ -99,3 +99,12 @@ def show_run(run_id: str) -> None:
 
 def take_next_run() -> str | None:
     return st.session_state.pop("next_run", None)
+
+
+def show_study(study_id: str) -> None:
+    """The same for a study of components."""
+    st.session_state["next_study"] = study_id
+
+
+def take_next_study() -> str | None:
+    return st.session_state.pop("next_study", None)

@@ -1,9 +1,9 @@
 """Numbers and runs as people read them; rounding happens here and nowhere else."""
 
-from dashboard.palette import BACKEND_LABELS, METHOD_LABELS, PRECISION_LABELS
+from dashboard.palette import BACKEND_LABELS, GRANULARITY_LABELS, PRECISION_LABELS, RANGE_LABELS, method_label
 from tdq_core.records import RunRecord
 from tdq_core.specs import RunSpec
-from tdq_core.table import method_text, ranks_text
+from tdq_core.table import ranks_text
 
 _MINUS = "\N{MINUS SIGN}"
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -52,14 +52,26 @@ def seconds(duration: float) -> str:
 
 
 def treatment(spec: RunSpec) -> str:
-    """What was done to the model: 'Tucker-2, ratio 2, INT8, ONNX Runtime'."""
-    parts = (
-        METHOD_LABELS[method_text(spec)],
-        ranks_text(spec),
-        PRECISION_LABELS[spec.precision],
-        BACKEND_LABELS[spec.backend],
-    )
+    """What was done to the model: 'Tucker-2, ratio 2, INT8, conditioned, ONNX Runtime'."""
+    precision = PRECISION_LABELS[spec.precision]
+    parts = (method_label(spec), ranks_text(spec), precision, *quantizer(spec), BACKEND_LABELS[spec.backend])
     return ", ".join(filter(None, parts))
+
+
+def quantizer(spec: RunSpec) -> tuple[str, ...]:
+    """How integers were found, where there are any and it is not what everybody expects; conditioning always."""
+    return (
+        conditioning(spec),
+        GRANULARITY_LABELS["tensor"] if spec.granularity == "tensor" else "",
+        RANGE_LABELS["mse"] if spec.ranges == "mse" else "",
+    )
+
+
+def conditioning(spec: RunSpec) -> str:
+    """'conditioned', 'not conditioned', or '' where there are no factors that are quantized."""
+    if not spec.quantized or spec.method == "none":
+        return ""
+    return "conditioned" if spec.condition else "not conditioned"
 
 
 def run_label(record: RunRecord) -> str:

@@ -54,7 +54,18 @@ def _layers(request: Request, on_progress: Progress) -> dict[str, Any]:
     return {"state": "done"}
 
 
-_WORK: Mapping[str, Callable[[Request, Progress], dict[str, Any]]] = {"run": _run, "layers": _layers}
+def _components(request: Request, on_progress: Progress) -> dict[str, Any]:
+    from tdq_core.component_study import study
+
+    studied = study(request.spec, on_progress=on_progress, allowed_models=request.allowed_models)
+    return {"state": "done", "study_id": studied.components.study_id, "reused": studied.reused}
+
+
+_WORK: Mapping[str, Callable[[Request, Progress], dict[str, Any]]] = {
+    "run": _run,
+    "layers": _layers,
+    "components": _components,
+}
 
 
 def work(job: Job) -> None:

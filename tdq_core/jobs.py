@@ -26,11 +26,12 @@ from tdq_core.files import write_atomically
 from tdq_core.specs import RunSpec, require_choice
 from tdq_core.store import runs_folder
 
-KINDS = ("run", "layers")
+KINDS = ("run", "layers", "components")
 ACTIVE = ("queued", "running")
 KEPT = 50
 """Finished jobs that keep their folder; the records that they made are kept forever."""
 _PATIENCE_S = 5.0
+_RESULT = ("state", "reason", "run_id", "study_id", "reused")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Request:
     """What a worker is asked to do.
 
     Attributes:
-        kind: 'run' (measure `spec`) or 'layers' (read the layer table of its model).
+        kind: 'run' (measure `spec`), 'layers' (read the layer table of its model) or 'components' (study its CP).
         allowed_models: models that are not registered but may be loaded; the worker refuses all others.
     """
 
@@ -81,7 +82,8 @@ class JobState:
         stage, done, total: the latest progress.
         elapsed: seconds since the work began (0 while queued), until now or until the result.
         reason: one sentence, for 'failed' and 'lost'.
-        run_id, reused: of a finished run; `reused` tells that its record was there already.
+        run_id, study_id: of the record or the study that was made.
+        reused: it was there already.
     """
 
     state: str
@@ -91,6 +93,7 @@ class JobState:
     elapsed: float = 0.0
     reason: str | None = None
     run_id: str | None = None
+    study_id: str | None = None
     reused: bool = False
 
     @property
@@ -141,7 +144,7 @@ def poll(job: Job) -> JobState:
     result = _result(job)
     seen = _progress(job, end=result["time"] if result else time.time())
     if result:
-        ending = {name: result[name] for name in ("state", "reason", "run_id", "reused") if name in result}
+        ending = {name: result[name] for name in _RESULT if name in result}
         return replace(seen, **ending)
     return seen if alive else replace(seen, state="lost", reason=_last_words(job))
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tdq_core.cli.terminal import err, progress_bars
+from tdq_core.components import study_spec
 from tdq_core.files import write_atomically
 from tdq_core.records import RunRecord
-from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
+from tdq_core.specs import BACKENDS, DEFAULT_ETA, PRECISIONS, RankRule, RunSpec
 from tdq_core.store import RunStore, shipped_folder
 from tdq_core.table import method_text
 
@@ -20,6 +21,7 @@ MODEL, DATA = "digits_resnet", "digits"
 METHODS = ("tucker2", "cp", "svd", "auto")
 RATIOS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 EPC_RATIOS = RATIOS[1:4]
+STUDIED_RATIO = 2.0
 RULES = (RankRule("energy", 0.9), RankRule("energy", 0.99), RankRule("vbmf", 1.0))
 
 
@@ -51,6 +53,7 @@ def readme_table(records: list[RunRecord]) -> str:
 
 def rebuild(folder: Path) -> int:
     """Measure what is missing in `folder`; returns the number of records that the grid has there."""
+    from tdq_core.component_study import study
     from tdq_core.layer_files import table_path
     from tdq_core.pipeline import read_table, run
 
@@ -58,6 +61,8 @@ def rebuild(folder: Path) -> int:
     specs = list(shipped_specs())
     write_atomically(folder / table_path(specs[0]), read_table(specs[0]).to_json())
     with progress_bars() as on_progress:
+        spec = study_spec(specs[0], rule=RankRule("ratio", STUDIED_RATIO), eta=DEFAULT_ETA)
+        study(spec, folders=[folder / "components"], on_progress=on_progress)
         for done, spec in enumerate(specs):
             on_progress("shipped runs", done, len(specs))
             record = run(spec, store=store).record

@@ -6,11 +6,10 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from dashboard import text
-from dashboard.figures.tradeoff import methods_of
-from dashboard.palette import GREY, METHOD_COLOURS, METHOD_LABELS, PRECISION_LABELS, PRECISION_SYMBOLS
+from dashboard.figures.tradeoff import MARKS, looks_of, marker
+from dashboard.palette import GREY, METHOD_LABELS, PRECISION_LABELS, decomposition, symbol
 from tdq_core.additivity import Cells, Interval
 from tdq_core.records import RunRecord
-from tdq_core.table import method_text
 
 
 class AdditivityPoint(NamedTuple):
@@ -20,6 +19,7 @@ class AdditivityPoint(NamedTuple):
     treatment: str
     method: str
     precision: str
+    symbol: str
     decomposed: Interval
     quantized: Interval
     summed: Interval
@@ -49,8 +49,8 @@ def additivity_info(cells: Iterable[Cells]) -> AdditivityInfo:
 def _point(cells: Cells) -> AdditivityPoint:
     spec = cells.both.spec
     return AdditivityPoint(
-        cells.both.run_id, text.treatment(spec), method_text(spec), spec.precision, cells.drop_decomposed(),
-        cells.drop_quantized(), cells.drop_summed(), cells.drop_both(), cells.interaction(),
+        cells.both.run_id, text.treatment(spec), decomposition(spec), spec.precision, symbol(spec),
+        cells.drop_decomposed(), cells.drop_quantized(), cells.drop_summed(), cells.drop_both(), cells.interaction(),
     )  # fmt: skip
 
 
@@ -86,10 +86,8 @@ def additivity_figure(info: AdditivityInfo, *, intervals: bool = True) -> go.Fig
     """The scatter with the identity line; each point's `customdata` is the id of the run with both treatments."""
     figure = go.Figure()
     _draw_identity(figure, info)
-    for method in methods_of(info.points):
-        for precision in PRECISION_SYMBOLS:
-            if some := [p for p in info.points if (p.method, p.precision) == (method, precision)]:
-                figure.add_trace(_scatter(some, method, precision, intervals))
+    for some in looks_of(info.points):
+        figure.add_trace(_scatter(some, intervals))
     figure.update_xaxes(title="Sum of the separate drops, D(TD) + D(Q) (points)", zeroline=False)
     figure.update_yaxes(title="Joint drop, D(TD + Q) (points)", zeroline=False)
     figure.update_layout(height=480, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest", uirevision="same")
@@ -106,13 +104,14 @@ def _draw_identity(figure: go.Figure, info: AdditivityInfo) -> None:
     )  # fmt: skip
 
 
-def _scatter(some: list[AdditivityPoint], method: str, precision: str, intervals: bool) -> go.Scatter:
-    colour = METHOD_COLOURS[method]
+def _scatter(some: list[AdditivityPoint], intervals: bool) -> go.Scatter:
+    one = some[0]
+    marks = [name for mark, (_, name) in MARKS.items() if mark in one.symbol]
     bars = {"x": _bars([p.summed for p in some]), "y": _bars([p.joint for p in some])} if intervals else {}
     return go.Scatter(
         x=[100 * p.summed[0] for p in some], y=[100 * p.joint[0] for p in some], mode="markers",
-        name=f"{METHOD_LABELS[method]} + {PRECISION_LABELS[precision]}",
-        marker={"color": colour, "symbol": PRECISION_SYMBOLS[precision], "size": 10},
+        name=", ".join((f"{METHOD_LABELS[one.method]} + {PRECISION_LABELS[one.precision]}", *marks)),
+        marker=marker(one.method, one.symbol),
         error_x=bars.get("x"), error_y=bars.get("y"),
         customdata=[p.run_id for p in some], text=[_facts(p) for p in some], hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip

@@ -14,10 +14,11 @@ from dashboard.palette import (
     METHOD_LABELS,
     PRECISION_LABELS,
     PRECISION_SYMBOLS,
+    decomposition,
+    symbol,
 )
 from tdq_core.pareto import pareto_front
 from tdq_core.records import Metrics, RunRecord
-from tdq_core.table import method_text
 
 
 class Axis(NamedTuple):
@@ -42,8 +43,16 @@ Y_AXES: Mapping[str, Axis] = {
 }
 
 
+MARKS = {
+    "-open": ("hollow", "not conditioned"),
+    "-dot": ("dotted", "scale per tensor"),
+}
+"""How a mark on a symbol looks, and what it stands for."""
+
+
 class Point(NamedTuple):
-    """One run. `x` in the axis's own unit; `y`, `low`, `high` as shares (0-1); `facts` is what the pointer shows."""
+    """One run. `x` in the axis's own unit; `y`, `low`, `high` as shares (0-1); `facts` is what the pointer shows;
+    `method` decides the colour, `symbol` the marker."""
 
     run_id: str
     x: float
@@ -52,6 +61,7 @@ class Point(NamedTuple):
     high: float
     method: str
     precision: str
+    symbol: str
     facts: str
 
 
@@ -100,8 +110,9 @@ def _point(record: RunRecord, x_axis: str, y_axis: str) -> Point:
     y, low, high = record.drop() if y_axis == "drop" else (metrics.top1, metrics.top1_low, metrics.top1_high)
     spec = record.spec
     return Point(
-        record.run_id, X_AXES[x_axis].value(record), y, low, high, method_text(spec), spec.precision, _facts(record)
-    )
+        record.run_id, X_AXES[x_axis].value(record), y, low, high, decomposition(spec), spec.precision, symbol(spec),
+        _facts(record),
+    )  # fmt: skip
 
 
 def _facts(record: RunRecord) -> str:
@@ -129,10 +140,8 @@ def tradeoff_figure(info: TradeoffInfo, *, intervals: bool = False) -> go.Figure
     """The chart; each point's `customdata` is its run's id."""
     figure = go.Figure()
     _draw_front(figure, info)
-    for method in methods_of(info.points):
-        for precision in PRECISION_SYMBOLS:
-            if some := [p for p in info.points if (p.method, p.precision) == (method, precision)]:
-                figure.add_trace(_scatter(some, method, precision, intervals))
+    for some in looks_of(info.points):
+        figure.add_trace(_scatter(some, intervals))
     _draw_chosen(figure, info)
     _draw_legend(figure, info)
     return _lay_out(figure, info)
@@ -141,6 +150,24 @@ def tradeoff_figure(info: TradeoffInfo, *, intervals: bool = False) -> go.Figure
 def methods_of(points: Iterable[Any]) -> list[str]:
     """The methods that occur, always in the same order."""
     return [m for m in METHOD_COLOURS if any(p.method == m for p in points)]
+
+
+def looks_of(points: Iterable[Any]) -> list[list[Any]]:
+    """Points of one colour and one symbol together: one trace each, always in the same order."""
+    found: dict[tuple[str, str], list[Any]] = {}
+    for p in points:
+        found.setdefault((p.method, p.symbol), []).append(p)
+    methods, shapes = list(METHOD_COLOURS), list(PRECISION_SYMBOLS)
+    return sorted(
+        found.values(), key=lambda ps: (methods.index(ps[0].method), shapes.index(ps[0].precision), ps[0].symbol)
+    )
+
+
+def marker(method: str, shape: str) -> dict[str, Any]:
+    """How a run of this look is drawn; hollow symbols get a line that can be seen."""
+    return {"color": METHOD_COLOURS[method], "symbol": shape, "size": 10} | (
+        {"line": {"width": 2}} if "-open" in shape else {}
+    )
 
 
 def _draw_front(figure: go.Figure, info: TradeoffInfo) -> None:
@@ -156,7 +183,8 @@ def _draw_front(figure: go.Figure, info: TradeoffInfo) -> None:
     )  # fmt: skip
 
 
-def _scatter(some: Sequence[Point], method: str, precision: str, intervals: bool) -> go.Scatter:
+def _scatter(some: Sequence[Point], intervals: bool) -> go.Scatter:
+    method, precision = some[0].method, some[0].precision
     bars = {
         "type": "data", "symmetric": False, "thickness": 1, "width": 3,
         "array": [100 * (p.high - p.y) for p in some], "arrayminus": [100 * (p.y - p.low) for p in some],
@@ -164,7 +192,7 @@ def _scatter(some: Sequence[Point], method: str, precision: str, intervals: bool
     return go.Scatter(
         x=[p.x for p in some], y=[100 * p.y for p in some], mode="markers", showlegend=False,
         name=f"{METHOD_LABELS[method]}, {PRECISION_LABELS[precision]}",
-        marker={"color": METHOD_COLOURS[method], "symbol": PRECISION_SYMBOLS[precision], "size": 10, "opacity": 0.9},
+        marker=marker(method, some[0].symbol) | {"opacity": 0.9},
         error_y=bars if intervals else None,
         customdata=[p.run_id for p in some], text=[p.facts for p in some], hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
@@ -188,8 +216,12 @@ def _draw_legend(figure: go.Figure, info: TradeoffInfo) -> None:
         figure.add_trace(_key(METHOD_LABELS[method], colour, "colour: method"))
     for precision in PRECISION_SYMBOLS:
         if any(p.precision == precision for p in info.points):
-            symbol = {"color": GREY, "symbol": PRECISION_SYMBOLS[precision], "size": 10}
-            figure.add_trace(_key(PRECISION_LABELS[precision], symbol, "shape: precision"))
+            shape = {"color": GREY, "symbol": PRECISION_SYMBOLS[precision], "size": 10}
+            figure.add_trace(_key(PRECISION_LABELS[precision], shape, "shape: precision"))
+    for mark, (look, name) in MARKS.items():
+        if any(mark in p.symbol for p in info.points):
+            shape = {"color": GREY, "symbol": f"diamond{mark}", "size": 10, "line": {"width": 2}}
+            figure.add_trace(_key(name, shape, look))
 
 
 def _key(name: str, marker: Mapping[str, object], title: str) -> go.Scatter:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import text
 from dashboard.catalog import Shelf
-from dashboard.state import show_run
+from dashboard.state import show_run, show_study
 from tdq_core import jobs
 from tdq_core.errors import TDQError
 from tdq_core.jobs import Job, JobState
@@ -57,10 +57,16 @@ def _bar(job: Job, state: JobState) -> None:
     with st.container(border=True):
         label, button = st.columns([5, 1], vertical_alignment="center")
         request = job.request
-        what = text.treatment(request.spec) if request.kind == "run" else "Reading the layers"
+        what = _what(request)
         label.markdown(f"**{what}** ({request.spec.model}, {request.spec.data})")
         button.button("Cancel", key=f"cancel-{job.id}", icon=":material/stop_circle:", on_click=_cancel, args=(job,))
         st.progress(_share(state), text=_line(state))
+
+
+def _what(request: jobs.Request) -> str:
+    if request.kind == "run":
+        return text.treatment(request.spec)
+    return {"layers": "Reading the layers", "components": "Looking into the components"}[request.kind]
 
 
 def _share(state: JobState) -> float:
@@ -81,6 +87,8 @@ def _tell(job: Job, state: JobState) -> None:
     st.session_state["outcome"] = state
     if state.run_id:
         show_run(state.run_id)
+    if state.study_id:
+        show_study(state.study_id)
 
 
 def _cancel(job: Job) -> None:

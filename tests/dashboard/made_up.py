@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tdq_core.components import STAGES, Components, Inner, LayerComponents, Stage, Variant, study_spec
 from tdq_core.layers import Layer, LayerTable
 from tdq_core.records import LayerRecord, Metrics, RunRecord
 from tdq_core.specs import RankRule, RunSpec
@@ -94,3 +95,31 @@ def layer_table() -> LayerTable:
     )
     params = sum(la.params for la in layers) + 200
     return LayerTable("digits_resnet", "digest", params, sum(la.macs for la in layers), layers)
+
+
+def study(name: str = "5", *, ratio: float = 2.0) -> Components:
+    """A study of two layers: ALS cancels in the first and starves two of its four components, EPC mends that."""
+    provenance = {"calib_split": "digits/train", "calib_n": 512, "weights": "made by hand"}
+    spec = study_spec(RunSpec("digits_resnet", "digits"), rule=RankRule("ratio", ratio), eta=0.05)
+    layers = (
+        _layer("block1.conv1.0", (2.0, 2.0, 0.5, 0.1), (255.0, 100.0, 2.0, 1.0)),
+        _layer("block2.conv1.0", (0.5, 0.5, 0.5, 0.5), (255.0, 250.0, 240.0, 230.0)),
+    )
+    digests = {"model": "m" * 64, "calib": "c"}
+    return Components(name * 16, spec, digests, 500, 4000, 1000, 9000, layers, ("A note on the study.",), provenance)
+
+
+def _layer(name: str, norms: tuple[float, ...], ranges: tuple[float, ...]) -> LayerComponents:
+    even = (0.5, 0.5, 0.5, 0.5)
+    variants = {
+        "als": _variant(norms, 0.25, ranges),
+        "epc": _variant(even, 0.26, (255.0, 200.0, 100.0, 60.0)),
+        "equalised": _variant(even, 0.26, (255.0, 250.0, 245.0, 240.0)),
+    }
+    return LayerComponents(name, 3, 2, (3, 3), 4, 60, 400, 54, 900, (-3.0, -2.0, -1.0, 0.0), variants)
+
+
+def _variant(norms: tuple[float, ...], error: float, ranges: tuple[float, ...]) -> Variant:
+    stage = Stage((1.0, 0.5, 0.25, 0.125), (10, 20, 9), 1, 1 / 127, 0.5 / 127, 0.125, 0.0625)
+    inner = Inner((0.0,) * 4, ranges, 1.0)
+    return Variant(norms, error, dict.fromkeys(STAGES, stage), dict.fromkeys(STAGES[:2], inner))

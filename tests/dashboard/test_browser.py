@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made_up import study
 
 from tdq_core import jobs
+from tdq_core.components import write_study
 from tdq_core.jobs import Request
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.store import RunStore
@@ -34,7 +36,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the layer table and the dense run of the embedded model, made by the real worker."""
+    """The layer table and the dense run of the embedded model, made by the real worker, and a study made up by hand."""
     folder = tmp_path_factory.mktemp("browser") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TDQ_RUNS", str(folder))
@@ -43,6 +45,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         while jobs.running():
             time.sleep(0.1)
         assert [jobs.poll(job).state for job in made] == ["done", "done"]
+        write_study(study())
     return folder
 
 
@@ -149,3 +152,20 @@ def test_a_run_is_found_again_after_a_reload_and_cancelled(page: "playwright.Pag
         page.get_by_role("button", name="Cancel").click()
         page.get_by_text("Cancelled: nothing was recorded.").wait_for(timeout=30_000)
     assert len(list(runs.glob("*.json"))) == recorded
+
+
+def test_the_components_of_a_chosen_layer_are_drawn(page: "playwright.Page", server: str) -> None:
+    first, second = study().layers
+    page.goto(f"{server}/components?layer={first.name}")
+    settle(page)
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length === 4", timeout=60_000)
+    page.get_by_text("2 of 4 under 8 levels").first.wait_for()
+    page.get_by_test_id("stSelectbox").filter(has_text="Layer").get_by_role("combobox").click()
+    page.get_by_role("option", name=second.name).click()
+    page.wait_for_url(f"**layer={second.name}**")
+    settle(page)
+    page.get_by_text("they hardly cancel each other").wait_for()
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length === 4", timeout=60_000)
+    assert page.get_by_test_id("stException").count() == 0
+    bars = "document.querySelectorAll('.js-plotly-plot')[1].data.map(t => t.type)"
+    assert page.evaluate(bars) == ["bar"] * 3

@@ -1,6 +1,7 @@
 """What the charts show, compared as values."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from made_up import N, four_cells, record
@@ -24,7 +25,7 @@ from dashboard.figures.tradeoff import (
     tradeoff_figure,
     tradeoff_info,
 )
-from dashboard.palette import ACCENT, METHOD_COLOURS, PRECISION_SYMBOLS
+from dashboard.palette import ACCENT, METHOD_COLOURS, PRECISION_SYMBOLS, symbol
 from tdq_core.additivity import find_cells
 from tdq_core.intervals import paired_mean
 
@@ -33,7 +34,7 @@ def test_tradeoff_info_whole() -> None:
     a, _, _, d = records = four_cells()
     info = tradeoff_info([a, d], chosen=d.run_id)
     points = tuple(
-        Point(r.run_id, r.metrics.bytes, *r.drop(), r.spec.method, r.spec.precision, p.facts)  # type: ignore[union-attr]
+        Point(r.run_id, r.metrics.bytes, *r.drop(), r.spec.method, r.spec.precision, symbol(r.spec), p.facts)  # type: ignore[union-attr]
         for r, p in zip((a, d), info.points)
     )
     assert info == TradeoffInfo("bytes", "drop", points, (d.run_id, a.run_id), d.run_id)
@@ -55,7 +56,13 @@ def test_what_lies_outside_the_picture_is_counted_and_the_chosen_run_never_does(
 
 def test_facts_are_complete() -> None:
     (point,) = tradeoff_info([four_cells()[3]]).points
-    for fact in ("Tucker-2, ratio 2, INT8, ONNX Runtime", "n = 200", "+9.00 points", "8.00x smaller", "run dddddddd"):
+    for fact in (
+        "Tucker-2, ratio 2, INT8, conditioned, ONNX Runtime",
+        "n = 200",
+        "+9.00 points",
+        "8.00x smaller",
+        "run dddddddd",
+    ):
         assert fact in point.facts.replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -113,9 +120,10 @@ def test_additivity_info_whole() -> None:
     assert len(cells[0]) == N
     expected = AdditivityPoint(
         "d" * 16,
-        "Tucker-2, ratio 2, INT8, ONNX Runtime",
+        "Tucker-2, ratio 2, INT8, conditioned, ONNX Runtime",
         "tucker2",
         "int8",
+        "diamond",
         paired_mean(a - b),
         paired_mean(a - c),
         paired_mean(2 * a - b - c),
@@ -128,7 +136,9 @@ def test_additivity_info_whole() -> None:
 
 def _point(name: str, low: float, high: float) -> AdditivityPoint:
     zero = (0.0, 0.0, 0.0)
-    return AdditivityPoint(name, f"run {name}", "cp", "int8", zero, zero, zero, zero, ((low + high) / 2, low, high))
+    return AdditivityPoint(
+        name, f"run {name}", "cp", "int8", "diamond", zero, zero, zero, zero, ((low + high) / 2, low, high)
+    )
 
 
 def test_what_is_seen_is_counted() -> None:
@@ -169,3 +179,21 @@ def test_ticks_of_a_log_axis_enclose_the_values_in_steps_of_1_2_5() -> None:
     records = [record("run1", ratio=2), record("run2")]
     axis = tradeoff_figure(tradeoff_info(records)).layout.xaxis
     assert len(axis.tickvals) == len(axis.ticktext) and all(t.endswith("B") for t in axis.ticktext)
+
+
+def test_runs_that_differ_in_the_quantizer_alone_have_markers_of_their_own_and_the_legend_tells_them() -> None:
+    plain = record("a", method="cp", precision="int8")
+    specs = [
+        replace(plain.spec, condition=condition, granularity=granularity)
+        for condition in (True, False)
+        for granularity in ("channel", "tensor")
+    ]
+    records = [replace(plain, run_id=name * 16, spec=spec) for name, spec in zip("abcd", specs)]
+    figure = tradeoff_figure(tradeoff_info(records))
+    shapes = [t.marker.symbol for t in figure.data if t.hovertemplate]
+    assert shapes == ["diamond", "diamond-dot", "diamond-open", "diamond-open-dot"]
+    assert {"not conditioned", "scale per tensor"} <= {t.name for t in figure.data}
+    facts = [p.facts.split("<br>")[0] for p in tradeoff_info(records).points]
+    assert len(set(facts)) == 4 and "not conditioned" in facts[2] and "one scale per weight tensor" in facts[3]
+    alone = tradeoff_figure(tradeoff_info(records[:1]))
+    assert not {"not conditioned", "scale per tensor"} & {t.name for t in alone.data}

@@ -1,16 +1,28 @@
 """Grouping, planning by hand, comparing, and numbers as people read them."""
 
+import math
+from dataclasses import replace
+
 import pytest
 from made_up import four_cells, layer_table, record
 
 from dashboard import planning, text
 from dashboard.comparison import comparison, layers_side_by_side
 from dashboard.groups import best_run, group_runs, left_out_text
-from dashboard.palette import BACKEND_LABELS, METHOD_COLOURS, METHOD_LABELS, PRECISION_LABELS, PRECISION_SYMBOLS
+from dashboard.palette import (
+    BACKEND_LABELS,
+    GRANULARITY_LABELS,
+    METHOD_COLOURS,
+    METHOD_LABELS,
+    PRECISION_CHOICES,
+    PRECISION_LABELS,
+    PRECISION_SYMBOLS,
+    RANGE_LABELS,
+)
 from tdq_core.errors import InputError
 from tdq_core.ranks.costs import max_ranks
 from tdq_core.ranks.plan import make_plan
-from tdq_core.specs import RankRule
+from tdq_core.specs import SIMULATED, RankRule
 
 
 def test_runs_are_grouped_by_the_content_of_model_and_images() -> None:
@@ -65,11 +77,8 @@ def test_layer_rows_are_filtered_and_shares_are_of_the_whole_model() -> None:
 
 def test_planned_bytes_follow_the_precision() -> None:
     plan = planning.untouched(layer_table())
-    assert [planning.planned_bytes(plan, p) for p in ("fp32", "fp16", "int8")] == [
-        4 * plan.params,
-        2 * plan.params,
-        plan.params,
-    ]
+    for precision, bits in {"fp32": 32, "fp16": 16, "int8": 8, "w6a6": 6, "w4a8": 4}.items():
+        assert planning.planned_bytes(plan, precision) == math.ceil(plan.params * bits / 8)
     assert plan == planning.untouched(layer_table()) and not planning.hand_from(plan)
 
 
@@ -95,13 +104,18 @@ def test_layers_are_joined_by_name() -> None:
 def test_every_choice_has_its_colour_symbol_and_name() -> None:
     from dashboard.figures.tradeoff import X_AXES, Y_AXES
     from dashboard.panels import results
-    from tdq_core.specs import BACKENDS, METHODS, PRECISIONS
+    from tdq_core.specs import BACKENDS, GRANULARITIES, METHODS, PRECISIONS, RANGES, SIMULATED
 
+    every = {*PRECISIONS, *SIMULATED}
     assert set(results._X_LABELS) == set(X_AXES) and set(results._Y_LABELS) == set(Y_AXES)
     assert set(METHOD_COLOURS) == set(METHOD_LABELS) == {*METHODS, "cp + epc"}
     assert len(set(METHOD_COLOURS.values())) == len(METHOD_LABELS)
-    assert set(PRECISION_SYMBOLS) == set(PRECISION_LABELS) == set(PRECISIONS)
-    assert len(set(PRECISION_SYMBOLS.values())) == len(PRECISIONS) and set(BACKEND_LABELS) == set(BACKENDS)
+    assert set(PRECISION_SYMBOLS) == set(PRECISION_LABELS) == set(PRECISION_CHOICES) == every
+    assert set(planning.BITS_PER_VALUE) == every
+    assert set(GRANULARITY_LABELS) == set(GRANULARITIES) and set(RANGE_LABELS) == set(RANGES)
+    for labels in (PRECISION_SYMBOLS, PRECISION_LABELS, PRECISION_CHOICES):
+        assert len(set(labels.values())) == len(every)
+    assert set(BACKEND_LABELS) == set(BACKENDS)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +138,43 @@ def test_texts() -> None:
 
 
 def test_a_table_tells_corrected_cp_from_plain_cp() -> None:
-    from dataclasses import replace
-
     from dashboard.blocks import runs_frame
 
     plain = record("a", method="cp")
     corrected = replace(plain, spec=replace(plain.spec, epc=True))
     assert list(runs_frame([plain, corrected], ("method", "top1"))["method"]) == ["cp", "cp + epc"]
+
+
+def test_a_table_tells_what_was_conditioned_and_leaves_out_what_cannot_be() -> None:
+    from dashboard.blocks import runs_frame
+
+    runs = [record("a", method="cp"), record("b", precision="int8"), record("c", method="cp", precision="int8")]
+    runs.append(replace(runs[2], spec=replace(runs[2].spec, condition=False, granularity="tensor")))
+    frame = runs_frame(runs, ("conditioned", "granularity", "ranges"))
+    assert list(frame["conditioned"]) == ["", "", "yes", "no"]
+    assert list(frame["granularity"]) == ["", "channel", "channel", "tensor"]
+
+
+def test_the_name_of_a_treatment_tells_every_choice_of_the_quantizer() -> None:
+    base = replace(record("a", method="cp").spec, backend="torch")
+    changes = (
+        {"precision": "int8"},
+        {"precision": "int8", "condition": False},
+        {"precision": "int8", "granularity": "tensor"},
+        {"precision": "int8", "reestimate_bn": True},
+        {"precision": "int8", "epc": True},
+        *({"precision": p} for p in SIMULATED),
+        {"precision": "w4", "ranges": "mse"},
+    )
+    specs = [base, *(replace(base, **change) for change in changes)]  # type: ignore[arg-type]
+    assert len({text.treatment(s) for s in specs}) == len(specs)
+    dense = replace(base, method="none", rule=None, precision="int8")
+    assert text.conditioning(dense) == text.conditioning(base) == ""
+
+
+def test_comparison_shows_the_quantizer() -> None:
+    one = record("a", method="cp", precision="int8")
+    other = replace(one, run_id="b" * 16, spec=replace(one.spec, condition=False, granularity="tensor"))
+    rows = {r[""]: list(r.values())[1:] for r in comparison([one, other])}
+    assert rows["conditioning"] == ["conditioned", "not conditioned  \N{NOT EQUAL TO}"]
+    assert rows["scales of weights"][1].startswith("one scale per weight tensor")

@@ -1,0 +1,129 @@
+"""One study of components: choose it or compute it, choose a layer, and look into it."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import catalog
+from dashboard.component_words import costs, is_about, latencies, latency_commands, study_label, what_is_seen
+from dashboard.figures.components import entries_figure, norms_figure, ranges_figure, strip_figure
+from dashboard.offers import Offers
+from dashboard.palette import GRANULARITY_LABELS
+from dashboard.panels.choices import MOST_ETA
+from dashboard.panels.jobs import submit
+from dashboard.state import DEFAULT_RATIO, choice, number, record_choice, take_next_study
+from tdq_core.components import FEW_LEVELS, Components, LayerComponents, study_spec
+from tdq_core.jobs import Request
+from tdq_core.records import RunRecord
+from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
+
+_BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+
+
+def choose_study(subject: RunSpec, offers: Offers) -> Components | None:
+    """The study of this model and these images that is looked at; where there is none, how to get one."""
+    known = catalog.studies()
+    for sentence in known.damaged:
+        st.warning(sentence, icon=":material/broken_image:")
+    own = {s.study_id: s for s in known.found if is_about(s, subject)}
+    if not own:
+        with st.container(border=True):
+            st.markdown(f"**The components of {subject.model} on {subject.data} have not been looked into yet.**")
+            st.markdown("Choose a ratio and press **Run**: every layer is decomposed twice, which can take minutes.")
+            _compute(subject, offers)
+        return None
+    if (made := take_next_study()) in own:
+        st.session_state["study"] = made
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    chosen = left.selectbox(
+        "Study", list(own), format_func=lambda i: study_label(own[i]), **record_choice("study", list(own))
+    )
+    with right.popover("Another study", icon=":material/add:"):
+        _compute(subject, offers)
+    return own[chosen]
+
+
+def _compute(subject: RunSpec, offers: Offers) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        ratio = st.number_input(
+            "Params, original / compressed",
+            1.01,
+            1000.0,
+            step=0.1,
+            format="%.2f",
+            width=230,
+            help="Of the whole model: 2 keeps half.",
+            **number("study_ratio", DEFAULT_RATIO, 1.01, 1000.0),
+        )
+        eta = st.slider(
+            "Error may grow by (eta)", 0.0, MOST_ETA, step=0.01, width=220,
+            **number("study_eta", DEFAULT_ETA, 0.0, MOST_ETA),
+        )  # fmt: skip
+        if st.button("Run", type="primary", icon=":material/play_arrow:"):
+            spec = study_spec(subject, rule=RankRule("ratio", ratio), eta=eta)
+            submit(Request("components", spec, offers.allowed))
+            st.rerun()
+
+
+def show_study(study: Components, records: Sequence[RunRecord]) -> None:
+    """The strip of layers, then everything about one of them."""
+    for note in study.notes:
+        st.caption(f":material/info: {note}")
+    names = [la.name for la in study.layers]
+    arguments = choice("layer", names)
+    st.plotly_chart(
+        strip_figure(study, st.session_state["layer"]),
+        key="strip",
+        on_select=_pick,
+        selection_mode="points",
+        config=_BARE,
+    )
+    st.caption("Lower is better on both. Press a point, or choose a layer here.")
+    layer = study.layer(st.selectbox("Layer", names, width=300, **arguments))
+    st.markdown(what_is_seen(layer))
+    _charts(layer)
+    _sobriety(study, layer, records)
+
+
+def _pick() -> None:
+    """A press on a point chooses its layer."""
+    if points := st.session_state["strip"].selection.points:
+        name = points[0]["customdata"]
+        st.session_state["layer"] = name if isinstance(name, str) else name[0]
+
+
+def _charts(layer: LayerComponents) -> None:
+    st.subheader("Size of the components")
+    st.plotly_chart(norms_figure(layer), key="norms", config=_BARE)
+    st.caption("Dashed: the norm of the whole kernel. Larger components than that can only be there to cancel others.")
+    st.subheader("Ranges inside the layer")
+    st.plotly_chart(ranges_figure(layer), key="ranges_inside", config=_BARE)
+    st.caption(
+        f"Over the calibration images. The line is one INT8 step: all components share it. Shaded: fewer than "
+        f"{FEW_LEVELS} levels."
+    )
+    st.subheader("Weights of the sub-layers")
+    granularity = st.segmented_control(
+        "INT8 grid with",
+        list(GRANULARITY_LABELS),
+        format_func=GRANULARITY_LABELS.__getitem__,
+        required=True,
+        **choice("grid", list(GRANULARITY_LABELS)),
+    )
+    st.plotly_chart(entries_figure(layer, granularity=granularity), key="entries", config=_BARE)
+    half = "half a step" if granularity == "tensor" else "half the median channel's step; the percentages are exact"
+    st.caption(f"Shaded: weights that round to zero, below {half}.")
+
+
+def _sobriety(study: Components, layer: LayerComponents, records: Sequence[RunRecord]) -> None:
+    st.subheader("What it costs")
+    st.markdown(costs(study, layer))
+    if rows := latencies(study, records):
+        st.dataframe(pd.DataFrame(rows), hide_index=True)
+        return
+    st.markdown(
+        "No run of this model has a measured latency, and params and MACs do not tell how fast it is. "
+        "These two commands measure it, dense and decomposed:"
+    )
+    st.code("\n".join(latency_commands(study)), language="bash", wrap_lines=True)
