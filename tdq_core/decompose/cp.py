@@ -5,16 +5,18 @@ to its multilinear ranks (an orthogonal change of basis), so that a sweep costs 
 layer is wide; everything is float64, and each least-squares step is regularised just enough to stay solvable.
 """
 
-import math
+import os
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tdq_core.decompose.als import Fit, als
 from tdq_core.decompose.linalg import leading_left
+from tdq_core.errors import Refused
 
-RIDGE = 1e-10
-"""Ridge of a least-squares step, as a share of the mean diagonal of its Gram matrix."""
+SWEEPS, TOL = 500, 1e-6
+TRIED_STARTS, TRIAL_SWEEPS = 3, 10
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class Cp:
         kernel: (K_h, K_w).
         errors: |W - W~| / |W| after each sweep.
         converged: whether the error stopped falling before the sweeps ran out.
+        starts: random starts that were tried for a few sweeps; the best one went on.
         epc_sweeps: sweeps of the error-preserving correction that followed; 0 where there was none.
+        epc_rounds: how often correction and least squares took turns before the last correction.
     """
 
     out: Tensor
@@ -35,7 +39,9 @@ class Cp:
     kernel: tuple[int, int]
     errors: tuple[float, ...]
     converged: bool
+    starts: int = 1
     epc_sweeps: int = 0
+    epc_rounds: int = 0
 
     def to_weight(self) -> Tensor:
         """The approximated weight (C_out, C_in, K_h, K_w)."""
@@ -43,73 +49,84 @@ class Cp:
         return merged.reshape(*merged.shape[:2], *self.kernel)
 
 
-def decompose_cp(weight: Tensor, rank: int, *, sweeps: int = 500, tol: float = 1e-6, seed: int = 0) -> Cp:
-    """CP of `weight` (C_out, C_in, K_h, K_w) at `rank`; stops when the relative error falls by less than `tol`."""
-    kernel = weight.double().flatten(2)  # (O, I, K)
-    bases = [leading_left(_unfold(kernel, mode), min(rank, kernel.shape[mode])) for mode in range(3)]
+@dataclass(frozen=True)
+class Compressed:
+    """A kernel in the bases of its leading singular vectors, at norm 1.
+
+    Attributes:
+        core: at most (r, r, r); bases: (size, at most r) a mode; norm: of the kernel.
+        lost: squared error of the compression, of a kernel of norm 1.
+    """
+
+    core: Tensor
+    bases: list[Tensor]
+    norm: float
+    lost: float
+
+    def expand(self, factors: list[Tensor]) -> list[Tensor]:
+        """Factors of the core as factors of the kernel, each component with equal norms in the three."""
+        return equal_norms([basis @ f for basis, f in zip(self.bases, factors)], self.norm)
+
+
+def decompose_cp(weight: Tensor, rank: int, *, sweeps: int = SWEEPS, tol: float = TOL, seed: int = 0) -> Cp:
+    """CP of `weight` (C_out, C_in, K_h, K_w) at `rank`; stops when the relative error falls by less than `tol`.
+
+    Raises:
+        Refused: the work needs more memory than there is.
+    """
+    kernel = compress(weight, rank)
+    starts = TRIED_STARTS if sweeps > TRIAL_SWEEPS else 1
+    trials = [
+        als(kernel.core, random_start(kernel.core, rank, seed, turn), lost=kernel.lost, sweeps=TRIAL_SWEEPS, tol=tol)
+        for turn in range(starts)
+    ]
+    best = min(trials, key=lambda fit: fit.errors[-1])
+    fit = als(kernel.core, best.factors, lost=kernel.lost, sweeps=sweeps, tol=tol)
+    return made_of(kernel, fit, weight, starts=starts)
+
+
+def made_of(kernel: Compressed, fit: Fit, weight: Tensor, *, starts: int) -> Cp:
+    out, in_, spatial = kernel.expand(fit.factors)
+    return Cp(out, in_, spatial, (weight.shape[2], weight.shape[3]), fit.errors, fit.converged, starts)
+
+
+def compress(weight: Tensor, rank: int) -> Compressed:
+    """`weight` (C_out, C_in, K_h, K_w) with its spatial modes merged, in at most `rank` dimensions a mode."""
+    kernel = weight.double().flatten(2)
+    require_memory(kernel.shape, rank)
+    norm = float(torch.linalg.vector_norm(kernel))
+    kernel = kernel / norm if norm else kernel
+    bases = [leading_left(kernel.movedim(m, 0).flatten(1), min(rank, kernel.shape[m])) for m in range(3)]
     core = torch.einsum("oik,oa,ib,kc->abc", kernel, *bases)
-    lost = max(float(torch.linalg.vector_norm(kernel)) ** 2 - float(torch.linalg.vector_norm(core)) ** 2, 0.0)
-    factors, errors, converged = _als(core, rank, lost, _start(core, rank, seed), sweeps, tol)
-    out, in_, spatial = _equal_norms([basis @ factor for basis, factor in zip(bases, factors)])
-    return Cp(out, in_, spatial, (weight.shape[2], weight.shape[3]), tuple(errors), converged)
+    lost = max((norm > 0) - float(torch.linalg.vector_norm(core)) ** 2, 0.0)
+    return Compressed(core, bases, norm, lost)
 
 
-def _unfold(tensor: Tensor, mode: int) -> Tensor:
-    return tensor.movedim(mode, 0).flatten(1)
+def cp_memory(shape: tuple[int, ...], rank: int) -> int:
+    """Bytes that CP of a kernel (C_out, C_in, taps) needs at most beside the kernel, by arithmetic."""
+    o, i, k = shape
+    copies = 3 * o * i * k  # float64 kernel, core, one unfolding
+    return 8 * (copies + 3 * i * k * rank + 6 * rank**2 + 4 * (o + i + k) * rank)
 
 
-def _start(core: Tensor, rank: int, seed: int) -> list[Tensor]:
+def require_memory(shape: tuple[int, ...], rank: int) -> None:
+    needed, free = cp_memory(shape, rank), os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > free:
+        raise Refused(
+            f"CP of a kernel of {' x '.join(map(str, shape))} at rank {rank} needs {needed / 1e9:.1f} GB and "
+            f"{free / 1e9:.1f} GB are free: choose a lower rank or another method for this layer."
+        )
+
+
+def random_start(core: Tensor, rank: int, seed: int, turn: int) -> list[Tensor]:
     """Seeded normal factors of unit columns."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed + 7919 * turn)
     random = [torch.randn(size, rank, generator=generator, dtype=core.dtype) for size in core.shape]
     return [f / torch.linalg.vector_norm(f, dim=0) for f in random]
 
 
-def _als(
-    core: Tensor, rank: int, lost: float, factors: list[Tensor], sweeps: int, tol: float
-) -> tuple[list[Tensor], list[float], bool]:
-    """Alternating least squares on the compressed kernel; `lost` is the squared error of the compression."""
-    square = float(torch.linalg.vector_norm(core)) ** 2
-    if square == 0:
-        return [torch.zeros_like(f) for f in factors], [0.0], True
-    unfolded = [_unfold(core, mode) for mode in range(3)]
-    grams = [f.T @ f for f in factors]
-    errors: list[float] = []
-    for _ in range(sweeps):
-        for mode in range(3):
-            one, two = (m for m in range(3) if m != mode)
-            product = unfolded[mode] @ _khatri_rao(factors[one], factors[two])
-            gram = grams[one] * grams[two]
-            factors[mode] = _ridge_solve(gram, product)
-            if mode < 2:
-                factors[mode] = factors[mode] / torch.linalg.vector_norm(factors[mode], dim=0).clamp_min(1e-150)
-            grams[mode] = factors[mode].T @ factors[mode]
-        missed = square - 2 * float((factors[2] * product).sum()) + float((gram * grams[2]).sum())
-        errors.append(math.sqrt(max(missed + lost, 0.0) / (square + lost)))
-        if len(errors) > 1 and abs(errors[-2] - errors[-1]) < tol:
-            return factors, errors, True
-    return factors, errors, False
-
-
-def _khatri_rao(one: Tensor, two: Tensor) -> Tensor:
-    return (one[:, None, :] * two[None, :, :]).flatten(0, 1)
-
-
-def _ridge_solve(gram: Tensor, product: Tensor) -> Tensor:
-    """`product` @ inverse of `gram`, with a ridge that is raised until the Cholesky factor exists."""
-    size = len(gram)
-    scale = float(gram.diagonal().mean())
-    ridge = RIDGE
-    while True:
-        damped = gram + ridge * scale * torch.eye(size, dtype=gram.dtype)
-        lower, failed = torch.linalg.cholesky_ex(damped)
-        if not failed:
-            return torch.cholesky_solve(product.T, lower).T
-        ridge *= 100
-
-
-def _equal_norms(factors: list[Tensor]) -> list[Tensor]:
-    """Give every component the same norm in all three factors; the product does not change."""
+def equal_norms(factors: list[Tensor], norm: float = 1.0) -> list[Tensor]:
+    """Give every component the same norm in all three factors, times `norm` in all."""
     norms = torch.stack([torch.linalg.vector_norm(f, dim=0) for f in factors])  # (3, r)
-    target = norms.prod(dim=0) ** (1 / 3)
+    target = norms.prod(dim=0) ** (1 / 3) * norm ** (1 / 3)
     return [f * torch.where(n > 0, target / n.clamp_min(1e-150), n) for f, n in zip(factors, norms)]

@@ -3,8 +3,12 @@
 CP components of nearly opposite sign can grow without bound and cancel each other; once they are quantized, they no
 longer do. Phan, Tichavsky and Cichocki ("Error preserving correction for CPD and bounded-norm CPD", 2017) and Phan et
 al. ("Stable low-rank tensor decomposition for compression of convolutional neural network", ECCV 2020) minimise the
-components under a bound on the error. Here every factor update is a ridge regression whose ridge is set by
-the error that may still be spent: one root of a monotone function.
+components under a bound on the error. Here every factor update is a ridge regression whose ridge is set by the error
+that may still be spent. Correction and least squares take turns, as in their bounded-norm CP: least squares gets stuck
+where components cancel, and moves on once they are small, so that both error and norms end lower than either alone.
+
+There is no such correction for Tucker-2 and SVD: their outer factors have orthonormal columns, the core is then no
+larger than the kernel itself, and no components are left that could cancel.
 """
 
 import math
@@ -13,20 +17,52 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tdq_core.decompose.cp import Cp
+from tdq_core.decompose.als import Products, als
+from tdq_core.decompose.cp import Compressed, Cp, compress
+from tdq_core.decompose.ridge import smallest_within
 
-_BISECTIONS = 60
+TURN_ETA, TURN_SWEEPS, TURN_TOL = 0.05, 20, 1e-2
+POLISH_SWEEPS, POLISH_TOL = 25, 1e-6
+MOST_ROUNDS = 16
+WORK = 4e11
+"""Multiplications that the rounds of one layer may take: about ten seconds of one core."""
 
 
 def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensitivity") -> Cp:
-    """The CP `made` of `weight` (C_out, C_in, K_h, K_w) with the smallest components at (1 + eta) times its error."""
-    kernel = weight.double().flatten(2)
-    if not kernel.any():
+    """A CP of `weight` (C_out, C_in, K_h, K_w) with small components, from `made`.
+
+    First correction and least squares take turns (fewer where a sweep costs more: the number follows from the shape
+    alone); the last correction may raise the error that least squares reached to (1 + eta) times.
+    """
+    kernel = compress(weight, made.out.shape[1])
+    if kernel.norm == 0:
         return made  # all components are zero already
-    bound = (1 + eta) * float(torch.linalg.vector_norm(kernel - made.to_weight().flatten(2)))
-    corrected = correct(kernel, [made.out, made.in_, made.spatial], bound, objective=objective)
-    out, in_, spatial = corrected.factors
-    return replace(made, out=out, in_=in_, spatial=spatial, epc_sweeps=len(corrected.history) - 1)
+    factors = _spread([basis.T @ f for basis, f in zip(kernel.bases, (made.out, made.in_, made.spatial))])
+    factors = [f / kernel.norm ** (1 / 3) for f in factors]
+    errors, done, rounds = list(made.errors), 0, _rounds(kernel.core.shape, made.out.shape[1])
+    for _ in range(rounds):
+        turned = correct(kernel.core, factors, _bound(kernel, errors[-1], TURN_ETA), objective=objective,
+                         sweeps=TURN_SWEEPS, tol=TURN_TOL)  # fmt: skip
+        fit = als(kernel.core, turned.factors, lost=kernel.lost, sweeps=POLISH_SWEEPS, tol=POLISH_TOL)
+        factors, done = fit.factors, done + len(turned.history) - 1
+        errors += fit.errors
+    last = correct(kernel.core, factors, _bound(kernel, errors[-1], eta), objective=objective)
+    out, in_, spatial = (
+        f * kernel.norm ** (1 / 3) for f in _spread([b @ f for b, f in zip(kernel.bases, last.factors)])
+    )
+    done += len(last.history) - 1
+    return replace(made, out=out, in_=in_, spatial=spatial, errors=tuple(errors), epc_sweeps=done, epc_rounds=rounds)
+
+
+def _bound(kernel: Compressed, error: float, eta: float) -> float:
+    """The error that the factors of the core may have, so that the kernel's is (1 + eta) `error`."""
+    return math.sqrt(max(((1 + eta) * error) ** 2 - kernel.lost, 0.0))
+
+
+def _rounds(shape: tuple[int, ...], rank: int) -> int:
+    """As many rounds as `WORK` allows, at least one."""
+    sweep = 2 * math.prod(shape) * rank + 3 * rank**2 * (rank / 3 + sum(shape))
+    return max(1, min(MOST_ROUNDS, int(WORK / (sweep * (POLISH_SWEEPS + 2 * TURN_SWEEPS)))))
 
 
 def degeneracy(made: Cp, weight: Tensor) -> dict[str, float]:
@@ -93,60 +129,28 @@ def correct(
         sweeps, tol: stop when a sweep lowers the objective by less than the share `tol`.
     """
     square = float(torch.linalg.vector_norm(tensor)) ** 2
-    unfolded = [tensor.movedim(mode, 0).flatten(1) for mode in range(3)]
     measure = sum_of_squared_norms if objective == "norms" else sensitivity
-    factors = _spread(factors)
+    products, factors, ridges = Products.of(tensor), _spread(factors), [0.0, 0.0, 0.0]
     history = [measure(factors)]
     for _ in range(sweeps):
-        for mode in range(3):
-            factors = _updated(unfolded[mode], factors, mode, (square, bound, objective))
+        for mode, product in products.sweep(factors):
+            others = [f for n, f in enumerate(factors) if n != mode]
+            root = _weights(others[0], others[1], objective).sqrt()  # what a unit of this factor's column costs
+            gram = (others[0].T @ others[0]) * (others[1].T @ others[1]) / root[:, None] / root
+            smallest = smallest_within(gram, product / root, square, bound, ridges[mode])
+            if smallest and float(smallest[0].square().sum()) < float((factors[mode] * root).square().sum()):
+                factors[mode], ridges[mode] = smallest[0] / root, smallest[1]
+        factors = _spread(factors)
         history.append(measure(factors))
         if history[-2] - history[-1] <= tol * history[-2]:
             break
     return Corrected(factors, tuple(history))
 
 
-def _updated(unfolded: Tensor, factors: list[Tensor], mode: int, goal: tuple[float, float, str]) -> list[Tensor]:
-    """Replace one factor by the smallest one that keeps the error within the bound, and spread the norms again."""
-    square, bound, objective = goal
-    one, two = (f for n, f in enumerate(factors) if n != mode)
-    weights = _weights(one, two, objective)  # what a unit of this factor's column costs
-    ones, twos = one / weights.sqrt(), two
-    gram = (ones.T @ ones) * (twos.T @ twos)
-    product = unfolded @ (ones[:, None, :] * twos[None, :, :]).flatten(0, 1)
-    smallest = _smallest_within(gram, product, square, bound)
-    if smallest is None:
-        return factors
-    return _spread([smallest / weights.sqrt() if n == mode else f for n, f in enumerate(factors)])
-
-
 def _weights(one: Tensor, two: Tensor, objective: str) -> Tensor:
     a, b = one.square().sum(0), two.square().sum(0)
     tiny = 1e-30 * float((a * b).max().clamp_min(1e-300))
     return (a * b if objective == "norms" else len(one) * b + len(two) * a).clamp_min(tiny)
-
-
-def _smallest_within(gram: Tensor, product: Tensor, square: float, bound: float) -> Tensor | None:
-    """argmin |U|^2 subject to |T|^2 - 2 <U, product> + <U gram, U> <= bound^2; None where the bound leaves no room.
-
-    With gram = Q diag(l) Q^T and g_i the squared norm of (product Q)_i: U = product (gram + I / mu)^-1, where mu solves
-    sum_i g_i / l_i / (1 + mu l_i)^2 = bound^2 - (least-squares error), which falls monotonically in mu.
-    """
-    values, vectors = torch.linalg.eigh(gram)
-    values = values.clamp_min(float(values[-1]) * 1e-14)
-    turned = product @ vectors
-    explained = turned.square().sum(0) / values
-    slack = bound**2 - (square - float(explained.sum()))
-    if slack <= 0:
-        return None
-    if slack >= float(explained.sum()):
-        return torch.zeros_like(product)
-    low, high = -math.log(float(values[-1])) - 40, -math.log(float(values[0])) + 40
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        left = float((explained / (1 + math.exp(middle) * values).square()).sum())
-        low, high = (middle, high) if left > slack else (low, middle)
-    return (turned / (values + math.exp(-high))) @ vectors.T
 
 
 def _spread(factors: list[Tensor]) -> list[Tensor]:

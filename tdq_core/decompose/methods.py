@@ -12,6 +12,9 @@ from tdq_core.decompose.epc import correct_cp, degeneracy
 from tdq_core.decompose.svd import Svd, decompose_svd
 from tdq_core.decompose.tucker2 import Tucker2, decompose_tucker2
 
+EPC_START = 50
+"""Sweeps of ALS before the correction's own rounds take over."""
+
 
 class Factors(Protocol):
     """What every method returns: factors that can be multiplied out again."""
@@ -39,8 +42,9 @@ def _tucker2(weight: Tensor, ranks: tuple[int, ...], options: Options) -> Tucker
 
 
 def _cp(weight: Tensor, ranks: tuple[int, ...], options: Options) -> Cp:
-    made = decompose_cp(weight, *ranks, seed=options.seed)
-    return made if options.eta is None else correct_cp(weight, made, eta=options.eta)
+    if options.eta is None:
+        return decompose_cp(weight, *ranks, seed=options.seed)
+    return correct_cp(weight, decompose_cp(weight, *ranks, sweeps=EPC_START, seed=options.seed), eta=options.eta)
 
 
 def _svd(weight: Tensor, ranks: tuple[int, ...], options: Options) -> Svd:
@@ -58,7 +62,11 @@ def describe(factors: Factors, weight: Tensor) -> dict[str, Any]:
     """What the method tells of itself, for the record."""
     if isinstance(factors, Cp):
         told = {"sweeps": len(factors.errors), "converged": factors.converged, "als_error": factors.errors[-1]}
-        return told | {"epc_sweeps": factors.epc_sweeps} | degeneracy(factors, weight)
+        return (
+            told
+            | {"starts": factors.starts, "epc_sweeps": factors.epc_sweeps, "epc_rounds": factors.epc_rounds}
+            | degeneracy(factors, weight)
+        )
     if isinstance(factors, Tucker2):
         return {"sweeps": len(factors.errors) - 2, "hosvd_error": factors.errors[0]}
     return {}
