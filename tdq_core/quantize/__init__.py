@@ -1,4 +1,4 @@
-"""Precision realisations: a model becomes a real file at fp32, fp16 or int8, and a function that runs it."""
+"""Precision realisations: a model as a real file at fp32, fp16, int8 or simulated bits, and a function that runs it."""
 
 from tdq_core.quantize.artefact import Artefact, Request
 from tdq_core.quantize.realise import realise

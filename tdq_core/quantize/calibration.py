@@ -9,21 +9,21 @@ from tdq_core.progress import Progress
 from tdq_core.quantize.artefact import Request
 
 
-def calibration_chunks(request: Request, *, values: int) -> Iterator[Tensor]:
+def calibration_chunks(request: Request, *, values: int, precision: str = "int8") -> Iterator[Tensor]:
     """The calibration images in pieces of at most `values` input values, with progress by batch (total 0: unknown).
 
-    Pieces bound the memory of activations; min-max ranges do not depend on them.
+    `precision` is what an error names. Pieces bound the memory of activations; min-max ranges do not depend on them.
     InputError: none were given, or the pass is empty; the first at once, the second when the pass ends.
     """
     if request.calibration is None:
         raise InputError(
-            "The precision 'int8' needs calibration images to find the ranges of activations. "
+            f"The precision '{precision}' needs calibration images to find the ranges of activations. "
             "Got none: name them with --calib."
         )
-    return _chunks(request.calibration(), values, request.on_progress)
+    return _chunks(request.calibration(), values, precision, request.on_progress)
 
 
-def _chunks(batches: Iterable[Tensor], values: int, on_progress: Progress) -> Iterator[Tensor]:
+def _chunks(batches: Iterable[Tensor], values: int, precision: str, on_progress: Progress) -> Iterator[Tensor]:
     total = len(batches) if isinstance(batches, Sized) else 0
     done = 0
     for batch in batches:
@@ -31,4 +31,4 @@ def _chunks(batches: Iterable[Tensor], values: int, on_progress: Progress) -> It
         done += 1
         on_progress("calibrate", done, total)
     if not done:
-        raise InputError("The calibration data must hold at least one image for int8. Got none.")
+        raise InputError(f"The calibration data must hold at least one image for {precision}. Got none.")

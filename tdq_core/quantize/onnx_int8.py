@@ -1,4 +1,4 @@
-"""int8 for ONNX Runtime: a QDQ graph, weights per channel, activations per tensor with min-max ranges."""
+"""int8 for ONNX Runtime: a QDQ graph, activations per tensor with min-max ranges."""
 
 import tempfile
 from collections.abc import Iterator
@@ -14,9 +14,11 @@ from tdq_core.quantize.agreement import lossy_check
 from tdq_core.quantize.artefact import Artefact, Request, artefact
 from tdq_core.quantize.calibration import calibration_chunks
 from tdq_core.quantize.failures import failing_as_run_failed
+from tdq_core.quantize.fold import left_note
 from tdq_core.quantize.onnx_export import INPUT, export_onnx
 from tdq_core.quantize.onnx_session import session_predict
 from tdq_core.quantize.quiet import quiet
+from tdq_core.quantize.scheme import Scheme
 
 CHUNK_VALUES = 2**19
 """Input values of a calibration step: 3 images of 224 px, 170 of 32 px. Calibration sessions keep every activation
@@ -46,35 +48,30 @@ def onnx_int8(model: nn.Module, request: Request) -> Artefact:
     InputError: no calibration images.
     """
     path = request.folder / "model.int8.onnx"
+    scheme = request.scheme("int8")
     reader = _Reader(request)
     with tempfile.TemporaryDirectory(dir=request.folder) as folder:
         export = export_onnx(model, Path(folder) / "fp32.onnx", request)
         with quiet(), failing_as_run_failed("Quantizing with ONNX Runtime", "run it at fp32 or fp16"):
-            _quantize(export.path, path, reader, reduced=request.reduced)
+            _quantize(export.path, path, reader, scheme)
     predict = session_predict(path, request.session_threads)
     details = export.details | {
         "quantizer": "onnxruntime.quantization.quantize_static",
         "format": "QDQ",
-        "per_channel": True,
-        "reduce_range": request.reduced,
-        "activations": "uint8, per tensor, min-max",
-        "weights": "int8, per output channel, symmetric",
+        "per_channel": scheme.granularity == "channel",
+        "reduce_range": scheme.reduced,
+        "activations": scheme.activations_text,
+        "weights": scheme.weights_text,
         "threads": request.session_threads,
         "calibration_images": reader.images,
         "batch_norms_left": (left := _batch_norms(path)),
         "numbers_by_type": _initializers_by_type(path),
         "precision_check": lossy_check(model, predict, request.example),
     }
-    return artefact(path, predict, details=details, notes=export.notes + _left_note(left))
+    return artefact(path, predict, details=details, notes=export.notes + left_note(left))
 
 
-def _left_note(batch_norms: int) -> tuple[str, ...]:
-    if not batch_norms:
-        return ()
-    return (f"{batch_norms} batch norms follow no convolution that they could be folded into: they run in fp32.",)
-
-
-def _quantize(source: Path, path: Path, reader: _Reader, *, reduced: bool) -> None:
+def _quantize(source: Path, path: Path, reader: _Reader, scheme: Scheme) -> None:
     folded = _folded(source)
     # CalibMaxIntermediateOutputs stays unset: with it, batches are dropped before their ranges are read, and what
     # is kept without it are two numbers a tensor and batch
@@ -83,8 +80,8 @@ def _quantize(source: Path, path: Path, reader: _Reader, *, reduced: bool) -> No
         path,
         reader,
         quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        reduce_range=reduced,
+        per_channel=scheme.granularity == "channel",
+        reduce_range=scheme.reduced,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,

@@ -1,4 +1,4 @@
-"""int8 for torch: PT2E of torchao, weights per channel, activations per tensor with min-max ranges."""
+"""int8 for torch: PT2E of torchao, activations per tensor with min-max ranges."""
 
 import copy
 from collections.abc import Iterator
@@ -36,6 +36,7 @@ def torch_int8(model: nn.Module, request: Request) -> Artefact:
     than what was saved.
     """
     path = request.folder / "model.int8.pt2"
+    scheme = request.scheme("int8")
     chunks = calibration_chunks(request, values=CHUNK_VALUES)
     with quiet():
         converted, images = _quantized(model, request, chunks)
@@ -47,10 +48,10 @@ def torch_int8(model: nn.Module, request: Request) -> Artefact:
         "kernels": "reference quantize / dequantize around torch float32",
         "quantizer": "torchao.quantization.pt2e",
         "load": LOAD_HINT,
-        "per_channel": True,
-        "reduce_range": request.reduced,
-        "activations": "uint8, per tensor, min-max",
-        "weights": "int8, per output channel, symmetric",
+        "per_channel": scheme.granularity == "channel",
+        "reduce_range": scheme.reduced,
+        "activations": scheme.activations_text,
+        "weights": scheme.weights_text,
         "calibration_images": images,
         "numbers_by_type": _numbers_by_type(program),
         "precision_check": lossy_check(model, predict, request.example),
@@ -65,7 +66,7 @@ def _quantized(model: nn.Module, request: Request, chunks: Iterator[Tensor]) -> 
     with failing_as_run_failed("Capturing the model with PT2E for int8", WAY_OUT):
         # strict: without it a ReLU module that is called twice, as in torchvision's ResNets, stops the quantizer
         graph = _exported(copy.deepcopy(model), request.example, strict=True).module()
-        prepared = prepare_pt2e(graph, quantizer(reduced=request.reduced))
+        prepared = prepare_pt2e(graph, quantizer(request.scheme("int8")))
     images = 0
     with torch.no_grad():
         for chunk in chunks:

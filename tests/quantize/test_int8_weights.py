@@ -42,8 +42,15 @@ def stored_onnx(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
 def stored_torch(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """(integers, scales) of every int8 weight in a .pt2 file."""
     program = load_program(path)
-    nodes = [n for n in program.graph.nodes if "dequantize_per_channel" in str(n.target)]
-    return [tuple(getattr(program, str(a.target)).numpy() for a in n.args[:2]) for n in nodes]
+    nodes = [n for n in program.graph.nodes if "dequantize_per_" in str(n.target) and n.args[0].op == "get_attr"]
+    assert all(isinstance(n.args[1], float) or n.args[1].op == "get_attr" for n in nodes)
+    return [
+        (
+            getattr(program, str(n.args[0].target)).numpy(),
+            np.array(n.args[1]) if isinstance(n.args[1], float) else getattr(program, str(n.args[1].target)).numpy(),
+        )
+        for n in nodes
+    ]
 
 
 STORED = {"onnxruntime": stored_onnx, "torch": stored_torch}
@@ -63,6 +70,29 @@ def test_scales_are_per_channel_maxima_of_the_folded_weights(artefact_of, net, b
         np.testing.assert_allclose(scales, scale.numpy(), rtol=1e-5)
         exact = (weight / scale.reshape(-1, *[1] * (weight.ndim - 1))).numpy()
         assert np.abs((integers.T if transposed else integers) - exact).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_scale_a_tensor_is_its_largest_weight(make_request, net, backend, reduced):
+    request = make_request(granularity="tensor", reduce_range=reduced)
+    artefact = realise(net, "int8", backend, request=request)
+    assert artefact.details["per_channel"] is False and artefact.details["weights"] == "int8, per tensor, symmetric"
+    stored = STORED[backend](artefact.path)
+    by_shape = {tuple(w.shape): w for w in folded_weights(net)}
+    assert len(stored) == len(by_shape)
+    for integers, scale in stored:
+        transposed = integers.shape not in by_shape
+        weight = by_shape[integers.shape[::-1] if transposed else integers.shape]
+        assert scale.size == 1
+        np.testing.assert_allclose(scale, weight.abs().max().item() / LIMIT[reduced], rtol=1e-5)
+        assert np.abs((integers.T if transposed else integers) - (weight / float(scale)).numpy()).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_scale_a_channel_is_what_the_details_say(artefact_of, backend):
+    details = artefact_of("int8", backend).details
+    assert details["per_channel"] is True and details["weights"] == "int8, per output channel, symmetric"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

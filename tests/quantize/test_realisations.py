@@ -7,14 +7,18 @@ import pytest
 import torch
 from quantize_nets import images, small_net
 
+from tdq_core import machine
 from tdq_core.errors import InputError
 from tdq_core.quantize import realise
 from tdq_core.quantize.agreement import compare
-from tdq_core.specs import BACKENDS, PRECISIONS
+from tdq_core.specs import BACKENDS, PRECISIONS, SIMULATED
 
-EVERY = list(itertools.product(PRECISIONS, BACKENDS))
+EVERY = [*itertools.product(PRECISIONS, BACKENDS), *itertools.product(SIMULATED, ("torch",))]
 MOST_OFF = {"fp32": 1e-5, "fp16": 5e-3, "int8": 0.15}
+MOST_OFF |= {"w8": 0.03, "w6": 0.08, "w4": 0.4, "w8a8": 0.15, "w6a6": 0.25, "w4a8": 0.4, "w4a4": 0.6}
 SAME_TOP1 = {"fp32": 1.0, "fp16": 0.99, "int8": 0.93}
+SAME_TOP1 |= {"w8": 0.97, "w6": 0.93, "w4": 0.5, "w8a8": 0.93, "w6a6": 0.85, "w4a8": 0.5, "w4a4": 0.4}
+"""The small network was never trained: its classes are close together, and 4 bits are only kept from being a wreck."""
 
 
 @pytest.mark.parametrize(("precision", "backend"), EVERY)
@@ -22,7 +26,9 @@ def test_logits_are_those_of_the_model_within_what_the_precision_loses(artefact_
     batch = images(500, seed=4)
     with torch.inference_mode():
         expected = net(batch)
-    got = artefact_of(precision, backend).predict(batch)
+    # where 16-bit sums saturate, ONNX Runtime gives other logits for weights that use all 8 bits
+    reduced = precision == "int8" and machine.needs_reduced_range()
+    got = artefact_of(precision, backend, reduced).predict(batch)
     assert got.dtype == torch.float32 and not got.requires_grad
     check = compare(expected, got)
     assert check.relative_diff <= MOST_OFF[precision]
@@ -65,16 +71,31 @@ def test_fp16_files_are_about_half_of_fp32(artefact_of, backend):
     assert artefact_of("fp16", backend).bytes < 0.75 * artefact_of("fp32", backend).bytes
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_int8_without_calibration_images_is_an_input_error(net, make_request, backend):
-    with pytest.raises(InputError, match=r"int8.*needs calibration images.*--calib"):
-        realise(net, "int8", backend, request=make_request(calibration=None))
+ROUNDS_ACTIVATIONS = [(p, b) for p, b in EVERY if p == "int8" or (p in SIMULATED and "a" in p)]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_empty_calibration_pass_is_an_input_error(net, make_request, backend):
-    with pytest.raises(InputError, match=r"at least one image.*Got none"):
-        realise(net, "int8", backend, request=make_request(calibration=list))
+@pytest.mark.parametrize(("precision", "backend"), ROUNDS_ACTIVATIONS)
+def test_no_calibration_images_for_activations_is_an_input_error(net, make_request, precision, backend):
+    with pytest.raises(InputError, match=rf"'{precision}' needs calibration images.*--calib"):
+        realise(net, precision, backend, request=make_request(calibration=None))
+
+
+@pytest.mark.parametrize(("precision", "backend"), ROUNDS_ACTIVATIONS)
+def test_an_empty_calibration_pass_is_an_input_error(net, make_request, precision, backend):
+    with pytest.raises(InputError, match=rf"at least one image for {precision}\. Got none"):
+        realise(net, precision, backend, request=make_request(calibration=list))
+
+
+@pytest.mark.parametrize("precision", SIMULATED)
+def test_simulated_bits_on_onnxruntime_are_an_input_error(net, make_request, precision):
+    with pytest.raises(InputError, match=rf"'{precision}' run with the backend 'torch' only. Got 'onnxruntime'"):
+        realise(net, precision, "onnxruntime", request=make_request())
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_searched_ranges_without_simulated_bits_are_an_input_error(net, make_request, precision):
+    with pytest.raises(InputError, match=rf"ranges 'mse'.*Got them with {precision}"):
+        realise(net, precision, "torch", request=make_request(ranges="mse"))
 
 
 @pytest.mark.parametrize(("field", "value"), [("precision", "int4"), ("backend", "tensorrt")])
