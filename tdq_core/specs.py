@@ -245,6 +245,8 @@ class RunSpec:
                 f"A run has no field {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}."
             )
         plain = {"condition": False} | dict(plain)  # runs that were recorded before there was conditioning
+        if not plain.get("epc"):
+            plain.pop("eta", None)  # it says nothing, and its default may have been another one
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
         if isinstance(values.get("rule"), Mapping):
             values["rule"] = RankRule(**values["rule"])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tdq_core.decompose.als import Fit, als
 from tdq_core.decompose.linalg import leading_left
-from tdq_core.errors import Refused
+from tdq_core.errors import InputError, Refused
 
 SWEEPS, TOL = 500, 1e-6
 TRIED_STARTS, TRIAL_SWEEPS = 3, 10
@@ -72,6 +72,7 @@ def decompose_cp(weight: Tensor, rank: int, *, sweeps: int = SWEEPS, tol: float 
     """CP of `weight` (C_out, C_in, K_h, K_w) at `rank`; stops when the relative error falls by less than `tol`.
 
     Raises:
+        InputError: the weight holds NaN or infinite values.
         Refused: the work needs more memory than there is.
     """
     kernel = compress(weight, rank)
@@ -94,6 +95,11 @@ def compress(weight: Tensor, rank: int) -> Compressed:
     """`weight` (C_out, C_in, K_h, K_w) with its spatial modes merged, in at most `rank` dimensions a mode."""
     kernel = weight.double().flatten(2)
     require_memory(kernel.shape, rank)
+    if bad := int((~kernel.isfinite()).sum()):
+        raise InputError(
+            f"A kernel of {' x '.join(map(str, kernel.shape))} cannot be decomposed: {bad} of its "
+            f"{kernel.numel()} values are NaN or infinite; check the weights file."
+        )
     norm = float(torch.linalg.vector_norm(kernel))
     kernel = kernel / norm if norm else kernel
     bases = [leading_left(kernel.movedim(m, 0).flatten(1), min(rank, kernel.shape[m])) for m in range(3)]
