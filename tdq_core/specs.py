@@ -18,7 +18,7 @@ RANGES = ("minmax", "mse")
 BACKENDS = ("torch", "onnxruntime")
 RANK_RULES = ("ratio", "manual", "energy", "vbmf")
 RANDOM_WEIGHTS = "random"
-DEFAULT_ETA = 0.02
+DEFAULT_ETA = 0.0
 
 Rank = int | tuple[int, ...] | None
 """A rank by hand: one int (svd, cp), (rank_out, rank_in) for tucker2, or None to leave the layer alone."""

@@ -32,7 +32,7 @@ def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensit
     """A CP of `weight` (C_out, C_in, K_h, K_w) with small components, from `made`.
 
     First correction and least squares take turns (fewer where a sweep costs more: the number follows from the shape
-    alone); the last correction may raise the error that least squares reached to (1 + eta) times.
+    alone), and the best fit is kept; the last correction may raise its error to `allowed_error`.
     """
     kernel = compress(weight, made.out.shape[1])
     if kernel.norm == 0:
@@ -40,13 +40,16 @@ def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensit
     factors = _spread([basis.T @ f for basis, f in zip(kernel.bases, (made.out, made.in_, made.spatial))])
     factors = [f / kernel.norm ** (1 / 3) for f in factors]
     errors, done, rounds = list(made.errors), 0, _rounds(kernel.core.shape, made.out.shape[1])
+    best, least = factors, errors[-1]
     for _ in range(rounds):
         turned = correct(kernel.core, factors, _bound(kernel, errors[-1], TURN_ETA), objective=objective,
                          sweeps=TURN_SWEEPS, tol=TURN_TOL)  # fmt: skip
         fit = als(kernel.core, turned.factors, lost=kernel.lost, sweeps=POLISH_SWEEPS, tol=POLISH_TOL)
         factors, done = fit.factors, done + len(turned.history) - 1
         errors += fit.errors
-    last = correct(kernel.core, factors, _bound(kernel, errors[-1], eta), objective=objective)
+        if errors[-1] <= least:
+            best, least = factors, errors[-1]
+    last = correct(kernel.core, best, _bound(kernel, least, eta), objective=objective)
     out, in_, spatial = (
         f * kernel.norm ** (1 / 3) for f in _spread([b @ f for b, f in zip(kernel.bases, last.factors)])
     )
@@ -54,9 +57,17 @@ def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensit
     return replace(made, out=out, in_=in_, spatial=spatial, errors=tuple(errors), epc_sweeps=done, epc_rounds=rounds)
 
 
+def allowed_error(error: float, eta: float) -> float:
+    """(1 + eta) `error`; from an error of one half on, the share `eta` of what is left to lose.
+
+    At an error of 1 the smallest components are none at all, and nothing of the kernel is kept.
+    """
+    return error + eta * min(error, 1 - error)
+
+
 def _bound(kernel: Compressed, error: float, eta: float) -> float:
-    """The error that the factors of the core may have, so that the kernel's is (1 + eta) `error`."""
-    return math.sqrt(max(((1 + eta) * error) ** 2 - kernel.lost, 0.0))
+    """The error that the factors of the core may have, so that the kernel's is `allowed_error`."""
+    return math.sqrt(max(allowed_error(error, eta) ** 2 - kernel.lost, 0.0))
 
 
 def _rounds(shape: tuple[int, ...], rank: int) -> int:

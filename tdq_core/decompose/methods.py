@@ -61,7 +61,7 @@ METHODS: dict[str, Callable[[Tensor, tuple[int, ...], Options], Factors]] = {
 def describe(factors: Factors, weight: Tensor) -> dict[str, Any]:
     """What the method tells of itself, for the record."""
     if isinstance(factors, Cp):
-        told = {"sweeps": len(factors.errors), "converged": factors.converged, "als_error": factors.errors[-1]}
+        told = {"sweeps": len(factors.errors), "converged": factors.converged, "als_error": min(factors.errors)}
         return (
             told
             | {"starts": factors.starts, "epc_sweeps": factors.epc_sweeps, "epc_rounds": factors.epc_rounds}
