@@ -161,7 +161,10 @@ class RunSpec:
 
     def _check_correction(self) -> None:
         if self.epc and self.method != "cp":
-            raise InputError(f"The correction EPC is one of CP: --epc goes with --method cp. Got '{self.method}'.")
+            raise InputError(
+                "The correction EPC shrinks components that cancel each other, and only CP has such components: "
+                f"--epc goes with --method cp. Got '{self.method}'."
+            )
         if isinstance(self.eta, bool) or not isinstance(self.eta, int | float) or not 0 <= self.eta < 1:
             raise InputError(
                 f"The 'eta' of EPC must be in [0, 1): the share by which the error may grow. Got {self.eta!r}."

@@ -66,14 +66,14 @@ def test_a_factor_update_is_the_smallest_that_keeps_the_bound(seed, rank, room, 
     if bound**2 >= square:
         assert float(ours.abs().max()) == 0
         return
+    error = float(torch.linalg.vector_norm(target - ours @ design.T))
+    assert bound * (1 - 1e-5) <= error <= bound * (1 + 1e-9)
     d, t = design.numpy(), target.numpy()
     smallest = minimize(
         lambda u: (u**2).sum(), (product @ torch.linalg.inv(gram)).numpy().ravel(), jac=lambda u: 2 * u,
-        constraints={"type": "ineq", "fun": lambda u: bound**2 - ((t - u.reshape(2, rank) @ d.T) ** 2).sum()},
+        constraints={"type": "ineq", "fun": lambda u: error**2 - ((t - u.reshape(2, rank) @ d.T) ** 2).sum()},
         options={"maxiter": 500, "ftol": 1e-14},
     )  # fmt: skip
-    error = float(torch.linalg.vector_norm(target - ours @ design.T))
-    assert bound * (1 - 1e-5) <= error <= bound * (1 + 1e-9)
     assert float(ours.square().sum()) <= smallest.fun * (1 + 1e-4) + 1e-9
 
 

@@ -19,7 +19,7 @@ CLOSE = 1e-5
 
 
 def least_squares(gram: Tensor, product: Tensor) -> Tensor:
-    """`product` @ inverse of `gram`, with a ridge that is raised until the Cholesky factor exists; 0 where `gram` is 0."""
+    """`product` @ inverse of `gram`, with a ridge raised until the Cholesky factor exists; 0 where `gram` is 0."""
     scale, share = float(gram.diagonal().mean()), LEAST
     if scale == 0:
         return torch.zeros_like(product)
