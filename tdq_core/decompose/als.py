@@ -9,6 +9,9 @@ from torch import Tensor
 
 from tdq_core.decompose.ridge import least_squares
 
+WORK = 4e11
+"""Multiplications that one stage of one layer may take: some ten seconds of one core."""
+
 
 @dataclass(frozen=True)
 class Products:
@@ -68,3 +71,9 @@ def als(tensor: Tensor, start: list[Tensor], *, lost: float = 0.0, sweeps: int, 
         if len(errors) > 1 and abs(errors[-2] - errors[-1]) < tol:
             return Fit(factors, tuple(errors), True)
     return Fit(factors, tuple(errors), False)
+
+
+def affordable(shape: tuple[int, ...], rank: int, sweeps: int) -> int:
+    """As many of `sweeps` on a tensor of `shape` as `WORK` allows, at least ten: a number of the shape alone."""
+    sweep = 2 * math.prod(shape) * rank + 3 * rank**2 * (rank / 3 + sum(shape))
+    return min(sweeps, max(10, int(WORK / sweep)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tdq_core.decompose.als import Fit, als
+from tdq_core.decompose.als import Fit, affordable, als
 from tdq_core.decompose.linalg import leading_left
 from tdq_core.errors import InputError, Refused
 
@@ -76,7 +76,8 @@ def decompose_cp(weight: Tensor, rank: int, *, sweeps: int = SWEEPS, tol: float 
         Refused: the work needs more memory than there is.
     """
     kernel = compress(weight, rank)
-    starts = TRIED_STARTS if sweeps > TRIAL_SWEEPS else 1
+    tried = affordable(tuple(kernel.core.shape), rank, TRIED_STARTS * TRIAL_SWEEPS) // TRIAL_SWEEPS
+    starts = tried if sweeps > TRIAL_SWEEPS else 1
     trials = [
         als(kernel.core, random_start(kernel.core, rank, seed, turn), lost=kernel.lost, sweeps=TRIAL_SWEEPS, tol=tol)
         for turn in range(starts)

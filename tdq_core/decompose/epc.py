@@ -17,15 +17,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tdq_core.decompose.als import Products, als
+from tdq_core.decompose.als import Products, affordable, als
 from tdq_core.decompose.cp import Compressed, Cp, compress
 from tdq_core.decompose.ridge import smallest_within
 
 TURN_ETA, TURN_SWEEPS, TURN_TOL = 0.05, 20, 1e-2
 POLISH_SWEEPS, POLISH_TOL = 25, 1e-6
-MOST_ROUNDS = 16
-WORK = 4e11
-"""Multiplications that the rounds of one layer may take: about ten seconds of one core."""
+ROUND = POLISH_SWEEPS + 2 * TURN_SWEEPS
+"""What a round costs at most, in sweeps of least squares."""
+MOST_ROUNDS, LAST_SWEEPS = 16, 200
 
 
 def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensitivity") -> Cp:
@@ -49,7 +49,8 @@ def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensit
         errors += fit.errors
         if errors[-1] <= least:
             best, least = factors, errors[-1]
-    last = correct(kernel.core, best, _bound(kernel, least, eta), objective=objective)
+    sweeps = affordable(kernel.core.shape, made.out.shape[1], LAST_SWEEPS)
+    last = correct(kernel.core, best, _bound(kernel, least, eta), objective=objective, sweeps=sweeps)
     out, in_, spatial = (
         f * kernel.norm ** (1 / 3) for f in _spread([b @ f for b, f in zip(kernel.bases, last.factors)])
     )
@@ -71,9 +72,7 @@ def _bound(kernel: Compressed, error: float, eta: float) -> float:
 
 
 def _rounds(shape: tuple[int, ...], rank: int) -> int:
-    """As many rounds as `WORK` allows, at least one."""
-    sweep = 2 * math.prod(shape) * rank + 3 * rank**2 * (rank / 3 + sum(shape))
-    return max(1, min(MOST_ROUNDS, int(WORK / (sweep * (POLISH_SWEEPS + 2 * TURN_SWEEPS)))))
+    return affordable(shape, rank, MOST_ROUNDS * ROUND) // ROUND or 1
 
 
 def degeneracy(made: Cp, weight: Tensor) -> dict[str, float]:

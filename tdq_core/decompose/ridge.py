@@ -14,8 +14,9 @@ from torch import Tensor
 LEAST = 1e-10
 """Ridge of a least-squares step, as a share of the mean diagonal of its Gram matrix."""
 SOLVES = 40
-CLOSE = 1e-5
-"""The bound counts as met from this share of its square below it; never from above."""
+CLOSE = 2e-3
+"""The bound counts as met from this share of its square below it, never from above; what is left over is not lost, the
+next update uses it. Newton aims at the middle and then needs two factorizations where it starts well."""
 
 
 def least_squares(gram: Tensor, product: Tensor) -> Tensor:
@@ -60,12 +61,13 @@ def smallest_within(
             break
         else:
             high = trial
-        trial = _next(trial, excess, _slope(factor, lower, trial), low, high)
+        aim = excess + CLOSE / 2 * bound**2
+        trial = _next(trial, aim, _slope(factor, lower, trial), low, high)
     return found
 
 
 def _next(trial: float, excess: float, slope: float, low: float, high: float) -> float:
-    """Newton's step for half the tolerance below the bound, in the logarithm; the bracket's middle where it leaves it.
+    """Newton's step in the logarithm of the ridge, or the bracket's middle where that leaves the bracket.
 
     `slope` is d excess / d log ridge.
     """
