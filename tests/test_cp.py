@@ -9,6 +9,7 @@ from tdq_core.decompose.cp import compress, cp_memory, decompose_cp, random_star
 from tdq_core.decompose.epc import correct_cp, degeneracy
 from tdq_core.decompose.linalg import rel_error
 from tdq_core.decompose.methods import METHODS, Options
+from tdq_core.decompose.ridge import least_squares
 from tdq_core.errors import InputError, Refused
 
 
@@ -89,6 +90,10 @@ def test_hostile_kernels_get_an_answer_with_its_error(name, rank, eta):
     assert error <= made.errors[-1] * (1 + (eta or 0.0)) * (1 + 1e-6) + 2e-7
     if name == "rank-deficient" and rank > 2:
         assert error < 0.06
+
+
+def test_without_any_other_component_there_is_nothing_to_fit():
+    assert least_squares(torch.zeros(3, 3), draw(4, 3)).abs().max() == 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from tdq_core.decompose import ridge
 from tdq_core.decompose.cp import decompose_cp
 from tdq_core.decompose.epc import (
     correct,
@@ -75,6 +76,19 @@ def test_a_factor_update_is_the_smallest_that_keeps_the_bound(seed, rank, room, 
         options={"maxiter": 500, "ftol": 1e-14},
     )  # fmt: skip
     assert float(ours.square().sum()) <= smallest.fun * (1 + 1e-4) + 1e-9
+
+
+def test_a_ridge_is_found_by_few_factorizations(monkeypatch):
+    solves, real = [], ridge._solve
+    monkeypatch.setattr(ridge, "_solve", lambda *given: solves.append(given[2]) or real(*given))
+    design, target = draw(200, 30), draw(20, 200, seed=1)
+    gram, product, square = design.T @ design, target @ design, float(target.square().sum())
+    least = float(torch.linalg.vector_norm(target - (product @ torch.linalg.inv(gram)) @ design.T))
+    found = smallest_within(gram, product, square, 1.02 * least)
+    assert found is not None and len(solves) <= 5
+    solves.clear()
+    assert smallest_within(gram, product, square, 1.03 * least, found[1]) is not None
+    assert solves[0] == found[1] and len(solves) <= 3
 
 
 def test_no_room_leaves_a_factor_alone_and_all_room_gives_zero():
