@@ -86,7 +86,7 @@ def test_hostile_kernels_get_an_answer_with_its_error(name, rank, eta):
     made = METHODS["cp"](weight, (rank,), Options(eta=eta))
     assert all(f.isfinite().all() for f in (made.out, made.in_, made.spatial))
     error = rel_error(weight, made.to_weight())
-    assert 0 <= error <= 1 + 1e-9
+    assert 0 <= error < 1, "something of the kernel is kept, whatever eta allows"
     assert error <= made.errors[-1] * (1 + (eta or 0.0)) * (1 + 1e-6) + 2e-7
     if name == "rank-deficient" and rank > 2:
         assert error < 0.06
