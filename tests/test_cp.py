@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tdq_core.decompose import cp as module
-from tdq_core.decompose.als import Products, als
+from tdq_core.decompose.als import WORK, Products, affordable, als
 from tdq_core.decompose.cp import compress, cp_memory, decompose_cp, random_start
-from tdq_core.decompose.epc import correct_cp, degeneracy
+from tdq_core.decompose.epc import _rounds, correct_cp, degeneracy
 from tdq_core.decompose.linalg import rel_error
 from tdq_core.decompose.methods import METHODS, Options
 from tdq_core.decompose.ridge import least_squares
@@ -46,6 +46,14 @@ def test_correction_and_least_squares_in_turns_beat_each_alone():
     assert rel_error(weight, turns.to_weight()) < rel_error(weight, plain.to_weight())
     assert degeneracy(turns, weight)["log10_norms"] < degeneracy(plain, weight)["log10_norms"] - 0.3
     assert turns.epc_rounds >= 1 and len(turns.errors) > 50
+
+
+def test_a_large_layer_gets_as_many_sweeps_as_its_shape_allows():
+    wide, narrow = (512, 512, 9), (64, 64, 9)
+    cost = 2 * 512 * 512 * 9 * 1069 + 3 * 1069**2 * (1069 / 3 + 1033)
+    assert affordable(wide, 1069, 200) == int(WORK / cost) > 10
+    assert (affordable(wide, 5000, 200), affordable(narrow, 170, 200)) == (10, 200)
+    assert (_rounds(wide, 5000), _rounds(wide, 1069), _rounds(narrow, 170)) == (1, 1, 16)
 
 
 def test_the_last_correction_keeps_to_its_bound():
