@@ -50,7 +50,8 @@ def predicted_failure(errors: dict[str, float]) -> str | None:
         return None
     worst = max(errors, key=errors.__getitem__)
     return (
-        f"Predicted before any image was seen: integers will cost more than a point of top-1, for rounding the factors "
+        "Predicted from the weights alone, before conditioning and before any image: integers are likely to cost more "
+        "than a point of top-1, for rounding the factors "
         f"changes the decomposed kernels by {100 * mean:.2g} % (root mean square over {len(errors)} layers; most in "
         f"'{worst}', {100 * errors[worst]:.2g} %), above {100 * FAILING:g} %. CP with EPC, more bits or a scale per "
         "channel lower that."
