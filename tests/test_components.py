@@ -216,7 +216,7 @@ def test_what_is_there_is_not_computed_again(spec: RunSpec, made: Components, tm
 
 
 def test_another_method_is_refused_with_a_sentence(spec: RunSpec) -> None:
-    for wrong in (replace(spec, epc=False, eta=0.05), replace(spec, precision="fp32")):
+    for wrong in (replace(spec, epc=False, eta=0.0), replace(spec, precision="fp32")):
         with pytest.raises(InputError, match="needs CP with EPC"):
             study(wrong)
 

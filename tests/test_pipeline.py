@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tdq_core import pipeline
+from tdq_core import build, pipeline
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.models.loading import load_model
@@ -81,10 +81,10 @@ def test_what_goes_wrong_is_a_failed_record_and_is_tried_again(store, monkeypatc
     def broken(*args, **kwargs):
         raise RunFailed("The exported graph does not match the model.")
 
-    monkeypatch.setattr(pipeline, "apply_plan", broken)
+    monkeypatch.setattr(build, "apply_plan", broken)
     failed = pipeline.run(RunSpec("digits_resnet", "digits", samples=60), store=store).record
     assert failed.state == "failed" and failed.reason == "The exported graph does not match the model."
-    monkeypatch.setattr(pipeline, "apply_plan", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(build, "apply_plan", lambda *a, **k: 1 / 0)
     failed = pipeline.run(RunSpec("digits_resnet", "digits", samples=60), store=store).record
     assert "ZeroDivisionError" in failed.reason and "1 / 0" in failed.provenance["traceback"]
     monkeypatch.undo()
@@ -94,7 +94,7 @@ def test_what_goes_wrong_is_a_failed_record_and_is_tried_again(store, monkeypatc
 
 
 def test_a_built_model_that_costs_other_than_planned_is_not_trusted(store, monkeypatch):
-    monkeypatch.setattr(pipeline, "count_macs", lambda *a: 1)
+    monkeypatch.setattr(build, "count_macs", lambda *a: 1)
     record = pipeline.run(RunSpec("digits_resnet", "digits", samples=70), store=store).record
     assert record.state == "failed" and "its numbers would be wrong" in record.reason
 
