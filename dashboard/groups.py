@@ -61,6 +61,7 @@ def _place(record: RunRecord) -> tuple[object, ...]:
     ratio = metrics.compression_ratio if metrics else 0.0
     kinds = (
         list(METHOD_LABELS).index(decomposition(spec)),
+        spec.finetune,
         spec.reestimate_bn,
         ranks_text(spec) if spec.rule and spec.rule.kind != "ratio" else "",
         round(ratio, 1),

@@ -5,6 +5,8 @@ told apart with every common colour vision; symbols differ in shape too. A hollo
 that were not conditioned, a dot in it stands for one scale per weight tensor.
 """
 
+from dataclasses import replace
+
 from tdq_core.specs import RunSpec
 from tdq_core.table import method_text
 
@@ -15,6 +17,11 @@ METHOD_COLOURS = {
     "cp + epc": "#56b4e9",
     "svd": "#009e73",
     "auto": "#cc79a7",
+    "tucker2 + calibrated": "#6a51d8",
+    "cp + calibrated": "#a8620d",
+    "cp + epc + calibrated": "#d6336c",
+    "svd + calibrated": "#7f9a00",
+    "auto + calibrated": "#8a4b3a",
 }
 METHOD_LABELS = {
     "none": "dense",
@@ -23,6 +30,11 @@ METHOD_LABELS = {
     "cp + epc": "CP + EPC",
     "svd": "SVD",
     "auto": "auto",
+    "tucker2 + calibrated": "Tucker-2, calibrated",
+    "cp + calibrated": "CP, calibrated",
+    "cp + epc + calibrated": "CP + EPC, calibrated",
+    "svd + calibrated": "SVD, calibrated",
+    "auto + calibrated": "auto, calibrated",
 }
 PRECISION_SYMBOLS = {
     "fp32": "circle",
@@ -71,13 +83,14 @@ WARNING = "#d55e00"
 
 
 def decomposition(spec: RunSpec) -> str:
-    """What a run's colour stands for: its method without what was done to batch norms."""
-    return method_text(spec).removesuffix(" + bn")
+    """What a run's colour stands for: how its factors were found, not what was done to the model afterwards."""
+    return method_text(replace(spec, finetune=0, reestimate_bn=False))
 
 
 def method_label(spec: RunSpec) -> str:
     """'CP + EPC, batch norms re-estimated'."""
-    return METHOD_LABELS[decomposition(spec)] + ", batch norms re-estimated" * spec.reestimate_bn
+    steps = f", fine-tuned {spec.finetune} steps" if spec.finetune else ""
+    return METHOD_LABELS[decomposition(spec)] + steps + ", batch norms re-estimated" * spec.reestimate_bn
 
 
 def symbol(spec: RunSpec) -> str:

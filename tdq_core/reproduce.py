@@ -8,6 +8,7 @@ from tdq_core.specs import RANDOM_WEIGHTS, RankRule, RunSpec
 
 _BY_NAME = (
     "calib", "method", "precision", "backend", "granularity", "ranges", "samples", "calib_samples", "seed",
+    "finetune",
 )  # fmt: skip
 
 
@@ -30,6 +31,8 @@ def _options(spec: RunSpec) -> Iterator[str]:
         yield from _rule(spec.rule)
     if spec.epc:
         yield from ("--epc", "--eta", repr(spec.eta))
+    if spec.calibrated:
+        yield "--calibrated"
     if spec.reestimate_bn:
         yield "--reestimate-bn"
     if not spec.condition:
@@ -53,5 +56,9 @@ def _rule(rule: RankRule) -> Iterator[str]:
             yield from ("--vbmf-weakening", repr(rule.value))
     else:
         yield from (f"--{rule.kind}", repr(rule.value))
+    plain = RankRule(rule.kind, value=rule.value)
+    for name in ("policy", "budget", "multiple", "depth"):
+        if (value := getattr(rule, name)) != getattr(plain, name):
+            yield from (f"--{name}", str(value))
     if not rule.keep_ends:
         yield "--decompose-ends"

@@ -4,10 +4,11 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tdq_core.errors import InputError
+from tdq_core.rank_rule import RankRule, require_choice
 
 METHODS = ("none", "tucker2", "cp", "svd", "auto")
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -16,79 +17,8 @@ SIMULATED = ("w8", "w6", "w4", "w8a8", "w6a6", "w4a8", "w4a4")
 GRANULARITIES = ("channel", "tensor")
 RANGES = ("minmax", "mse")
 BACKENDS = ("torch", "onnxruntime")
-RANK_RULES = ("ratio", "manual", "energy", "vbmf")
 RANDOM_WEIGHTS = "random"
 DEFAULT_ETA = 0.0
-
-Rank = int | tuple[int, ...] | None
-"""A rank by hand: one int (svd, cp), (rank_out, rank_in) for tucker2, or None to leave the layer alone."""
-
-
-def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"The '{name}' must be one of {', '.join(allowed)}. Got '{value}'.")
-
-
-@dataclass(frozen=True)
-class RankRule:
-    """How ranks are chosen.
-
-    Attributes:
-        kind: 'ratio' (`value` = whole-model params, original / compressed), 'energy' (`value` = share of each
-            unfolding's squared singular values that is kept, in (0, 1]), 'vbmf' (`value` = weakening factor in
-            (0, 1]: rank = full - value * (full - EVBMF rank)), or 'manual' (`ranks` by layer name).
-        keep_ends: leave the first convolution and the classifier dense (small, and most sensitive);
-            'manual' ignores it, for there every layer is named.
-    """
-
-    kind: str
-    value: float | None = None
-    ranks: Mapping[str, Rank] = field(default_factory=dict)
-    keep_ends: bool = True
-
-    def __post_init__(self) -> None:
-        require_choice("rank rule", self.kind, RANK_RULES)
-        if self.kind == "manual":
-            object.__setattr__(self, "ranks", {name: _checked_rank(name, r) for name, r in self.ranks.items()})
-            if not self.ranks:
-                raise InputError('Ranks by hand must name at least one layer, as {"layer": rank}. Got none.')
-            return
-        if self.ranks:
-            raise InputError(f"Ranks by layer go with the rank rule 'manual'. Got them with '{self.kind}'.")
-        self._check_value()
-
-    def _check_value(self) -> None:
-        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or self.value != self.value:
-            raise InputError(f"The rank rule '{self.kind}' needs one number. Got {self.value!r}.")
-        if self.kind == "ratio" and not 1 < self.value < float("inf"):
-            raise InputError(
-                "The 'ratio' is original / compressed params of the whole model and must be above 1 "
-                f"(2.0 keeps half). Got {self.value:g}."
-            )
-        if self.kind != "ratio" and not 0 < self.value <= 1:
-            name = "kept energy" if self.kind == "energy" else "VBMF weakening factor"
-            raise InputError(f"The {name} must be in (0, 1]. Got {self.value:g}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        if self.kind == "manual":
-            return {"kind": self.kind, "ranks": {n: _plain_rank(r) for n, r in sorted(self.ranks.items())}}
-        return {"kind": self.kind, "value": self.value, "keep_ends": self.keep_ends}
-
-
-def _checked_rank(layer: str, rank: Any) -> Rank:
-    if rank is None:
-        return None
-    parts = tuple(rank) if isinstance(rank, list | tuple) else (rank,)
-    if not parts or any(isinstance(p, bool) or not isinstance(p, int) or p < 1 for p in parts):
-        raise InputError(
-            f"The 'rank' of layer '{layer}' must be an int of at least 1, a list of such ints "
-            f"(tucker2: [rank_out, rank_in]) or null to leave the layer alone. Got {json.dumps(rank)}."
-        )
-    return parts[0] if len(parts) == 1 else parts
-
-
-def _plain_rank(rank: Rank) -> int | list[int] | None:
-    return list(rank) if isinstance(rank, tuple) else rank
 
 
 @dataclass(frozen=True)
@@ -107,6 +37,10 @@ class RunSpec:
         eta: the correction may raise a layer's error to (1 + eta) times that of the CP it starts from.
         condition: before int8 and below, bring the ranges of a decomposed layer's factors and inner activations into
             balance and correct its bias, see `tdq_core.condition`; without effect at fp32 and fp16.
+        calibrated: fit the factors to what each layer computes on the unlabelled calibration images, see
+            `tdq_core.calibrate`; otherwise to its weights alone.
+        finetune: steps of distillation from the dense model on the unlabelled calibration images, see
+            `tdq_core.finetune`; 0: none. Below fp16 the rounding is in the loop.
         reestimate_bn: re-estimate the batch norms of the decomposed model on the unlabelled calibration images.
         granularity: one scale per output channel of a weight, or one per weight tensor; int8 and simulated bits.
         ranges: 'minmax', or 'mse' (the range of least squared rounding error); simulated bits only.
@@ -125,6 +59,8 @@ class RunSpec:
     precision: str = "fp32"
     backend: str = "torch"
     condition: bool = True
+    calibrated: bool = False
+    finetune: int = 0
     reestimate_bn: bool = False
     granularity: str = "channel"
     ranges: str = "minmax"
@@ -146,6 +82,8 @@ class RunSpec:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"The '{name}' must be an int of at least 1. Got {value!r}.")
+        if isinstance(self.finetune, bool) or not isinstance(self.finetune, int) or self.finetune < 0:
+            raise InputError(f"The 'finetune' is a number of steps, an int of at least 0. Got {self.finetune!r}.")
         self._check_correction()
         self._check_quantizer()
         if self.method == "none" and self.rule is not None:
@@ -188,10 +126,15 @@ class RunSpec:
                 f"The ranges '{self.ranges}' are those of simulated bits ({', '.join(SIMULATED)}). "
                 f"Got them with {self.precision}."
             )
-        if self.reestimate_bn and self.method == "none":
-            raise InputError(
-                "Batch norms are re-estimated after a decomposition: give a --method, or leave --reestimate-bn out."
-            )
+        if self.method == "none":
+            self._check_left_whole()
+
+    def _check_left_whole(self) -> None:
+        """What follows a decomposition is not asked of a model that is not decomposed."""
+        asked = {"--reestimate-bn": self.reestimate_bn, "--calibrated": self.calibrated, "--finetune": self.finetune}
+        for option, value in asked.items():
+            if value:
+                raise InputError(f"The option {option} works on a decomposition: give a --method, or leave it out.")
 
     @property
     def quantized(self) -> bool:
@@ -207,7 +150,8 @@ class RunSpec:
     def needs_calibration(self) -> bool:
         """Whether the run looks at calibration images (weights alone need none, unless they are conditioned)."""
         activations = self.precision == "int8" or "a" in self.precision
-        return (self.quantized and activations) or self.conditioned or self.reestimate_bn
+        asked = self.reestimate_bn or self.calibrated or self.finetune > 0
+        return (self.quantized and activations) or self.conditioned or asked
 
     def dense(self) -> "RunSpec":
         """The untouched fp32 model on the same images: what every drop is measured against."""
@@ -220,6 +164,8 @@ class RunSpec:
             precision="fp32",
             backend="torch",
             condition=True,
+            calibrated=False,
+            finetune=0,
             reestimate_bn=False,
             granularity="channel",
             ranges="minmax",
@@ -231,7 +177,9 @@ class RunSpec:
     def treatment(self) -> tuple[str, ...]:
         """What decides the decomposition, beside model and seed, as comparable texts."""
         rule = json.dumps(self.rule.to_dict(), sort_keys=True) if self.rule else ""
-        return self.method, rule, f"epc {self.eta:g}" if self.epc else "", "bn" if self.reestimate_bn else ""
+        correction = f"epc {self.eta:g}" if self.epc else ""
+        steps = f"finetune {self.finetune}" if self.finetune else ""
+        return self.method, rule, correction, "calibrated" * self.calibrated, steps, "bn" * self.reestimate_bn
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, every field present."""

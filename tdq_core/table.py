@@ -9,7 +9,8 @@ from tdq_core.records import RunRecord
 from tdq_core.specs import RunSpec
 
 COLUMNS = (
-    "run_id", "state", "model", "data", "split", "method", "epc_eta", "reestimate_bn", "ranks", "precision", "backend",
+    "run_id", "state", "model", "data", "split", "method", "epc_eta", "calibrated", "finetune",
+    "reestimate_bn", "ranks", "precision", "backend",
     "conditioned", "granularity", "ranges",
     "top1", "top1_low", "top1_high", "n", "drop", "drop_low", "drop_high", "baseline_top1",
     "params", "macs", "bytes", "compression_ratio", "bytes_ratio", "latency_ms", "seed", "weights", "reason", "notes",
@@ -32,6 +33,8 @@ def row(record: RunRecord) -> dict[str, Any]:
         "precision": spec.precision,
         "backend": spec.backend,
         "conditioned": spec.conditioned,
+        "calibrated": spec.calibrated,
+        "finetune": spec.finetune,
         "reestimate_bn": spec.reestimate_bn,
         "granularity": spec.granularity if spec.quantized else None,
         "ranges": spec.ranges if spec.quantized else None,
@@ -50,8 +53,9 @@ def row(record: RunRecord) -> dict[str, Any]:
 
 
 def method_text(spec: RunSpec) -> str:
-    """The method for people: 'tucker2', 'cp + epc', 'cp + epc + bn'."""
-    return spec.method + " + epc" * spec.epc + " + bn" * spec.reestimate_bn
+    """The method for people: 'tucker2', 'cp + epc + calibrated', 'cp + fine-tuned + bn'."""
+    parts = {"epc": spec.epc, "calibrated": spec.calibrated, "fine-tuned": spec.finetune, "bn": spec.reestimate_bn}
+    return " + ".join([spec.method, *(part for part, there in parts.items() if there)])
 
 
 def ranks_text(spec: RunSpec) -> str:
@@ -62,6 +66,9 @@ def ranks_text(spec: RunSpec) -> str:
     if rule.kind == "manual":
         return f"by hand ({len(rule.ranks)} layer{'s' * (len(rule.ranks) != 1)})"
     text = rule.kind if rule.kind == "vbmf" and rule.value == 1 else f"{rule.kind} {rule.value:g}"
+    if rule.kind == "ratio":
+        text += f" of {rule.budget}" * (rule.budget != "params") + f", {rule.policy}" * (rule.policy != "uniform")
+        text += f" {rule.depth:g}" * (rule.depth != 1) + f", multiples of {rule.multiple}" * (rule.multiple > 1)
     return text + ("" if rule.keep_ends else ", ends too")
 
 

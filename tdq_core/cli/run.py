@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -10,6 +10,7 @@ from tdq_core.cli.options import InputSize, JsonFlag, Mean, Model, Seed, Std, We
 from tdq_core.cli.records import print_card
 from tdq_core.cli.terminal import err, print_json, progress_bars
 from tdq_core.errors import InputError
+from tdq_core.rank_rule import POLICIES
 from tdq_core.specs import DEFAULT_ETA, RANDOM_WEIGHTS, SIMULATED, RankRule, RunSpec
 
 
@@ -34,6 +35,18 @@ def run(
     decompose_ends: Annotated[
         bool, typer.Option("--decompose-ends", help="Also decompose the first convolution and the classifier.")
     ] = False,
+    policy: Annotated[
+        str, typer.Option(help=f"How a ratio is shared out over the layers: {', '.join(POLICIES)}.")
+    ] = "uniform",
+    budget: Annotated[str, typer.Option(help="What a ratio counts: params or macs.")] = "params",
+    multiple: Annotated[int, typer.Option(help="Ranks of a ratio are multiples of this.")] = 1,
+    depth: Annotated[float, typer.Option(help="Policy later: a layer's weight is its relative depth ** DEPTH.")] = 1.0,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Fit the factors to outputs on the unlabelled calibration images.")
+    ] = False,
+    finetune: Annotated[
+        int, typer.Option(help="Steps of distillation from the dense model on the calibration images.")
+    ] = 0,
     precision: Annotated[str, typer.Option(help=f"fp32, fp16, int8, or simulated: {', '.join(SIMULATED)}.")] = "fp32",
     backend: Annotated[str, typer.Option(help="torch or onnxruntime.")] = "torch",
     no_condition: Annotated[
@@ -56,14 +69,14 @@ def run(
 ) -> None:
     """Decompose, quantize and measure one model, and keep the record."""
     rule = rank_rule(ratio=ratio, ranks=ranks, energy=energy, vbmf=vbmf_weakening if vbmf else None,
-                     keep_ends=not decompose_ends)  # fmt: skip
+                     keep_ends=not decompose_ends, sharing=Sharing(policy, budget, multiple, depth))  # fmt: skip
     if weights and weights_random:
         raise InputError("Give either --weights FILE or --weights-random, not both.")
     spec = RunSpec(
         model=model, data=data, calib=calib, weights=RANDOM_WEIGHTS if weights_random else weights,
         method=method, rule=rule, epc=epc, eta=eta, precision=precision, backend=backend, condition=not no_condition,
-        reestimate_bn=reestimate_bn, granularity=granularity, ranges=ranges, samples=samples,
-        calib_samples=calib_samples, seed=seed, mean=numbers("mean", mean), std=numbers("std", std),
+        calibrated=calibrated, finetune=finetune, reestimate_bn=reestimate_bn, granularity=granularity, ranges=ranges,
+        samples=samples, calib_samples=calib_samples, seed=seed, mean=numbers("mean", mean), std=numbers("std", std),
         input_size=size(input_size), latency=latency,
     )  # fmt: skip
     _run(spec, export, as_json)
@@ -84,17 +97,28 @@ def _run(spec: RunSpec, export: Path | None, as_json: bool) -> None:
         raise typer.Exit(2 if record.state == "refused" else 1)
 
 
-def rank_rule(*, keep_ends: bool, **given: Any) -> RankRule | None:
+class Sharing(NamedTuple):
+    """How a ratio is shared out over the layers."""
+
+    policy: str = "uniform"
+    budget: str = "params"
+    multiple: int = 1
+    depth: float = 1.0
+
+
+def rank_rule(*, keep_ends: bool, sharing: Sharing, **given: Any) -> RankRule | None:
     """The one rule among ratio, ranks, energy and vbmf that was given; None where none was."""
     chosen = {kind: value for kind, value in given.items() if value is not None}
     if len(chosen) > 1:
         raise InputError(f"Give one way to choose ranks. Got {len(chosen)}: --{', --'.join(chosen)}.")
     if not chosen:
+        if sharing != Sharing():
+            raise InputError("A policy, a budget and a multiple share out a ratio: give them with --ratio.")
         return None
     (kind, value), *_ = chosen.items()
     if kind == "ranks":
-        return RankRule("manual", ranks=read_ranks(value))
-    return RankRule(kind, value=value, keep_ends=keep_ends)
+        return RankRule("manual", ranks=read_ranks(value), **sharing._asdict())
+    return RankRule(kind, value=value, keep_ends=keep_ends, **sharing._asdict())
 
 
 def read_ranks(text: str) -> dict[str, Any]:

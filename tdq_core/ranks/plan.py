@@ -13,7 +13,7 @@ from tdq_core.layers import Layer, LayerTable
 from tdq_core.ranks.costs import Cost, Ranks, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.evbmf import evbmf_rank
 from tdq_core.ranks.ratio import solve_ratio
-from tdq_core.specs import Rank, RankRule
+from tdq_core.rank_rule import Rank, RankRule
 
 RULES_BY_SPECTRUM = ("energy", "vbmf")
 """Rank rules that need the layers' spectra."""
