@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tdq_core.calibrate.walk import apply_calibrated
 from tdq_core.condition.apply import condition
 from tdq_core.condition.batch_norm import reestimate_batch_norms
 from tdq_core.condition.rounding import predicted_failure, rounding_errors
@@ -60,7 +61,7 @@ def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: P
     folder.mkdir(parents=True, exist_ok=True)
     with clock.stage("decompose"):
         options = Options(seed=spec.seed, eta=spec.eta if spec.epc else None)
-        module, layers = apply_plan(opened.model.module, plan, options=options, on_progress=on_progress)
+        module, layers = _decompose(opened, plan, options, on_progress)
     calibration = opened.calibration if opened.calib else None
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=on_progress,
                       granularity=spec.granularity, ranges=spec.ranges)  # fmt: skip
@@ -73,6 +74,14 @@ def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: P
     with clock.stage("quantize and export"):
         artefact = realise(module, spec.precision, spec.backend, request=request)
     return Built(artefact, params, macs, layers, warnings)
+
+
+def _decompose(opened: Opened, plan: Plan, options: Options, on_progress: Progress) -> tuple[nn.Module, Layers]:
+    """By the weights alone, or fitted to outputs on the calibration images."""
+    dense = opened.model.module
+    if opened.spec.calibrated:
+        return apply_calibrated(dense, plan, opened.calibration, options=options, on_progress=on_progress)
+    return apply_plan(dense, plan, options=options, on_progress=on_progress)
 
 
 def _forecast(module: nn.Module, layers: Layers, scheme: Scheme) -> tuple[Layers, tuple[str, ...]]:

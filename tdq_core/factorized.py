@@ -22,7 +22,7 @@ from tdq_core.decompose.svd import Svd
 from tdq_core.decompose.tucker2 import Tucker2
 from tdq_core.errors import RunFailed
 from tdq_core.progress import Progress, silent
-from tdq_core.ranks.plan import Plan
+from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.records import LayerRecord
 
 DEFAULTS = Options()
@@ -53,10 +53,17 @@ def factorize(
     weight = layer.weight.detach()
     kernel = weight[:, :, None, None] if isinstance(layer, nn.Linear) else weight  # (C_out, C_in, K_h, K_w)
     factors = factors_of(kernel, method, ranks, options)
+    return assemble(layer, method, factors, describe(factors, kernel))
+
+
+def assemble(layer: nn.Conv2d | nn.Linear, method: str, factors: Factors, told: dict[str, Any]) -> Factorized:
+    """The layers that `factors` of `layer` make, with what is `told` of them."""
+    weight = layer.weight.detach()
+    kernel = weight[:, :, None, None] if isinstance(layer, nn.Linear) else weight  # (C_out, C_in, K_h, K_w)
     build: Callable[..., nn.Sequential] = _linear if isinstance(layer, nn.Linear) else _BUILD[method]
-    error = rel_error(kernel, factors.to_weight())
     module = build(layer, factors)
-    return Factorized(module, factors, error, describe(factors, kernel) | {"factor_spread": _factor_spread(module)})
+    error = rel_error(kernel, factors.to_weight())
+    return Factorized(module, factors, error, told | {"factor_spread": _factor_spread(module)})
 
 
 def _factor_spread(module: nn.Sequential) -> dict[str, float]:
@@ -76,44 +83,41 @@ def apply_plan(
 ) -> tuple[nn.Module, tuple[LayerRecord, ...]]:
     """A copy of `model` with the layers of `plan` replaced, and a record of every layer; `model` is not touched."""
     model = copy.deepcopy(model)
-    records = []
-    chosen = len(plan.decomposed())
-    done = 0
-    on_progress("decompose", done, chosen)
-    for part in plan.layers:
-        error: float | None = None
-        detail: dict[str, Any] = {}
-        if part.method != "none":
-            error, detail = _replace(model, part.layer.name, (part.method, part.ranks), options)
-            done += 1
-            on_progress("decompose", done, chosen)
-        records.append(
-            LayerRecord(
-                part.layer.name,
-                part.method,
-                part.ranks,
-                part.cost.params,
-                part.cost.macs,
-                part.layer.params,
-                part.layer.macs,
-                error,
-                part.skipped_because,
-                detail,
-            )
-        )
-    return model.eval(), tuple(records)
+    made: dict[str, Factorized] = {}
+    chosen = plan.decomposed()
+    on_progress("decompose", 0, len(chosen))
+    for part in chosen:
+        made[part.layer.name] = _replace(model, part, options)
+        on_progress("decompose", len(made), len(chosen))
+    return model.eval(), tuple(record(part, made.get(part.layer.name)) for part in plan.layers)
 
 
-def _replace(
-    model: nn.Module, name: str, choice: tuple[str, tuple[int, ...]], options: Options
-) -> tuple[float, dict[str, Any]]:
-    layer = model.get_submodule(name)
+def record(part: LayerPlan, made: Factorized | None) -> LayerRecord:
+    """What is kept of one layer: its plan, and how it was `made` (None: it was left alone)."""
+    return LayerRecord(
+        part.layer.name,
+        part.method,
+        part.ranks,
+        part.cost.params,
+        part.cost.macs,
+        part.layer.params,
+        part.layer.macs,
+        made.rel_error if made else None,
+        part.skipped_because,
+        made.detail if made else {},
+    )
+
+
+def _replace(model: nn.Module, part: LayerPlan, options: Options) -> Factorized:
+    layer = model.get_submodule(part.layer.name)
     assert isinstance(layer, nn.Conv2d | nn.Linear), "the plan was made from this model's own table"
-    made = factorize(layer, *choice, options=options)
+    made = factorize(layer, part.method, part.ranks, options=options)
     if not made.rel_error < float("inf"):
-        raise RunFailed(f"The {choice[0]} factors of layer '{name}' are not finite; try another rank or method.")
-    model.set_submodule(name, made.module)
-    return made.rel_error, made.detail
+        raise RunFailed(
+            f"The {part.method} factors of layer '{part.layer.name}' are not finite; try another rank or method."
+        )
+    model.set_submodule(part.layer.name, made.module)
+    return made
 
 
 def _conv(weight: Tensor, like: nn.Conv2d, bias: Tensor | None = None, **carried: Any) -> nn.Conv2d:

@@ -35,6 +35,11 @@ def cpu_flags() -> tuple[str, ...]:
     return tuple(flag for flag in REPORTED_FLAGS if flag in present)
 
 
+def free_memory() -> int:
+    """Bytes of memory that are free now."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 @functools.cache
 def cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")

@@ -1,6 +1,8 @@
 """Second moments of a layer's patches and of the outputs that it should make of them."""
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,13 +15,13 @@ ROWS = 8192
 
 @dataclass(frozen=True)
 class Moments:
-    """Everything about a layer that a calibrated fit needs, float64; centred, so that means are the bias' business.
+    """Everything about a layer that a calibrated fit needs, float64; K = K_h K_w.
 
     Attributes:
         inputs: (C_in K, C_in K), E x x^T of the patches x, with the ridge.
         cross: (C_out, C_in K), E y x^T with the wanted outputs y, with the ridge times the weights.
         squares: (C_out,), E y^2, with the ridge times the squared weights: the error of an all-zero layer.
-        mean_in: (C_in K,); mean_out: (C_out,).
+        mean_in: (C_in K,); mean_out: (C_out,): taken off x and y before; zero where nothing can take them back.
         kernel: (C_in, K_h, K_w).
     """
 
@@ -34,15 +36,57 @@ class Moments:
     def square(self) -> float:
         return float(self.squares.sum())
 
+    @property
+    def channels(self) -> int:
+        return self.kernel[0]
+
+    @property
+    def taps(self) -> int:
+        return math.prod(self.kernel[1:])
+
+    @cached_property
+    def blocks(self) -> Tensor:
+        """`inputs` as (C_in, K, C_in, K)."""
+        return self.inputs.view(self.channels, self.taps, self.channels, self.taps)
+
+    @cached_property
+    def between(self) -> Tensor:
+        """(C_in, C_in): the covariance of channels at one tap, the mean over the taps."""
+        return self.blocks.diagonal(dim1=1, dim2=3).mean(-1)
+
+    @cached_property
+    def within(self) -> Tensor:
+        """(K, K): the covariance of taps in one channel, the mean over the channels, at mean diagonal 1: `inputs` is
+        about the Kronecker product of `between` and this."""
+        taps = self.blocks.diagonal(dim1=0, dim2=2).mean(-1)
+        return taps / taps.diagonal().mean().clamp_min(1e-30)
+
+    @cached_property
+    def best(self) -> Tensor:
+        """(C_out, C_in K): the weight of least error, of any rank."""
+        return solve(self.inputs, self.cross)
+
+    def missed(self, weight: Tensor) -> float:
+        """E |y - W~ x|^2 of `weight` (C_out, C_in K)."""
+        return max(self.square - 2 * float((weight * self.cross).sum())
+                   + float((weight @ self.inputs * weight).sum()), 0.0)  # fmt: skip
+
+    def relative(self, missed: float) -> float:
+        """An error `missed` as sqrt of its share of E |y|^2; 0 where no output is wanted."""
+        return math.sqrt(max(missed, 0.0) / self.square) if self.square > 0 else 0.0
+
     def error(self, weight: Tensor) -> float:
-        """sqrt(E |y - W~ x|^2 / E |y|^2) of `weight` (C_out, C_in, K_h, K_w); 0 where no output is wanted."""
-        flat = weight.double().flatten(1)
-        missed = self.square - 2 * float((flat * self.cross).sum()) + float((flat @ self.inputs * flat).sum())
-        return (max(missed, 0.0) / self.square) ** 0.5 if self.square else 0.0
+        """sqrt(E |y - W~ x|^2 / E |y|^2) of `weight` (C_out, C_in, K_h, K_w)."""
+        return self.relative(self.missed(weight.double().flatten(1)))
 
     def shift(self, weight: Tensor) -> Tensor:
-        """(C_out,): mean of the wanted outputs less the mean of W~ x: what the bias has to add."""
+        """(C_out,): mean of the wanted outputs less the mean of W~ x: what a bias has to add."""
         return self.mean_out - weight.double().flatten(1) @ self.mean_in
+
+    def variance(self, weight: Tensor) -> Tensor:
+        """(C_out,): E (W~ x)^2."""
+        flat = weight.double().flatten(1)
+        return (flat @ self.inputs * flat).sum(1)
 
     def weighted(self, gain: Tensor) -> "Moments":
         """With output channel o counted gain[o] times."""
@@ -50,10 +94,11 @@ class Moments:
                        self.mean_out * gain, self.kernel)  # fmt: skip
 
 
-def moments(rows: Tensor, wanted: Tensor, weight: Tensor, *, ridge: float = RIDGE) -> Moments:
-    """Moments of patches `rows` (n, C_in K) and outputs `wanted` (n, C_out) of a layer with `weight`, 4-way."""
+def moments(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool = True, ridge: float = RIDGE) -> Moments:
+    """Moments of patches `rows` (n, C_in K) and outputs `wanted` (n, C_out) of a layer with `weight` (C_out, C_in,
+    K_h, K_w); `centred` where a bias or a batch norm can take the means back."""
     kernel = weight.double().flatten(1)
-    mean_in, mean_out = rows.mean(0, dtype=torch.float64), wanted.mean(0, dtype=torch.float64)
+    mean_in, mean_out = (m.mean(0, dtype=torch.float64) * centred for m in (rows, wanted))
     inputs = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
     cross, squares = torch.zeros_like(kernel), torch.zeros_like(mean_out)
     for x, y in zip(rows.split(ROWS), wanted.split(ROWS)):
@@ -62,9 +107,17 @@ def moments(rows: Tensor, wanted: Tensor, weight: Tensor, *, ridge: float = RIDG
         cross += (y.T @ x).double()
         squares += y.double().square().sum(0)
     count = len(rows)
-    extra = ridge * max(float(inputs.diagonal().mean()) / count, 1e-30)
     inputs = inputs / count
+    extra = ridge * float(inputs.diagonal().mean().clamp_min(1e-30))
     inputs.diagonal().add_(extra)
     shape = (weight.shape[1], weight.shape[2], weight.shape[3])
     return Moments(inputs, cross / count + extra * kernel, squares / count + extra * kernel.square().sum(1), mean_in,
                    mean_out, shape)  # fmt: skip
+
+
+def solve(matrix: Tensor, wanted: Tensor) -> Tensor:
+    """`wanted` (m, n) times the inverse of the symmetric positive `matrix` (n, n)."""
+    lower, failed = torch.linalg.cholesky_ex(matrix)
+    if failed:
+        return wanted @ torch.linalg.pinv(matrix, hermitian=True)
+    return torch.cholesky_solve(wanted.T, lower).T

@@ -6,11 +6,23 @@ from typing import Annotated
 import typer
 
 from tdq_core.errors import InputError
+from tdq_core.rank_rule import BUDGETS, POLICIES
 
 Model = Annotated[
     str, typer.Option(help="A name from `tdq models`, path/to/file.py:factory, package.module:factory or timm:NAME.")
 ]
 Weights = Annotated[str | None, typer.Option(help="A .safetensors, .pt, .pth or .th file with the model's weights.")]
+WeightsRandom = Annotated[
+    bool, typer.Option("--weights-random", help="Seeded random weights: for cost and speed studies.")
+]
+Policy = Annotated[str, typer.Option(help=f"How a ratio is shared out over the layers: {', '.join(POLICIES)}.")]
+Budget = Annotated[str, typer.Option(help=f"What a ratio counts: {' or '.join(BUDGETS)} of the whole model.")]
+Multiple = Annotated[int, typer.Option(help="Ranks of a ratio are multiples of this.")]
+Depth = Annotated[float, typer.Option(help="Policy later: a layer's weight is its relative depth ** DEPTH.")]
+Calibrated = Annotated[
+    bool, typer.Option("--calibrated", help="Fit factors to layers' outputs on the unlabelled calibration images.")
+]
+FineTune = Annotated[int, typer.Option(help="Steps of distillation from the dense model on the calibration images.")]
 Mean = Annotated[str | None, typer.Option(help="Mean of each channel in [0, 1], as 0.5,0.5,0.5 (own models).")]
 Std = Annotated[str | None, typer.Option(help="Standard deviation of each channel, as 0.25,0.25,0.25 (own models).")]
 InputSize = Annotated[str | None, typer.Option(help="What the model sees, in pixels: 224 or 224x160 (own models).")]

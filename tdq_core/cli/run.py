@@ -6,11 +6,27 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from tdq_core.cli.options import InputSize, JsonFlag, Mean, Model, Seed, Std, Weights, numbers, size
+from tdq_core.cli.options import (
+    Budget,
+    Calibrated,
+    Depth,
+    FineTune,
+    InputSize,
+    JsonFlag,
+    Mean,
+    Model,
+    Multiple,
+    Policy,
+    Seed,
+    Std,
+    Weights,
+    WeightsRandom,
+    numbers,
+    size,
+)
 from tdq_core.cli.records import print_card
 from tdq_core.cli.terminal import err, print_json, progress_bars
 from tdq_core.errors import InputError
-from tdq_core.rank_rule import POLICIES
 from tdq_core.specs import DEFAULT_ETA, RANDOM_WEIGHTS, SIMULATED, RankRule, RunSpec
 
 
@@ -19,9 +35,7 @@ def run(
     data: Annotated[str, typer.Option(help="digits, cifar10[:ROOT], imagenet:ROOT or folder:DIR.")],
     calib: Annotated[str | None, typer.Option(help="Calibration images for INT8, in the same grammar.")] = None,
     weights: Weights = None,
-    weights_random: Annotated[
-        bool, typer.Option("--weights-random", help="Seeded random weights: for cost and speed studies.")
-    ] = False,
+    weights_random: WeightsRandom = False,
     method: Annotated[str, typer.Option(help="none, tucker2, cp, svd or auto (tucker2 for k x k, svd else).")] = "none",
     epc: Annotated[bool, typer.Option("--epc", help="Correct CP's components at nearly the same error.")] = False,
     eta: Annotated[float, typer.Option(help="EPC may raise a layer's error to (1 + ETA) times.")] = DEFAULT_ETA,
@@ -35,18 +49,12 @@ def run(
     decompose_ends: Annotated[
         bool, typer.Option("--decompose-ends", help="Also decompose the first convolution and the classifier.")
     ] = False,
-    policy: Annotated[
-        str, typer.Option(help=f"How a ratio is shared out over the layers: {', '.join(POLICIES)}.")
-    ] = "uniform",
-    budget: Annotated[str, typer.Option(help="What a ratio counts: params or macs.")] = "params",
-    multiple: Annotated[int, typer.Option(help="Ranks of a ratio are multiples of this.")] = 1,
-    depth: Annotated[float, typer.Option(help="Policy later: a layer's weight is its relative depth ** DEPTH.")] = 1.0,
-    calibrated: Annotated[
-        bool, typer.Option("--calibrated", help="Fit the factors to outputs on the unlabelled calibration images.")
-    ] = False,
-    finetune: Annotated[
-        int, typer.Option(help="Steps of distillation from the dense model on the calibration images.")
-    ] = 0,
+    policy: Policy = "uniform",
+    budget: Budget = "params",
+    multiple: Multiple = 1,
+    depth: Depth = 1.0,
+    calibrated: Calibrated = False,
+    finetune: FineTune = 0,
     precision: Annotated[str, typer.Option(help=f"fp32, fp16, int8, or simulated: {', '.join(SIMULATED)}.")] = "fp32",
     backend: Annotated[str, typer.Option(help="torch or onnxruntime.")] = "torch",
     no_condition: Annotated[

@@ -70,7 +70,7 @@ def observe(
 ) -> dict[str, Observed]:
     """Spans of the inputs and inner activations of the decomposed layers `names`."""
     found: dict[str, Observed] = {}
-    norms = _following_norms(model, names, next(iter(batches())))
+    norms = following_norms(model, names, next(iter(batches())))
     with _hooks() as hooks:
         for name in names:
             layers = layers_of(_sequential(model, name))
@@ -117,7 +117,7 @@ class _Flow:
     taken: dict[str, list[str]] = field(default_factory=dict)
 
 
-def _following_norms(model: nn.Module, names: Sequence[str], batch: Tensor) -> dict[str, str]:
+def following_norms(model: nn.Module, names: Sequence[str], batch: Tensor) -> dict[str, str]:
     """Layer name -> name of the batch norm that alone takes its output."""
     flow = _Flow()
     leaves = {n: m for n, m in model.named_modules() if not list(m.children())}

@@ -5,7 +5,6 @@ to its multilinear ranks (an orthogonal change of basis), so that a sweep costs 
 layer is wide; everything is float64, and each least-squares step is regularised just enough to stay solvable.
 """
 
-import os
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from tdq_core.decompose.als import Fit, affordable, als
 from tdq_core.decompose.linalg import leading_left
 from tdq_core.errors import InputError, Refused
+from tdq_core.machine import free_memory
 
 SWEEPS, TOL = 500, 1e-6
 TRIED_STARTS, TRIAL_SWEEPS = 3, 10
@@ -117,7 +117,7 @@ def cp_memory(shape: tuple[int, ...], rank: int) -> int:
 
 
 def require_memory(shape: tuple[int, ...], rank: int) -> None:
-    needed, free = cp_memory(shape, rank), os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed, free = cp_memory(shape, rank), free_memory()
     if needed > free:
         raise Refused(
             f"CP of a kernel of {' x '.join(map(str, shape))} at rank {rank} needs {needed / 1e9:.1f} GB and "

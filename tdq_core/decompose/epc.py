@@ -37,7 +37,7 @@ def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensit
     kernel = compress(weight, made.out.shape[1])
     if kernel.norm == 0:
         return made  # all components are zero already
-    factors = _spread([basis.T @ f for basis, f in zip(kernel.bases, (made.out, made.in_, made.spatial))])
+    factors = spread([basis.T @ f for basis, f in zip(kernel.bases, (made.out, made.in_, made.spatial))])
     factors = [f / kernel.norm ** (1 / 3) for f in factors]
     errors, done, rounds = list(made.errors), 0, _rounds(kernel.core.shape, made.out.shape[1])
     best, least = factors, errors[-1]
@@ -52,7 +52,7 @@ def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensit
     sweeps = affordable(kernel.core.shape, made.out.shape[1], LAST_SWEEPS)
     last = correct(kernel.core, best, _bound(kernel, least, eta), objective=objective, sweeps=sweeps)
     out, in_, spatial = (
-        f * kernel.norm ** (1 / 3) for f in _spread([b @ f for b, f in zip(kernel.bases, last.factors)])
+        f * kernel.norm ** (1 / 3) for f in spread([b @ f for b, f in zip(kernel.bases, last.factors)])
     )
     done += len(last.history) - 1
     return replace(made, out=out, in_=in_, spatial=spatial, errors=tuple(errors), epc_sweeps=done, epc_rounds=rounds)
@@ -140,7 +140,7 @@ def correct(
     """
     square = float(torch.linalg.vector_norm(tensor)) ** 2
     measure = sum_of_squared_norms if objective == "norms" else sensitivity
-    products, factors, ridges = Products.of(tensor), _spread(factors), [0.0, 0.0, 0.0]
+    products, factors, ridges = Products.of(tensor), spread(factors), [0.0, 0.0, 0.0]
     history = [measure(factors)]
     for _ in range(sweeps):
         for mode, product in products.sweep(factors):
@@ -150,7 +150,7 @@ def correct(
             smallest = smallest_within(gram, product / root, square, bound, ridges[mode])
             if smallest and float(smallest[0].square().sum()) < float((factors[mode] * root).square().sum()):
                 factors[mode], ridges[mode] = smallest[0] / root, smallest[1]
-        factors = _spread(factors)
+        factors = spread(factors)
         history.append(measure(factors))
         if history[-2] - history[-1] <= tol * history[-2]:
             break
@@ -163,7 +163,7 @@ def _weights(one: Tensor, two: Tensor, objective: str) -> Tensor:
     return (a * b if objective == "norms" else len(one) * b + len(two) * a).clamp_min(tiny)
 
 
-def _spread(factors: list[Tensor]) -> list[Tensor]:
+def spread(factors: list[Tensor]) -> list[Tensor]:
     """The same components, each with the same root mean square per entry in all three factors.
 
     That split of a component's norm is the one of least sensitivity.

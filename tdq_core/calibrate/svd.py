@@ -1,0 +1,23 @@
+"""SVD in the metric of a layer's moments: exact, by reduced-rank regression (Izenman 1975)."""
+
+import torch
+from torch import Tensor
+
+from tdq_core.calibrate.moments import Moments
+from tdq_core.decompose.svd import Svd
+
+
+def fit_svd(seen: Moments, rank: int) -> Svd:
+    """The two factors of least E |y - out inner x|^2."""
+    out, inner = leading(seen.best, seen.cross, rank)
+    return Svd(out, inner.reshape(rank, *seen.kernel))
+
+
+def leading(best: Tensor, cross: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """out (C_out, rank) with orthonormal columns and inner (rank, n), from the `best` weight (C_out, n) of any rank.
+
+    The outputs that it explains have the covariance best cross^T; its leading eigenvectors are kept.
+    """
+    _, vectors = torch.linalg.eigh(best @ cross.T)
+    out = vectors[:, -rank:].flip(1)
+    return out, out.T @ best
