@@ -109,15 +109,17 @@ class _Place:
         return gain.clamp_min(1e-4 * float(gain.max()) or 1.0)
 
     def _take_means(self, layer: nn.Conv2d | nn.Linear, made: nn.Sequential, seen: Moments, weight: Tensor) -> str:
-        """Give the outputs their mean back, and to the batch norm the variance that is left."""
+        """Give the outputs their mean back; a batch norm that follows also the variance, as it is of less than y."""
         shift = seen.shift(weight)
         if layer.bias is not None:
             shift = shift - layer.bias.detach().double()
         if self.norm is not None:
             norm = self.compressed.get_submodule(self.norm)
             assert isinstance(norm.running_mean, Tensor) and isinstance(norm.running_var, Tensor)
-            norm.running_mean -= shift.float()
-            norm.running_var *= (seen.variance(weight) / seen.squares.clamp_min(1e-30)).clamp(1e-4, 1e4).float()
+            share = (seen.variance(weight) / seen.squares.clamp_min(1e-30)).clamp(1e-4, 1e4)
+            mean = seen.mean_out - shift - share.sqrt() * (seen.mean_out - norm.running_mean.double())
+            norm.running_mean.copy_(mean)
+            norm.running_var *= share.float()
             return "batch norm"
         bias = made[-1].bias
         if isinstance(bias, Tensor):
