@@ -31,6 +31,7 @@ ROWS = (
     ("opening", "export", "train"),
     ("build",),
     ("pipeline", "jobs", "component_study"),
+    ("recipe",),
     ("job_worker", "cli"),
     ("shipped", "__main__"),
 )

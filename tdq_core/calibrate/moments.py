@@ -1,11 +1,11 @@
 """Second moments of a layer's patches and of the outputs that it should make of them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 RIDGE = 1e-3
 """Share of the mean variance of a patch's entries that is added to each entry's own: where the images say nothing, a
@@ -90,8 +90,16 @@ class Moments:
 
     def weighted(self, gain: Tensor) -> "Moments":
         """With output channel o counted gain[o] times."""
-        return Moments(self.inputs, self.cross * gain[:, None], self.squares * gain.square(), self.mean_in,
-                       self.mean_out * gain, self.kernel)  # fmt: skip
+        cross, squares = self.cross * gain[:, None], self.squares * gain.square()
+        return replace(self, cross=cross, squares=squares, mean_out=self.mean_out * gain)
+
+    def whitened_by_channel(self) -> tuple[Tensor, Tensor]:
+        """The best weight on whitened input channels, ((C_out K), C_in), and what takes its input basis back to that of
+        the channels, (C_in, C_in): as if all taps saw the same channels, uncorrelated with each other."""
+        values, vectors = torch.linalg.eigh(self.between)
+        root = values.clamp_min(1e-12 * float(values[-1].clamp_min(1e-30))).sqrt()
+        by_tap = self.best.view(-1, self.channels, self.taps).transpose(1, 2)
+        return (by_tap @ (vectors * root)).flatten(0, 1), vectors / root
 
 
 def moments(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool = True, ridge: float = RIDGE) -> Moments:
@@ -106,13 +114,29 @@ def moments(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool = Tru
         inputs += (x.T @ x).double()
         cross += (y.T @ x).double()
         squares += y.double().square().sum(0)
-    count = len(rows)
-    inputs = inputs / count
-    extra = ridge * float(inputs.diagonal().mean().clamp_min(1e-30))
+    count, shape = len(rows), (weight.shape[1], weight.shape[2], weight.shape[3])
+    plain = Moments(inputs / count, cross / count, squares / count, mean_in, mean_out, shape)
+    return with_ridge(plain, weight, ridge=ridge)
+
+
+def with_ridge(plain: Moments, weight: Tensor, *, ridge: float = RIDGE) -> Moments:
+    """`plain` moments of a layer with `weight`, as if each entry of a patch varied a little on its own as well."""
+    kernel = weight.double().flatten(1)
+    extra = ridge * float(plain.inputs.diagonal().mean().clamp_min(1e-30))
+    inputs = plain.inputs.clone()
     inputs.diagonal().add_(extra)
-    shape = (weight.shape[1], weight.shape[2], weight.shape[3])
-    return Moments(inputs, cross / count + extra * kernel, squares / count + extra * kernel.square().sum(1), mean_in,
-                   mean_out, shape)  # fmt: skip
+    squares = plain.squares + extra * kernel.square().sum(1)
+    return replace(plain, inputs=inputs, cross=plain.cross + extra * kernel, squares=squares)
+
+
+def gain_of(norm: nn.Module | None, outputs: int) -> Tensor:
+    """(C_out,): what the batch norm that follows a layer multiplies each output by; ones where there is none."""
+    if norm is None:
+        return torch.ones(outputs, dtype=torch.float64)
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+    scale = norm.weight.detach() if norm.affine else torch.ones(outputs)
+    gain = (scale / (norm.running_var + norm.eps).sqrt()).abs().double()
+    return gain.clamp_min(1e-4 * float(gain.max()) or 1.0)
 
 
 def solve(matrix: Tensor, wanted: Tensor) -> Tensor:

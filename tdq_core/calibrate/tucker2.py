@@ -34,11 +34,9 @@ def fit_tucker2(seen: Moments, rank_out: int, rank_in: int, *, sweeps: int = SWE
 
 def input_basis(seen: Moments, rank: int) -> Tensor:
     """(C_in, rank), orthonormal: what would be best if all taps saw the same channels, uncorrelated with each other."""
-    values, vectors = torch.linalg.eigh(seen.between)
-    root = values.clamp_min(1e-12 * float(values[-1])).sqrt()
-    whitened = (seen.best.view(-1, seen.channels, seen.taps).transpose(1, 2) @ (vectors * root)).flatten(0, 1)
+    whitened, back = seen.whitened_by_channel()
     _, left = torch.linalg.eigh(whitened.T @ whitened)
-    return torch.linalg.qr((vectors / root) @ left[:, -rank:].flip(1)).Q
+    return torch.linalg.qr(back @ left[:, -rank:].flip(1)).Q
 
 
 def _outer(seen: Moments, in_: Tensor, rank_out: int) -> tuple[Tensor, Tensor, float]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tdq_core.calibrate.fit import fit
-from tdq_core.calibrate.moments import Moments, moments
+from tdq_core.calibrate.moments import Moments, gain_of, moments
 from tdq_core.calibrate.patches import input_rows, output_places, output_rows, places
 from tdq_core.condition.observe import Batches, following_norms
 from tdq_core.decompose.methods import Options
@@ -88,7 +88,7 @@ class _Place:
         kernel = weight[:, :, None, None] if isinstance(layer, nn.Linear) else weight
         centred = self.norm is not None or layer.bias is not None
         seen = moments(input_rows(layer, inputs, wanted.chosen), wanted.rows, kernel, centred=centred)
-        gain = self._gain(len(kernel))
+        gain = gain_of(self.model.get_submodule(self.norm) if self.norm else None, len(kernel))
         factors, told = fit(seen, kernel, planned.method, planned.ranks, gain=gain, options=options)
         made = assemble(layer, planned.method, factors, told)
         if not made.rel_error < float("inf"):
@@ -97,16 +97,6 @@ class _Place:
             )
         made.detail["mean_taken_by"] = self._take_means(layer, made.module, seen, factors.to_weight())
         return made
-
-    def _gain(self, outputs: int) -> Tensor:
-        """(C_out,): what the batch norm that follows multiplies each output by; ones where there is none."""
-        if self.norm is None:
-            return torch.ones(outputs, dtype=torch.float64)
-        norm = self.model.get_submodule(self.norm)
-        assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
-        scale = norm.weight.detach() if norm.affine else torch.ones(outputs)
-        gain = (scale / (norm.running_var + norm.eps).sqrt()).abs().double()
-        return gain.clamp_min(1e-4 * float(gain.max()) or 1.0)
 
     def _take_means(self, layer: nn.Conv2d | nn.Linear, made: nn.Sequential, seen: Moments, weight: Tensor) -> str:
         """Give the outputs their mean back; a batch norm that follows also the variance, as it is of less than y."""

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from tdq_core.cli import components, doctor, models, records, run, training
+from tdq_core.cli import components, doctor, models, recipe, records, run, training
 from tdq_core.errors import InputError, Refused, TDQError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("models")(models.models)
 app.command("layers")(models.layers)
 app.command("run")(run.run)
+app.command("recipe")(recipe.recipe)
 app.command("components")(components.components)
 app.command("train")(training.train)
 app.command("show")(records.show)

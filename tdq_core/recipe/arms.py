@@ -1,0 +1,47 @@
+"""The pipelines that a recipe tries, each over the same ratios. No torch here."""
+
+from dataclasses import dataclass, replace
+
+from tdq_core.specs import RankRule, RunSpec
+
+RATIOS = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0)
+"""Whole-model params, original / compressed."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A pipeline with one number left open, the ratio.
+
+    Attributes:
+        name: for tables.
+        text: what it does, for a sentence.
+        method, epc, calibrated, policy: fields of the spec.
+    """
+
+    name: str
+    text: str
+    method: str = "none"
+    epc: bool = False
+    calibrated: bool = False
+    policy: str = "uniform"
+
+    def spec(self, plain: RunSpec, ratio: float | None, finetune: int) -> RunSpec:
+        """The run of this pipeline at `ratio` (None: the dense model), in INT8 through ONNX Runtime."""
+        ends = replace(plain, precision="int8", backend="onnxruntime")
+        if self.method == "none" or ratio is None:
+            return ends
+        rule = RankRule("ratio", ratio, policy=self.policy)
+        steps = finetune if self.calibrated else 0
+        return replace(ends, method=self.method, rule=rule, epc=self.epc, calibrated=self.calibrated, finetune=steps)
+
+
+DENSE = Arm("dense", "INT8 alone, nothing decomposed")
+STUDY = Arm(
+    "study", "the study's pipeline: Tucker-2 of the weights, later layers first, then INT8", "tucker2", policy="later"
+)
+OWN = (
+    Arm("cp", "CP with EPC fitted to outputs, conditioned, then INT8", "cp", epc=True, calibrated=True),
+    Arm("tucker2", "Tucker-2 fitted to outputs, ranks of least output error, conditioned, then INT8", "tucker2",
+        calibrated=True, policy="global"),
+)  # fmt: skip
+ARMS = (DENSE, STUDY, *OWN)
