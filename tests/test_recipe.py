@@ -1,0 +1,153 @@
+"""Recipes: targets, bisection, and that no choice looks at the images that verify it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tdq_core.cli import app
+from tdq_core.errors import InputError, RunFailed
+from tdq_core.pipeline import Outcome
+from tdq_core.recipe import search
+from tdq_core.recipe.arms import ARMS, DENSE, OWN, RATIOS, STUDY
+from tdq_core.recipe.report import best_first, pick, write_up
+from tdq_core.recipe.search import find_recipe
+from tdq_core.recipe.target import Target, parse_target
+from tdq_core.records import Metrics, RunRecord
+from tdq_core.specs import RunSpec
+from tdq_core.store import RunStore
+
+PLAIN = RunSpec("digits_resnet", "digits")
+
+
+def record(
+    wrong: list[int], *, n: int = 100, size: int = 100, state: str = "complete", ms: float | None = None
+) -> RunRecord:
+    """A run whose images `wrong` are not right any more, in a file of `size` bytes (dense: 1000)."""
+    base = Metrics.measured(np.ones(n, dtype=bool), params=1000, macs=1, bytes=1000, dense_params=1000)
+    right = np.ones(n, dtype=bool)
+    right[wrong] = False
+    latency = {"median_ms": ms} if ms is not None else None
+    own = Metrics.measured(right, params=size, macs=1, bytes=size, dense_params=1000, latency=latency)
+    done = state == "complete"
+    return RunRecord(f"{size:016d}", state, PLAIN, own if done else None, base if done else None, (), (), {}, {},
+                     None if done else "It went wrong.")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [("drop<=1%", Target("drop", 0.01)), (" drop <= 0.5 % ", Target("drop", 0.005)), ("ratio>=4", Target("ratio", 4.0)),
+     ("ratio>=6.5x", Target("ratio", 6.5)), ("latency<=2.5ms", Target("latency", 2.5))],
+)  # fmt: skip
+def test_targets_are_read_and_written(text: str, target: Target) -> None:
+    assert parse_target(text) == target == parse_target(target.text)
+
+
+@pytest.mark.parametrize("text", ["", "drop<=1", "drop>=1%", "ratio<=4", "ratio>=1", "latency<=0ms", "latency<=2",
+                                  "drop<=100%", "size<=3MB", "drop<=-1%", "latency<=2%", "drop<=1x"])  # fmt: skip
+def test_other_targets_are_one_sentence(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_target(text)
+    assert "\n" not in str(caught.value) and f"Got '{text}'" in str(caught.value)
+
+
+def test_a_target_is_met_at_its_bound() -> None:
+    assert Target("drop", 0.01).met_by(record([]), 0.01) and not Target("drop", 0.01).met_by(record([]), 0.0101)
+    assert Target("ratio", 10).met_by(record([]), 1.0) and not Target("ratio", 10.1).met_by(record([]), 0.0)
+    assert Target("latency", 2).met_by(record([], ms=2.0), 1.0)
+    assert not Target("latency", 2).met_by(record([], ms=2.01), 0.0)
+
+
+def test_choices_look_at_every_other_image_and_the_rest_verifies() -> None:
+    chosen = pick(record([1, 3, 5]), "cp", 2.0, Target("drop", 0.01))
+    assert (chosen.chosen_drop[0], chosen.met) == (0.0, True)
+    assert (chosen.verified_drop[0], chosen.verified) == (3 / 50, False)
+    other = pick(record([0, 2, 4]), "cp", 2.0, Target("drop", 0.01))
+    assert (other.chosen_drop[0], other.met, other.verified) == (3 / 50, False, True)
+
+
+def test_the_smallest_wins_for_a_drop_and_the_best_for_a_size() -> None:
+    runs = [record([], size=300), record([0], size=100), record([0, 2, 4], size=50)]
+    drop, ratio = Target("drop", 0.02), Target("ratio", 5)
+    sizes = [p.bytes for p in best_first([pick(r, "cp", 2.0, drop) for r in runs], drop)]
+    assert sizes == [100, 300, 50]
+    sizes = [p.bytes for p in best_first([pick(r, "cp", 2.0, ratio) for r in runs], ratio)]
+    assert sizes == [100, 50, 300]
+
+
+def test_a_report_says_what_did_not_hold() -> None:
+    target = Target("drop", 0.01)
+    report = write_up(target, record([]), [pick(record([1, 3]), "cp", 4.0, target),
+                                           pick(record([0, 2], size=90), "study", 2.0, target)])  # fmt: skip
+    assert report.chosen and report.chosen.arm == "cp" and report.study and report.study.arm == "study"
+    assert (report.n_choose, report.n_verify) == (50, 50)
+    assert any("no longer meets it" in s for s in report.sentences)
+    assert any("'study' does not meet it: at 11.1x it loses 4.00 points" in s for s in report.sentences)
+    nothing = write_up(target, record([]), [pick(record([0, 2]), "study", 2.0, target)])
+    assert nothing.chosen is None and nothing.sentences[0].startswith("Nothing that was tried meets drop<=1%")
+    assert json.loads(report.to_json())["chosen"]["arm"] == "cp"
+
+
+class Measured:
+    """Stands for the pipeline: the drop grows with the ratio, the file shrinks with it."""
+
+    def __init__(self, refused_above: float = 1e9) -> None:
+        self.asked: list[tuple[str, float | None]] = []
+        self.refused_above = refused_above
+
+    def __call__(self, spec: RunSpec, **_: object) -> Outcome:
+        ratio = spec.rule.value if spec.rule else None
+        self.asked.append((spec.method, ratio))
+        if ratio and ratio > self.refused_above:
+            return Outcome(record([], state="refused"), False)
+        lost = round({"tucker2": 4, "cp": 1, "none": 0}[spec.method] * (ratio or 0))
+        return Outcome(
+            record(list(range(0, 2 * lost, 2)), n=1000, size=round(250 / (ratio or 1)), ms=10 / (ratio or 1)), False
+        )
+
+
+@pytest.mark.parametrize(("text", "ratio"), [("drop<=1%", 5.0), ("ratio>=16", 4.0), ("latency<=2.5ms", 4.0)])
+def test_every_pipeline_is_bisected(monkeypatch: pytest.MonkeyPatch, text: str, ratio: float) -> None:
+    measured = Measured()
+    monkeypatch.setattr(search, "run", measured)
+    report = find_recipe(PLAIN, parse_target(text))
+    assert report.chosen and (report.chosen.arm, report.chosen.ratio) == ("cp", ratio)
+    assert len(measured.asked) <= 1 + 3 * 4 and len(report.alternatives) == 3
+    assert {p.arm for p in report.tried} == {arm.name for arm in ARMS}
+
+
+def test_a_refused_ratio_counts_as_too_large_and_a_failure_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "run", Measured(refused_above=2.0))
+    report = find_recipe(PLAIN, parse_target("drop<=1%"))
+    assert report.chosen and report.chosen.ratio == 2.0
+    monkeypatch.setattr(search, "run", lambda *a, **k: Outcome(record([], state="failed"), False))
+    with pytest.raises(RunFailed, match="It went wrong"):
+        find_recipe(PLAIN, parse_target("drop<=1%"))
+
+
+def test_the_pipelines_are_what_their_names_say() -> None:
+    spec = STUDY.spec(PLAIN, 2.0, finetune=50)
+    assert (spec.method, spec.calibrated, spec.finetune) == ("tucker2", False, 0)
+    assert spec.rule and (spec.rule.policy, spec.precision, spec.backend) == ("later", "int8", "onnxruntime")
+    assert all(arm.spec(PLAIN, 2.0, 50).calibrated and arm.spec(PLAIN, 2.0, 50).finetune == 50 for arm in OWN)
+    assert DENSE.spec(PLAIN, None, 50).method == "none" and list(RATIOS) == sorted(set(RATIOS))
+
+
+def test_the_command_measures_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TDQ_RUNS", str(tmp_path))
+    monkeypatch.setattr(search, "RATIOS", (2.0, 4.0))
+    monkeypatch.setattr(search, "ARMS", (DENSE, *OWN))
+    asked = ["recipe", "--model", "digits_resnet", "--data", "digits", "--target", "drop<=2%", "--samples", "200",
+             "--calib-samples", "64", "--json"]  # fmt: skip
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    report = json.loads(done.stdout)
+    kept = {r.run_id: r for r in RunStore(tmp_path).all()}
+    assert {p["run_id"] for p in report["tried"]} <= set(kept)
+    chosen = kept[report["chosen"]["run_id"]]
+    lost = chosen.baseline.correct().astype(float) - chosen.metrics.correct()  # type: ignore[union-attr]
+    assert report["chosen"]["verified_drop"][0] == pytest.approx(lost[1::2].mean())
+    assert report["chosen"]["bytes"] == min(p["bytes"] for p in report["tried"] if p["met"])
+    wrong = CliRunner().invoke(app, [*asked[:6], "drop=1"])
+    assert isinstance(wrong.exception, InputError)
