@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-RULES = {"ratio": "parameter ratio", "energy": "kept energy", "vbmf": "VBMF", "manual": "by hand"}
+RULES = {"ratio": "ratio", "energy": "kept energy", "vbmf": "VBMF", "manual": "by hand"}
 DEFAULT_RATIO = 2.0
 _SEPARATOR = ","
 

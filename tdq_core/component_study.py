@@ -36,7 +36,7 @@ from tdq_core.layer_table import read_layers
 from tdq_core.opening import Opened, open_run
 from tdq_core.progress import Progress, silent
 from tdq_core.quantize.scheme import Scheme, scheme_of
-from tdq_core.ranks.plan import RULES_BY_SPECTRUM, LayerPlan, Plan, make_plan
+from tdq_core.ranks.plan import LayerPlan, Plan, make_plan, needs_spectra
 from tdq_core.specs import RunSpec
 
 BIN = 0.125
@@ -121,7 +121,7 @@ def _computed(opened: Opened, name: str, on_progress: Progress) -> Components:
 
 def _plan(opened: Opened, on_progress: Progress) -> Plan:
     model, rule = opened.model, opened.spec.rule
-    spectra = rule is not None and rule.kind in RULES_BY_SPECTRUM
+    spectra = needs_spectra(rule)
     table = read_layers(model.module, opened.example()[:2], name=model.name, digest=model.digest, spectra=spectra,
                         on_progress=on_progress)  # fmt: skip
     return make_plan(table, opened.spec.method, rule)

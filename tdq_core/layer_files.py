@@ -20,11 +20,12 @@ from tdq_core.store import runs_folder, shipped_folder
 def layer_file_name(spec: RunSpec) -> str:
     """`<model>-<8 hexadecimal digits>.json`; the digits stand for the weights and whatever else decides the layers.
 
-    Registered weights count by their SHA-256; files by their path, size and time; random weights by the seed.
+    Registered weights count by their SHA-256; files by their path, size and time; random weights by the seed. The
+    table of a calibrated spec also belongs to its calibration images.
     """
     known = MODELS.get(spec.model)
     weights = known.weights if known and spec.weights is None else None
-    parts = [
+    parts: list[object] = [
         spec.model,
         weights.sha256 if weights else _stamp(spec.weights),
         spec.seed if spec.weights == RANDOM_WEIGHTS or known is None else None,
@@ -32,6 +33,8 @@ def layer_file_name(spec: RunSpec) -> str:
         [spec.mean, spec.std, spec.input_size],
         dataclasses.asdict(known.preprocessing) if known else None,
     ]
+    if spec.calibrated:
+        parts.append([spec.data, spec.calib, spec.calib_samples, spec.seed])
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
     slug = re.sub(r"[^A-Za-z0-9_.]+", "-", Path(spec.model).name).strip("-.")
     return f"{slug or 'model'}-{digest}.json"

@@ -18,6 +18,7 @@ import torch
 
 from tdq_core import machine
 from tdq_core.build import Built, Clock, build
+from tdq_core.calibrate.spectra import with_output_spectra
 from tdq_core.errors import Refused, RunFailed, TDQError
 from tdq_core.evaluate import latency, outcomes
 from tdq_core.export import export_folder
@@ -26,7 +27,7 @@ from tdq_core.layers import LayerTable
 from tdq_core.models.loading import load_model
 from tdq_core.opening import Opened, open_run
 from tdq_core.progress import Progress, silent
-from tdq_core.ranks.plan import RULES_BY_SPECTRUM, Plan, make_plan
+from tdq_core.ranks.plan import Plan, make_plan, needs_spectra
 from tdq_core.records import LayerRecord, Metrics, RunRecord
 from tdq_core.specs import RunSpec
 from tdq_core.store import RunStore
@@ -83,10 +84,23 @@ def run(
 def read_table(
     spec: RunSpec, *, on_progress: Progress = silent, allowed_models: Collection[str] | None = None
 ) -> LayerTable:
-    """The layer table of the spec's model; its data are not opened."""
+    """The layer table of the spec's model: with the weights' spectra, and no images opened; or, where the spec is
+    calibrated, with those of the outputs on its calibration images."""
+    if spec.calibrated:
+        opened = open_run(spec, on_progress=on_progress, allowed_models=allowed_models)
+        return _table(opened, spectra=True, on_progress=on_progress)
     model = load_model(spec, on_progress=on_progress, allowed=allowed_models)
     example = torch.zeros(2, *model.preprocessing.input_shape)
     return read_layers(model.module, example, name=model.name, digest=model.digest, on_progress=on_progress)
+
+
+def _table(opened: Opened, *, spectra: bool, on_progress: Progress) -> LayerTable:
+    model, calib = opened.model, opened.calib if opened.spec.calibrated else None
+    table = read_layers(model.module, opened.example()[:2], name=model.name, digest=model.digest,
+                        spectra=spectra and calib is None, on_progress=on_progress)  # fmt: skip
+    if spectra and calib is not None:
+        return with_output_spectra(table, model.module, opened.calibration, len(calib), on_progress=on_progress)
+    return table
 
 
 def _carry_out(opened: Opened, store: RunStore, *, on_progress: Progress, export: Path | None = None) -> RunRecord:
@@ -143,11 +157,9 @@ def _folder(export: Path | None) -> Iterator[Path]:
 
 def _plan(opened: Opened, clock: Clock, on_progress: Progress) -> Plan:
     """Ranks for every layer, before anything is built: what is out of reach is refused at once."""
-    model, rule = opened.model, opened.spec.rule
-    identity: dict[str, Any] = {"name": model.name, "digest": model.digest}
-    spectra = rule is not None and rule.kind in RULES_BY_SPECTRUM
+    rule = opened.spec.rule
     with clock.stage("read layers"):
-        table = read_layers(model.module, opened.example()[:2], **identity, spectra=spectra, on_progress=on_progress)
+        table = _table(opened, spectra=needs_spectra(rule), on_progress=on_progress)
         return make_plan(table, opened.spec.method, rule)
 
 

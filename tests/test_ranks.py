@@ -13,7 +13,8 @@ from tdq_core.errors import InputError, Refused
 from tdq_core.layers import Layer, LayerTable
 from tdq_core.ranks.costs import cost, ladder, max_ranks
 from tdq_core.ranks.evbmf import evbmf_rank
-from tdq_core.ranks.plan import energy_rank, make_plan
+from tdq_core.ranks.modes import energy_rank
+from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
 
 

@@ -10,6 +10,17 @@ from dashboard.state import DEFAULT_RATIO, RULES, choice, flag, number
 from tdq_core.specs import DEFAULT_ETA, METHODS, SIMULATED
 
 MOST_ETA = 0.2
+MOST_DEPTH = 4.0
+MOST_STEPS = 100_000
+POLICY_LABELS = {
+    "uniform": "same share",
+    "later": "later layers first",
+    "energy": "kept energy",
+    "vbmf": "VBMF",
+    "global": "least output error",
+}
+BUDGET_LABELS = {"params": "params", "macs": "MACs"}
+MULTIPLE_LABELS = {"1": "any", "4": "multiples of 4", "8": "multiples of 8"}
 
 
 class Choices(NamedTuple):
@@ -17,6 +28,7 @@ class Choices(NamedTuple):
 
     Attributes:
         rule, value, keep_ends: the kind of rank rule, and what it needs.
+        sharing: the fields of the rule that say how a ratio is shared out; empty with the other rules.
         settings: the other fields of the spec; one that has no control at the moment is not among them.
     """
 
@@ -24,19 +36,21 @@ class Choices(NamedTuple):
     rule: str
     value: float | None
     keep_ends: bool
+    sharing: dict[str, Any]
     settings: dict[str, Any]
 
 
 def choose() -> Choices:
-    """Three rows of controls; each is there only where it has an effect."""
+    """Rows of controls; each is there only where it has an effect."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         method = _one_of("Method", {m: METHOD_LABELS[m] for m in METHODS}, "method", default="tucker2")
         settings = _correction() if method == "cp" else {}
     rule, value, ends = _ranks() if method != "none" else ("ratio", None, True)
+    sharing = _sharing() if method != "none" and rule == "ratio" else {}
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         settings |= _precision()
         settings |= _preparation(settings["precision"]) if method != "none" else {}
-    return Choices(method, rule, value, ends, settings)
+    return Choices(method, rule, value, ends, sharing, settings)
 
 
 def has_integers(precision: str) -> bool:
@@ -78,6 +92,35 @@ def _ranks() -> tuple[str, float | None, bool]:
     return rule, value, ends
 
 
+def _sharing() -> dict[str, Any]:
+    """What a ratio counts, and how it is shared out over the layers."""
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        budget = _one_of("Ratio of", BUDGET_LABELS, "budget", default="params")
+        policy = _from_list(
+            "Shared out by",
+            POLICY_LABELS,
+            "policy",
+            width=200,
+            help="Same share: every layer keeps the same share of what the ratio counts. Later layers first: the "
+            "deeper a layer, the more it gives up. Kept energy: every layer keeps the same share of its squared "
+            "singular values. VBMF: EVBMF ranks, weakened by one factor. Least output error: the smallest sum of the "
+            "layers' errors that their singular values predict; layers may stay dense.",
+        )
+        sharing = {"policy": policy, "budget": budget}
+        if policy == "later":
+            sharing["depth"] = st.slider(
+                "Depth exponent",
+                0.0,
+                MOST_DEPTH,
+                step=0.25,
+                width=200,
+                help="A layer at relative depth d gives up d ^ exponent of what the last one does; 0: all the same.",
+                **number("depth", 1.0, 0.0, MOST_DEPTH),
+            )
+        multiple = _one_of("Ranks", MULTIPLE_LABELS, "multiple", default="1")
+    return sharing | {"multiple": int(multiple)}
+
+
 def _precision() -> dict[str, Any]:
     """Precision, backend, and the grid of integers."""
     precision = _from_list(
@@ -107,8 +150,15 @@ def _precision() -> dict[str, Any]:
 
 
 def _preparation(precision: str) -> dict[str, Any]:
-    """What is done to a decomposed model before it is quantized."""
-    settings = {}
+    """How factors are fitted, and what is done to a decomposed model before it is quantized."""
+    settings: dict[str, Any] = {
+        "calibrated": st.toggle(
+            "Calibrated",
+            help="Factors are fitted to what each layer computes on unlabelled calibration images instead of to its "
+            "weights.",
+            **flag("calibrated", False),
+        )
+    }
     if has_integers(precision):
         settings["condition"] = st.toggle(
             "Condition before quantization",
@@ -120,6 +170,16 @@ def _preparation(precision: str) -> dict[str, Any]:
         "Re-estimate batch norms",
         help="Their means and variances are measured anew on the calibration images, without labels.",
         **flag("reestimate_bn", False),
+    )
+    settings["finetune"] = st.number_input(
+        "Fine-tuning steps",
+        0,
+        MOST_STEPS,
+        step=100,
+        width=170,
+        help="Distillation from the dense model on the unlabelled calibration images; with integers the rounding is "
+        "in the loop. 0: none.",
+        **number("finetune", 0, 0, MOST_STEPS),
     )
     return settings
 
@@ -146,13 +206,13 @@ def _from_list(label: str, labels: Mapping[str, str], key: str, *, width: int, h
 def _value(rule: str) -> float | None:
     if rule == "ratio":
         return st.number_input(
-            "Params, original / compressed",
+            "Original / compressed",
             1.01,
             1000.0,
             step=0.1,
             format="%.2f",
             width=230,
-            help="Of the whole model: 2 keeps half.",
+            help="Of the params or MACs of the whole model: 2 keeps half.",
             **number("ratio", DEFAULT_RATIO, 1.01, 1000.0),
         )
     if rule == "energy":

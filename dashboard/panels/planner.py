@@ -1,6 +1,7 @@
 """Plan a run: ranks by the rule or by hand, what it would cost, and the Run button."""
 
 import contextlib
+from dataclasses import replace
 
 import streamlit as st
 
@@ -26,6 +27,7 @@ def planner(subject: Subject, offers: Offers) -> None:
     spec = spec_of(subject, offers)
     st.subheader("Plan a run")
     choices = choose()
+    spec = _planned_on(spec, choices)
     table = _table_or_button(spec, offers)
     if table is None:
         return
@@ -33,6 +35,14 @@ def planner(subject: Subject, offers: Offers) -> None:
     planned = _plan(spec, choices, context)
     _costs_and_run(spec, offers, choices, planned, table)
     ranks.layer_table_and_sliders(table, planned[1] if planned else untouched(table), choices.method, context)
+
+
+def _planned_on(spec: RunSpec, choices: Choices) -> RunSpec:
+    """The spec whose layer table the plan is made from: calibrated runs share ranks out by their outputs' spectra."""
+    by_spectrum = choices.rule in ("energy", "vbmf") or choices.sharing.get("policy") in ("energy", "vbmf", "global")
+    if choices.settings.get("calibrated") and by_spectrum:
+        return replace(spec, method="auto", rule=RankRule("ratio", DEFAULT_RATIO), calibrated=True)
+    return spec
 
 
 def _table_or_button(spec: RunSpec, offers: Offers) -> LayerTable | None:
@@ -44,7 +54,8 @@ def _table_or_button(spec: RunSpec, offers: Offers) -> LayerTable | None:
     if table is None:
         with st.container(border=True):
             st.markdown(
-                f"**The layers of {spec.model} have not been read yet.** Planning needs their shapes and spectra."
+                f"**The layers of {spec.model} have not been read yet.** Planning needs their shapes and spectra"
+                + (", here those of their outputs on the calibration images." if spec.calibrated else ".")
             )
             if st.button("Read the layers", type="primary", icon=":material/layers:"):
                 submit(Request("layers", spec, offers.allowed))
@@ -69,7 +80,7 @@ def _rule(spec: RunSpec, choices: Choices, context: str) -> RankRule | None:
         return None
     if choices.rule == "manual":
         return hand_rule(_hand(spec, choices.method, context))
-    return RankRule(choices.rule, choices.value, keep_ends=choices.keep_ends)
+    return RankRule(choices.rule, choices.value, keep_ends=choices.keep_ends, **choices.sharing)
 
 
 def _hand(spec: RunSpec, method: str, context: str) -> Hand:

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import text
+from dashboard.figures.plan import plan_bars, plan_figure
 from dashboard.planning import (
     RANK_NAMES,
     at_share,
@@ -40,6 +41,10 @@ def layer_table_and_sliders(table: LayerTable, plan: Plan, method: str, context:
     left, right = st.columns([5, 3], gap="medium")
     with left:
         selected = _table(rows, context, containing)
+        if method != "none":
+            with st.expander("What each layer keeps", expanded=True):
+                shown_bars = plan_bars(_among(plan, [str(row["layer"]) for row in rows]))
+                st.plotly_chart(plan_figure(shown_bars), key="plan_bars", config={"displayModeBar": False})
     if method == "none":
         return
     shown = [row["layer"] for row in rows]

@@ -6,8 +6,11 @@ Shapes (`weight` is (C_out, C_in, K_h, K_w), taps = K_h K_w):
     svd      ranks (r,):          K_h x K_w C_in -> r, 1x1 r -> C_out  (two plain layers where the kernel is 1x1)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from tdq_core.layers import Layer
 
@@ -20,23 +23,24 @@ class Cost:
     macs: int
 
 
-def _tucker2(la: Layer, ranks: Ranks) -> tuple[int, int, int]:
+# Plain arithmetic, of ints or of arrays that broadcast.
+def _tucker2(la: Layer, ranks: Any) -> tuple[Any, Any, Any]:
     r_out, r_in = ranks
     return la.c_in * r_in, la.taps * r_in * r_out, r_out * la.c_out
 
 
-def _cp(la: Layer, ranks: Ranks) -> tuple[int, int, int]:
+def _cp(la: Layer, ranks: Any) -> tuple[Any, Any, Any]:
     (r,) = ranks
     return la.c_in * r, la.taps * r, r * la.c_out
 
 
-def _svd(la: Layer, ranks: Ranks) -> tuple[int, int, int]:
+def _svd(la: Layer, ranks: Any) -> tuple[Any, Any, Any]:
     (r,) = ranks
     return 0, la.c_in * la.taps * r, r * la.c_out
 
 
 # weights of the sub-layers: (at the input's resolution, at the output's, at the output's)
-_WEIGHTS: dict[str, Callable[[Layer, Ranks], tuple[int, int, int]]] = {
+_WEIGHTS: dict[str, Callable[[Layer, Any], tuple[Any, Any, Any]]] = {
     "tucker2": _tucker2,
     "cp": _cp,
     "svd": _svd,
@@ -45,9 +49,24 @@ _WEIGHTS: dict[str, Callable[[Layer, Ranks], tuple[int, int, int]]] = {
 
 def cost(layer: Layer, method: str, ranks: Ranks) -> Cost:
     """Params (bias included) and MACs of `layer` factorised by `method` at `ranks`."""
+    return Cost(*_amounts(layer, method, ranks))
+
+
+def cost_grid(layer: Layer, method: str, axes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Params and MACs at every combination of the ranks along `axes`, each of shape (ranks of axis 0, ...)."""
+    params, macs = _amounts(layer, method, np.ix_(*axes))
+    return params, macs
+
+
+def _amounts(layer: Layer, method: str, ranks: Any) -> tuple[Any, Any]:
     before, middle, after = _WEIGHTS[method](layer, ranks)
     params = before + middle + after + layer.c_out * layer.bias
-    return Cost(params, before * layer.in_positions + (middle + after) * layer.out_positions)
+    return params, before * layer.in_positions + (middle + after) * layer.out_positions
+
+
+def saves(layer: Layer, price: Cost, budget: str) -> bool:
+    """Whether a factorised layer has fewer params than dense, and less of what the budget counts."""
+    return price.params < layer.params and (budget == "params" or price.macs < layer.macs)
 
 
 def dense_cost(layer: Layer) -> Cost:

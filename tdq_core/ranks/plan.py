@@ -10,13 +10,18 @@ from dataclasses import dataclass
 
 from tdq_core.errors import InputError, Refused
 from tdq_core.layers import Layer, LayerTable
-from tdq_core.ranks.costs import Cost, Ranks, cost, dense_cost, ladder, max_ranks, method_for, refusal
-from tdq_core.ranks.evbmf import evbmf_rank
-from tdq_core.ranks.ratio import solve_ratio
 from tdq_core.rank_rule import Rank, RankRule
+from tdq_core.ranks.costs import Cost, Ranks, cost, dense_cost, ladder, max_ranks, method_for, refusal
+from tdq_core.ranks.modes import Modes, energy_rank, evbmf_modes, ranks_or_reason, weakened
+from tdq_core.ranks.policies import POLICIES_BY_SPECTRUM, Shares, no_ranks, share_out
 
 RULES_BY_SPECTRUM = ("energy", "vbmf")
-"""Rank rules that need the layers' spectra."""
+"""Rank rules that need the layers' spectra whatever the policy."""
+
+
+def needs_spectra(rule: RankRule | None) -> bool:
+    """Whether a plan by `rule` needs the layers' spectra."""
+    return rule is not None and (rule.kind in RULES_BY_SPECTRUM or rule.policy in POLICIES_BY_SPECTRUM)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def make_plan(table: LayerTable, method: str, rule: RankRule | None) -> Plan:
     """Plan `method` with ranks by `rule` over the layers of `table`.
 
     Raises:
-        InputError: a rank by hand names an unknown layer or is out of its range.
+        InputError: a rank by hand names an unknown layer or is out of its range; the policy cannot go with the method.
         Refused: the ratio is out of reach, or no layer can be decomposed.
     """
     if method == "none" or rule is None:
@@ -83,79 +88,51 @@ def why_left(layer: Layer, method: str, rule: RankRule) -> str | None:
     if layer.end and rule.keep_ends:
         what = "first convolution" if layer.end == "first" else "classifier"
         return f"the {what} stays dense unless the ends are decomposed too (--decompose-ends)"
-    if not ladder(layer, method_for(layer, method)):
-        return "no rank saves params: it is too small"
-    return None
+    return no_ranks(layer, method_for(layer, method), rule)
 
 
 def _by_ratio(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
-    left = {la.name: reason for la in table.layers if (reason := why_left(la, method, rule))}
-    ladders = {la.name: ladder(la, method_for(la, method)) for la in table.layers if la.name not in left}
-    if not ladders:
-        return [_left(la, left[la.name]) for la in table.layers]
-    assert rule.value is not None, "checked by RankRule"
-    ranks = solve_ratio(table, ladders, rule.value)
-    return [
-        _left(la, left[la.name]) if la.name in left else _taken(la, method_for(la, method), ranks[la.name])
-        for la in table.layers
-    ]
+    if rule.policy == "global" and method == "cp":
+        raise InputError(
+            "The policy 'global' predicts a layer's error from its spectra, and no spectrum predicts that of CP: "
+            "share the ratio out by 'uniform' or 'later'. Got 'cp'."
+        )
+    shares: Shares = {la.name: reason for la in table.layers if (reason := why_left(la, method, rule))}
+    takers = [(la, method_for(la, method)) for la in table.layers if la.name not in shares]
+    if takers:
+        shares |= share_out(table, takers, rule)
+    return [_planned(la, method, shares[la.name]) for la in table.layers]
+
+
+def _planned(layer: Layer, method: str, share: Ranks | str) -> LayerPlan:
+    return _left(layer, share) if isinstance(share, str) else _taken(layer, method_for(layer, method), share)
 
 
 def _by_spectrum(
-    table: LayerTable, method: str, rule: RankRule, rank_of: Callable[[Layer, str], int]
+    table: LayerTable, method: str, rule: RankRule, modes_of: Callable[[Layer], Modes], least: int
 ) -> list[LayerPlan]:
-    least = 2 if rule.kind == "vbmf" else 1
     return [
-        _left(la, reason)
-        if (reason := why_left(la, method, rule))
-        else _from_mode_ranks(la, method_for(la, method), (rank_of(la, "out"), rank_of(la, "in")), least)
+        _planned(
+            la,
+            method,
+            why_left(la, method, rule) or ranks_or_reason(la, method_for(la, method), modes_of(la), least=least),
+        )
         for la in table.layers
     ]
-
-
-def _from_mode_ranks(layer: Layer, method: str, modes: tuple[int, int], least: int) -> LayerPlan:
-    """tucker2 takes both modes' ranks, svd the output mode's; cp the larger (a CP rank is at least every mode's)."""
-    ranks: Ranks = {"tucker2": modes, "svd": modes[:1], "cp": (max(modes),)}[method]
-    if min(ranks) < least:
-        return _left(layer, f"no signal found: rank {modes[0]} of the output mode, {modes[1]} of the input mode")
-    plan = _taken(layer, method, ranks)
-    if plan.cost.params >= layer.params:
-        shown = ranks[0] if len(ranks) == 1 else ranks
-        return _left(layer, f"rank {shown} would save nothing: {plan.cost.params} params against {layer.params}")
-    return plan
 
 
 def _by_energy(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
     assert rule.value is not None, "checked by RankRule"
     energy = rule.value
-    return _by_spectrum(table, method, rule, lambda la, mode: energy_rank(_spectrum(la, mode), energy))
-
-
-def energy_rank(spectrum: Sequence[float], energy: float) -> int:
-    """The smallest rank that keeps at least the share `energy` of the sum of `spectrum` (largest first)."""
-    total, kept = sum(spectrum), 0.0
-    for rank, square in enumerate(spectrum, start=1):
-        kept += square
-        if kept >= energy * total * (1 - 1e-12):
-            return rank if total > 0 else 0
-    return len(spectrum)
+    return _by_spectrum(
+        table, method, rule, lambda la: (energy_rank(la.spectrum_out, energy), energy_rank(la.spectrum_in, energy)), 1
+    )
 
 
 def _by_vbmf(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
     assert rule.value is not None, "checked by RankRule"
-    weakening = rule.value
-
-    def rank_of(layer: Layer, mode: str) -> int:
-        full, other = (layer.c_out, layer.c_in) if mode == "out" else (layer.c_in, layer.c_out)
-        found = evbmf_rank(_spectrum(layer, mode), full, other * layer.taps)
-        top = len(_spectrum(layer, mode))
-        return found if found < 2 else int(top - weakening * (top - found))
-
-    return _by_spectrum(table, method, rule, rank_of)
-
-
-def _spectrum(layer: Layer, mode: str) -> tuple[float, ...]:
-    return layer.spectrum_out if mode == "out" else layer.spectrum_in
+    factor = rule.value
+    return _by_spectrum(table, method, rule, lambda la: weakened(la, evbmf_modes(la), factor), 2)
 
 
 def _by_hand(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:

@@ -1,64 +1,146 @@
-"""Ranks that reach a whole-model compression ratio: every layer keeps the same share of its params. No torch."""
+"""Ranks that reach a whole-model ratio by shares of each layer's dense cost: the same for all, or by depth. No torch.
+
+A cost is what the rule's budget counts, params or MACs of the layer.
+"""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tdq_core.errors import Refused
-from tdq_core.layers import LayerTable
-from tdq_core.ranks.costs import Cost, Ranks
+from tdq_core.layers import Layer, LayerTable
+from tdq_core.rank_rule import RankRule
+from tdq_core.ranks.costs import Cost, Ranks, ladder, saves
 
 Ladder = Sequence[tuple[Ranks, Cost]]
+Prices = Mapping[str, Sequence[int]]
+"""What each rung of each layer's ladder costs, ascending."""
 
 
-def solve_ratio(table: LayerTable, ladders: Mapping[str, Ladder], ratio: float) -> dict[str, Ranks]:
-    """Ranks by layer such that the model keeps at most params / `ratio`, so close to it that no rank can grow any more.
+def offered(layer: Layer, method: str, rule: RankRule) -> list[tuple[Ranks, Cost]]:
+    """The rungs of the layer's ladder that the rule allows: multiples, and cheaper than dense in the budget too."""
+    return [
+        (ranks, price)
+        for ranks, price in ladder(layer, method)
+        if saves(layer, price, rule.budget) and not any(r % rule.multiple for r in ranks)
+    ]
 
-    One share of the params for all layers is found by bisection; what rounding down left over is then spent one rank
+
+def allowance(table: LayerTable, layers: Iterable[Layer], rule: RankRule) -> int:
+    """What `layers` may cost together so that the whole model reaches the ratio."""
+    assert rule.value is not None, "checked by RankRule"
+    whole = getattr(table, rule.budget)
+    return int(whole / rule.value) - (whole - sum(getattr(la, rule.budget) for la in layers))
+
+
+def require_reach(table: LayerTable, layers: Sequence[Layer], rule: RankRule, smallest: int, how: str = "") -> None:
+    """Refuse a ratio that not even the cost `smallest` of `layers` reaches; `how` says how that is come to."""
+    if smallest <= allowance(table, layers, rule):
+        return
+    whole = getattr(table, rule.budget)
+    reach = whole / (whole - sum(getattr(la, rule.budget) for la in layers) + smallest)
+    everywhere = "rank 1" if rule.multiple == 1 else f"the smallest multiples of {rule.multiple}"
+    way_out = "share it out by another policy" if how else "use the method 'auto'"
+    raise Refused(
+        f"The ratio {rule.value:g}{' of MACs' if rule.budget == 'macs' else ''} is out of reach for '{table.model}' "
+        f"with this method: {how or f'{everywhere} everywhere gives'} {reach:.3g}. "
+        f"Ask for less, {way_out}, or decompose the ends too (--decompose-ends)."
+    )
+
+
+def bisected(fits: Callable[[float], bool]) -> float:
+    """The largest share in [0, 1) that fits, to 50 bits; 0 is taken to fit, and more never to fit better."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def solve_ratio(
+    table: LayerTable, layers: Sequence[Layer], ladders: Mapping[str, Ladder], rule: RankRule
+) -> dict[str, Ranks]:
+    """Ranks by layer such that the model reaches the ratio, so close to it that no rank can grow any more.
+
+    One share of the cost for all layers is found by bisection; what rounding down left over is then spent one rank
     step at a time.
 
     Raises:
         Refused: even the smallest ranks keep more than that; the sentence names the ratio that can be reached.
     """
-    dense = {la.name: la.params for la in table.layers if la.name in ladders}
-    budget = int(table.params / ratio) - (table.params - sum(dense.values()))
-    smallest = sum(rungs[0][1].params for rungs in ladders.values())
-    if budget < smallest:
-        reach = table.params / (table.params - sum(dense.values()) + smallest)
-        raise Refused(
-            f"The ratio {ratio:g} is out of reach for '{table.model}' with this method: "
-            f"rank 1 everywhere gives {reach:.3g}. Ask for less, use the method 'auto', "
-            "or decompose the ends too (--decompose-ends)."
-        )
-    rungs = _same_share(dense, ladders, budget)
-    _spend_the_rest(rungs, ladders, budget)
+    prices = _prices(ladders, rule)
+    require_reach(table, layers, rule, sum(p[0] for p in prices.values()))
+    budget = allowance(table, layers, rule)
+    dense = {la.name: getattr(la, rule.budget) for la in layers}
+
+    def at(share: float) -> dict[str, int]:
+        return {name: _rung(p, share * dense[name]) for name, p in prices.items()}
+
+    rungs = at(bisected(lambda share: _spent(at(share), prices) <= budget))
+    _spend_the_rest(rungs, prices, budget - _spent(rungs, prices))
     return {name: ladders[name][rung][0] for name, rung in rungs.items()}
 
 
-def _same_share(dense: Mapping[str, int], ladders: Mapping[str, Ladder], budget: int) -> dict[str, int]:
-    """The highest rung of each ladder under one common share of the dense params that fits the budget."""
-    prices = {name: [price.params for _, price in rungs] for name, rungs in ladders.items()}
+def solve_later(
+    table: LayerTable, layers: Sequence[Layer], ladders: Mapping[str, Ladder], rule: RankRule
+) -> dict[str, Ranks | str]:
+    """Later layers give up more: layer n of N, in model order, keeps the share 1 - removal d^depth, d = (n + 1) / N.
 
-    def at(share: float) -> dict[str, int]:
-        return {n: max(bisect_right(p, share * dense[n]) - 1, 0) for n, p in prices.items()}
+    The removal is bisected; a share below the ladder takes its lowest rung, and one that is nearer to the dense layer
+    than to the highest rung leaves the layer dense. What is left over is spent as in `solve_ratio`.
 
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        spent = sum(prices[n][rung] for n, rung in at(middle).items())
-        low, high = (middle, high) if spent <= budget else (low, middle)
-    return at(low)
+    Returns:
+        By layer its ranks, or why it stays dense.
+
+    Raises:
+        Refused: as `solve_ratio`.
+    """
+    prices = _prices(ladders, rule)
+    require_reach(table, layers, rule, sum(p[0] for p in prices.values()))
+    budget = allowance(table, layers, rule)
+    dense = {la.name: getattr(la, rule.budget) for la in layers}
+    weights = {la.name: (n / len(layers)) ** rule.depth for n, la in enumerate(layers, start=1)}
+
+    def at(removal: float) -> dict[str, int]:
+        """Rungs of the layers that are decomposed."""
+        wanted = {name: (1 - removal * weights[name]) * dense[name] for name in prices}
+        return {n: _rung(p, wanted[n]) for n, p in prices.items() if wanted[n] < (p[-1] + dense[n]) / 2}
+
+    def fits(removal: float) -> bool:
+        rungs = at(removal)
+        return _spent(rungs, prices) + sum(dense[name] for name in prices if name not in rungs) <= budget
+
+    most = 1.0
+    while not fits(most):  # above 1, late layers are at their lowest rung and earlier ones go on
+        most *= 2
+    rungs = at(most * (1 - bisected(lambda share: fits(most * (1 - share)))))
+    kept_dense = sum(dense[name] for name in prices if name not in rungs)
+    _spend_the_rest(rungs, prices, budget - kept_dense - _spent(rungs, prices))
+    reason = "it comes early: its share is nearer to the dense layer than to any rank that saves"
+    return {name: ladders[name][rungs[name]][0] if name in rungs else reason for name in prices}
 
 
-def _spend_the_rest(rungs: dict[str, int], ladders: Mapping[str, Ladder], budget: int) -> None:
+def _prices(ladders: Mapping[str, Ladder], rule: RankRule) -> Prices:
+    return {name: [getattr(price, rule.budget) for _, price in rungs] for name, rungs in ladders.items()}
+
+
+def _rung(prices: Sequence[int], wanted: float) -> int:
+    """The highest rung that costs at most `wanted`, the lowest where none does."""
+    return max(bisect_right(prices, wanted) - 1, 0)
+
+
+def _spent(rungs: Mapping[str, int], prices: Prices) -> int:
+    return sum(prices[name][rung] for name, rung in rungs.items())
+
+
+def _spend_the_rest(rungs: dict[str, int], prices: Prices, left: int) -> None:
     """Climb one rung at a time, dearest steps first, round after round, until no step fits the budget any more."""
-    left = budget - sum(ladders[n][rung][1].params for n, rung in rungs.items())
-    while fitting := sorted((-step, n) for n in rungs if 0 < (step := _step(ladders[n], rungs[n])) <= left):
+    while fitting := sorted((-step, n) for n in rungs if 0 < (step := _step(prices[n], rungs[n])) <= left):
         for step, name in fitting:
             if -step <= left:
                 left += step
                 rungs[name] += 1
 
 
-def _step(ladder: Ladder, rung: int) -> int:
-    """Params that the next rung costs more than this one; 0 at the top."""
-    return ladder[rung + 1][1].params - ladder[rung][1].params if rung + 1 < len(ladder) else 0
+def _step(prices: Sequence[int], rung: int) -> int:
+    """What the next rung costs more than this one; 0 at the top."""
+    return prices[rung + 1] - prices[rung] if rung + 1 < len(prices) else 0

@@ -62,7 +62,7 @@ def four_cells() -> list[RunRecord]:
 
 def layer_table() -> LayerTable:
     """Three layers that stand for the real ones."""
-    spectrum = tuple(float(2.0**-i) for i in range(32))
+    spectrum = tuple(float(2.0**-i) for i in range(64))
     layers = (
         Layer(
             "stem.0",
@@ -77,8 +77,21 @@ def layer_table() -> LayerTable:
             spectrum_out=spectrum[:9],
             spectrum_in=spectrum[:1],
         ),
-        Layer("block1.conv1.0", "conv", 32, 32, (3, 3), 64, 64, False, spectrum_out=spectrum, spectrum_in=spectrum),
-        Layer("block2.conv1.0", "conv", 64, 32, (3, 3), 64, 16, False, spectrum_out=spectrum, spectrum_in=spectrum),
+        Layer(
+            "block1.conv1.0",
+            "conv",
+            32,
+            32,
+            (3, 3),
+            64,
+            64,
+            False,
+            spectrum_out=spectrum[:32],
+            spectrum_in=spectrum[:32],
+        ),
+        Layer(
+            "block2.conv1.0", "conv", 64, 32, (3, 3), 64, 16, False, spectrum_out=spectrum, spectrum_in=spectrum[:32]
+        ),
         Layer(
             "head",
             "linear",

@@ -24,6 +24,8 @@ from tdq_core.jobs import Request
 from tdq_core.specs import RankRule, RunSpec
 
 FIRST, SECOND = study().layers
+SHARING = {"policy", "budget", "multiple"}
+PREPARED = {"reestimate_bn", "calibrated", "finetune"}
 
 
 def drawn(figure):  # type: ignore[no-untyped-def]
@@ -181,10 +183,14 @@ def test_explore_offers_what_applies_and_submits_it(app: str, filled: Path, monk
 
     monkeypatch.setattr(jobs, "submit", submit)
     at = opened(app, "views/explore.py", method="cp", epc="True", eta="0.1", precision="w4a8", backend="onnxruntime",
-                condition="False", reestimate_bn="True", granularity="tensor", ranges="mse")  # fmt: skip
+                condition="False", reestimate_bn="True", granularity="tensor", ranges="mse",
+                calibrated="True", finetune="300", policy="later", budget="macs", multiple="4",
+                depth="1.5")  # fmt: skip
     next(b for b in at.button if b.label == "Run").click().run()
-    plain = RunSpec("digits_resnet", "digits", method="cp", rule=RankRule("ratio", 2.0), epc=True, eta=0.1)
-    spec = replace(plain, precision="w4a8", condition=False, reestimate_bn=True, granularity="tensor", ranges="mse")
+    rule = RankRule("ratio", 2.0, policy="later", budget="macs", multiple=4, depth=1.5)
+    plain = RunSpec("digits_resnet", "digits", method="cp", rule=rule, epc=True, eta=0.1)
+    spec = replace(plain, precision="w4a8", condition=False, reestimate_bn=True, granularity="tensor", ranges="mse",
+                   calibrated=True, finetune=300)  # fmt: skip
     assert asked == [Request("run", spec, ())]
 
 
@@ -193,16 +199,20 @@ def test_explore_offers_what_applies_and_submits_it(app: str, filled: Path, monk
     [
         ({"method": "none"}, set()),
         ({"method": "none", "precision": "int8"}, {"granularity"}),
-        ({"method": "tucker2"}, {"reestimate_bn"}),
-        ({"method": "tucker2", "precision": "int8"}, {"reestimate_bn", "condition", "granularity"}),
-        ({"method": "cp", "precision": "fp16"}, {"epc", "reestimate_bn"}),
+        ({"method": "tucker2"}, SHARING | PREPARED),
+        ({"method": "tucker2", "policy": "later"}, SHARING | PREPARED | {"depth"}),
+        ({"method": "tucker2", "rule": "energy"}, PREPARED),
+        ({"method": "tucker2", "rule": "manual"}, PREPARED),
+        ({"method": "tucker2", "precision": "int8"}, SHARING | PREPARED | {"condition", "granularity"}),
+        ({"method": "cp", "precision": "fp16"}, SHARING | PREPARED | {"epc"}),
         ({"method": "cp", "epc": "True", "precision": "w4"},
-         {"epc", "eta", "reestimate_bn", "condition", "granularity", "ranges"}),
+         SHARING | PREPARED | {"epc", "eta", "condition", "granularity", "ranges"}),
     ],
 )  # fmt: skip
 def test_a_control_is_there_exactly_where_it_has_an_effect(
     app: str, filled: Path, query: dict[str, str], there: set[str]
 ) -> None:
     at = opened(app, "views/explore.py", **query)
-    shown = {w.key for w in (*at.toggle, *at.slider, *at.selectbox)}
-    assert shown & {"epc", "eta", "condition", "reestimate_bn", "granularity", "ranges"} == there
+    shown = {w.key for w in (*at.toggle, *at.slider, *at.selectbox, *at.number_input, *at.segmented_control)}
+    every = {"epc", "eta", "condition", "granularity", "ranges", "depth"} | SHARING | PREPARED
+    assert shown & every == there

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from made_up import N, four_cells, record
+from made_up import N, four_cells, layer_table, record
 
 from dashboard.figures.additivity import (
     AdditivityInfo,
@@ -14,6 +14,7 @@ from dashboard.figures.additivity import (
     joined_runs,
     what_is_seen,
 )
+from dashboard.figures.plan import MOST_NAMES, PlanBar, plan_bars, plan_figure
 from dashboard.figures.tradeoff import (
     X_AXES,
     Y_AXES,
@@ -28,6 +29,8 @@ from dashboard.figures.tradeoff import (
 from dashboard.palette import ACCENT, METHOD_COLOURS, PRECISION_SYMBOLS, symbol
 from tdq_core.additivity import find_cells
 from tdq_core.intervals import paired_mean
+from tdq_core.rank_rule import RankRule
+from tdq_core.ranks.plan import make_plan
 
 
 def test_tradeoff_info_whole() -> None:
@@ -197,3 +200,26 @@ def test_runs_that_differ_in_the_quantizer_alone_have_markers_of_their_own_and_t
     assert len(set(facts)) == 4 and "not conditioned" in facts[2] and "one scale per weight tensor" in facts[3]
     alone = tradeoff_figure(tradeoff_info(records[:1]))
     assert not {"not conditioned", "scale per tensor"} & {t.name for t in alone.data}
+
+
+def test_every_layer_is_one_bar_in_the_colour_of_what_becomes_of_it() -> None:
+    plan = make_plan(layer_table(), "auto", RankRule("ratio", 1.5))
+    bars = plan_bars(plan.layers)
+    assert [(b.layer, b.method) for b in bars] == [(p.layer.name, p.method) for p in plan.layers]
+    assert [b.kept * p.layer.params for b, p in zip(bars, plan.layers)] == pytest.approx(
+        [p.cost.params for p in plan.layers]
+    )
+    figure = plan_figure(bars)
+    drawn = {x: (t.marker.color, y) for t in figure.data for x, y in zip(t.x, t.y)}
+    assert drawn == {b.layer: (METHOD_COLOURS[b.method], 100 * b.kept) for b in bars}
+    assert list(figure.layout.xaxis.categoryarray) == [b.layer for b in bars]
+    assert drawn["stem.0"] == (METHOD_COLOURS["none"], 100)
+    taken = next(p for p in plan.decomposed())
+    facts = next(b.facts for b in bars if b.layer == taken.layer.name)
+    assert " x ".join(map(str, taken.ranks)) in facts and f"{taken.cost.params:,} of {taken.layer.params:,}" in facts
+
+
+def test_names_stand_under_the_bars_only_where_there_is_room() -> None:
+    bars = [PlanBar(f"layer{n}", 0.5, "svd", "") for n in range(MOST_NAMES + 1)]
+    assert plan_figure(bars[:-1]).layout.xaxis.showticklabels
+    assert not plan_figure(bars).layout.xaxis.showticklabels

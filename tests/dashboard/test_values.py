@@ -103,12 +103,14 @@ def test_layers_are_joined_by_name() -> None:
 
 def test_every_choice_has_its_colour_symbol_and_name() -> None:
     from dashboard.figures.tradeoff import X_AXES, Y_AXES
-    from dashboard.panels import results
+    from dashboard.panels import choices, results
+    from tdq_core.rank_rule import BUDGETS, POLICIES
     from tdq_core.specs import BACKENDS, GRANULARITIES, METHODS, PRECISIONS, RANGES, SIMULATED
 
     every = {*PRECISIONS, *SIMULATED}
     assert set(results._X_LABELS) == set(X_AXES) and set(results._Y_LABELS) == set(Y_AXES)
-    assert set(METHOD_COLOURS) == set(METHOD_LABELS) == {*METHODS, "cp + epc"}
+    fitted = {*METHODS, "cp + epc"} - {"none"}
+    assert set(METHOD_COLOURS) == set(METHOD_LABELS) == {"none", *fitted, *(f"{m} + calibrated" for m in fitted)}
     assert len(set(METHOD_COLOURS.values())) == len(METHOD_LABELS)
     assert set(PRECISION_SYMBOLS) == set(PRECISION_LABELS) == set(PRECISION_CHOICES) == every
     assert set(planning.BITS_PER_VALUE) == every
@@ -116,6 +118,7 @@ def test_every_choice_has_its_colour_symbol_and_name() -> None:
     for labels in (PRECISION_SYMBOLS, PRECISION_LABELS, PRECISION_CHOICES):
         assert len(set(labels.values())) == len(every)
     assert set(BACKEND_LABELS) == set(BACKENDS)
+    assert set(choices.POLICY_LABELS) == set(POLICIES) and set(choices.BUDGET_LABELS) == set(BUDGETS)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,10 @@ def test_the_plan_is_the_cores_plan(app: str, filled: Path) -> None:
         ("svd", RankRule("ratio", 1.5), {"method": "svd", "ratio": "1.5"}),
         ("auto", RankRule("energy", 0.8, keep_ends=False),
          {"method": "auto", "rule": "energy", "energy": "0.8", "ends": "False"}),
+        *((m, RankRule("ratio", r, policy=p, budget="macs", multiple=4),
+           {"method": m, "ratio": str(r), "policy": p, "budget": "macs", "multiple": "4"})
+          for m, p, r in (("tucker2", "energy", 1.5), ("auto", "vbmf", 1.05), ("svd", "global", 1.5),
+                          ("cp", "later", 1.5))),
     ):  # fmt: skip
         at = opened(app, "views/explore.py", precision="int8", **query)
         plan = make_plan(layer_table(), method, rule)
@@ -126,6 +130,12 @@ def test_a_share_of_full_rank_is_applied_to_all_shown_layers(app: str, filled: P
 def test_a_plan_that_cannot_be_made_is_a_sentence_and_nothing_can_be_run(app: str, filled: Path) -> None:
     at = opened(app, "views/explore.py", ratio="900.0")
     assert "The ratio 900 is out of reach" in at.warning[0].value and "--" not in at.warning[0].value
+    assert next(b for b in at.button if b.label == "Run").disabled
+
+
+def test_a_policy_that_cannot_be_planned_is_the_engines_sentence(app: str, filled: Path) -> None:
+    at = opened(app, "views/explore.py", method="cp", policy="global")
+    assert "no spectrum predicts that of CP" in at.warning[0].value
     assert next(b for b in at.button if b.label == "Run").disabled
 
 
@@ -191,13 +201,24 @@ def test_what_the_address_says_counts_only_where_it_can_be_chosen(app: str, fill
 
 def test_the_address_round_trips(app: str, filled: Path) -> None:
     chosen = {"method": "svd", "precision": "int8", "backend": "onnxruntime", "rule": "energy", "energy": "0.75",
-              "ends": "False", "run": "b" * 16, "x": "macs", "y": "top1", "intervals": "True"}  # fmt: skip
+              "ends": "False", "calibrated": "True", "finetune": "50", "run": "b" * 16,
+              "x": "macs", "y": "top1", "intervals": "True"}  # fmt: skip
     first = opened(app, "views/explore.py", **chosen)
     address = {name: first.query_params[name] for name in first.query_params}
     assert address == chosen | {"group": first.session_state["group"]}
     again = opened(app, "views/explore.py", **address)
     assert metrics(again) == metrics(first)
     assert {k: again.session_state[k] for k in chosen} == {k: first.session_state[k] for k in chosen}
+
+
+def test_how_a_ratio_is_shared_out_round_trips(app: str, filled: Path) -> None:
+    chosen = {"method": "svd", "policy": "later", "budget": "macs", "multiple": "8", "depth": "2.5"}
+    first = opened(app, "views/explore.py", **chosen)
+    assert {name: first.query_params[name] for name in chosen} == chosen
+    assert {k: str(first.session_state[k]) for k in chosen} == chosen
+    wrong = opened(app, "views/explore.py", policy="x", budget="bytes", multiple="3", depth="99", finetune="-1")
+    settled = [wrong.session_state[k] for k in ("policy", "budget", "multiple", "finetune")]
+    assert settled == ["uniform", "params", "1", 0]
 
 
 def test_work_under_way_is_found_again_by_a_new_session(app: str, filled: Path) -> None:

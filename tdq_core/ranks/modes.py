@@ -1,0 +1,57 @@
+"""Ranks of a layer's two modes by its spectra, and what a method makes of them. No torch here.
+
+A mode is a side of the weight: 'out' is its unfolding to C_out x (C_in K_h K_w), 'in' to C_in x (C_out K_h K_w).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tdq_core.layers import Layer
+from tdq_core.ranks.costs import Ranks, cost, max_ranks, saves
+from tdq_core.ranks.evbmf import evbmf_rank
+
+Modes = tuple[int, int]
+"""Ranks of the output mode and of the input mode."""
+
+
+def energy_rank(spectrum: Sequence[float] | np.ndarray, energy: float) -> int:
+    """The smallest rank that keeps at least the share `energy` of the sum of `spectrum` (largest first)."""
+    kept = np.cumsum(spectrum)
+    if kept[-1] <= 0:
+        return 0
+    return min(int(np.searchsorted(kept, energy * kept[-1] * (1 - 1e-12))) + 1, len(kept))
+
+
+def evbmf_modes(layer: Layer) -> Modes:
+    """The EVBMF rank of each mode."""
+    out = evbmf_rank(layer.spectrum_out, layer.c_out, layer.c_in * layer.taps)
+    return out, evbmf_rank(layer.spectrum_in, layer.c_in, layer.c_out * layer.taps)
+
+
+def weakened(layer: Layer, found: Modes, factor: float) -> Modes:
+    """full - factor * (full - found) for each mode; one component or none is no signal and stays as it is."""
+    tops = len(layer.spectrum_out), len(layer.spectrum_in)
+    out, in_ = (rank if rank < 2 else int(top - factor * (top - rank)) for top, rank in zip(tops, found))
+    return out, in_
+
+
+def ranks_or_reason(
+    layer: Layer, method: str, modes: Modes, *, least: int = 1, budget: str = "params", multiple: int = 1
+) -> Ranks | str:
+    """Ranks of `method` from those of the modes, rounded up to multiples; or why the layer stays dense.
+
+    tucker2 takes both modes' ranks, svd the output mode's; cp the larger (a CP rank is at least every mode's).
+    """
+    ranks: Ranks = {"tucker2": modes, "svd": modes[:1], "cp": (max(modes),)}[method]
+    if min(ranks) < least:
+        return f"no signal found: rank {modes[0]} of the output mode, {modes[1]} of the input mode"
+    tops = max_ranks(layer, method)
+    ranks = tuple(min(-(-r // multiple), top // multiple) * multiple for r, top in zip(ranks, tops))
+    price = cost(layer, method, ranks)
+    if saves(layer, price, budget):
+        return ranks
+    shown = ranks[0] if len(ranks) == 1 else ranks
+    if price.params >= layer.params:
+        return f"rank {shown} would save nothing: {price.params} params against {layer.params}"
+    return f"rank {shown} would save nothing: {price.macs} MACs against {layer.macs}"
