@@ -3,7 +3,6 @@ references (torch's own convolution, a dense normal equation, a loop)."""
 
 import itertools
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -11,16 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tdq_core.calibrate import patches, walk
+from tdq_core.calibrate import cp, patches, walk
 from tdq_core.calibrate.conjugate import by_both_sides, descend
 from tdq_core.calibrate.cp import fit_cp
 from tdq_core.calibrate.fit import fit
 from tdq_core.calibrate.moments import Moments, moments
+from tdq_core.calibrate.spectra import with_output_spectra
 from tdq_core.calibrate.svd import fit_svd
 from tdq_core.calibrate.tucker2 import fit_tucker2
 from tdq_core.calibrate.walk import apply_calibrated
-from tdq_core.decompose.cp import decompose_cp
+from tdq_core.decompose.cp import Cp, decompose_cp
 from tdq_core.decompose.epc import sensitivity
+from tdq_core.decompose.memo import factors_of
 from tdq_core.decompose.methods import Options
 from tdq_core.decompose.svd import decompose_svd
 from tdq_core.decompose.tucker2 import decompose_tucker2
@@ -204,9 +205,10 @@ def test_conjugate_gradients_reach_the_solution_and_never_climb() -> None:
     def value(x: Tensor) -> float:
         return float((x * apply(x)).sum() / 2 - (x * wanted).sum())
 
+    alone = descend(apply, wanted, torch.ones(6, 5).double(), lambda x: x, steps=60, tol=0.0)
     exact = torch.linalg.solve(torch.kron(left, right) + 0.3 * torch.eye(30), wanted.flatten()).view(6, 5)
     found = [descend(apply, wanted, torch.ones(6, 5).double(), by_both_sides(left, right), steps=n) for n in range(20)]
-    assert torch.allclose(found[-1], exact, atol=1e-6)
+    assert torch.allclose(found[-1], exact, atol=1e-6) and torch.allclose(alone, exact, atol=1e-5)
     assert all(value(y) <= value(x) + 1e-12 for x, y in itertools.pairwise(found))
 
 
@@ -224,6 +226,8 @@ def test_fitted_to_outputs_beats_fitted_to_weights_in_outputs(method: str, ranks
 
     assert error(factors.to_weight()) < 0.9 * error(by_weights)
     assert told["output_error"] == pytest.approx(error(factors.to_weight()), abs=1e-6)
+    if method == "cp":
+        assert told["output_error_start"] == pytest.approx(error(by_weights), abs=1e-6)
 
 
 def net() -> nn.Module:
@@ -310,4 +314,50 @@ def test_epc_bounds_a_calibrated_cp() -> None:
     gain = torch.ones(8).double()
     free, kept = (fit(made, weight, "cp", (16,), gain=gain, options=Options(eta=eta)) for eta in (None, 0.0))
     assert kept[1]["sensitivity"] < free[1]["sensitivity"]
-    assert replace(kept[0]).epc_rounds > 0  # type: ignore[type-var]
+    start = factors_of(weight, "cp", (16,), Options(eta=0.0))
+    assert isinstance(start, Cp) and start.epc_rounds > 0
+    unbounded = fit_cp(made, start)
+    assert sensitivity(_spreaded(kept[0])) < 0.99 * sensitivity(_spreaded(unbounded))
+
+
+def test_the_output_factor_is_the_best_there_is() -> None:
+    """No direction lowers error plus penalty: so the ridge is the penalty's own gradient."""
+    made, weight, *_ = seen()
+    start = decompose_cp(weight, 7, sweeps=5)
+    steps = cp._Steps(made, 0.02)
+    in_, spatial = start.in_, start.spatial
+    out = steps._out(in_, spatial)
+    for seed in range(5):
+        turn = normal(*out.shape, seed=seed).double()
+        up, down = (steps.objective([out + h * turn, in_, spatial]) for h in (1e-3, -1e-3))
+        assert abs(up - down) < 1e-4 * (up + down - 2 * steps.objective([out, in_, spatial])) + 1e-9
+
+
+def test_sweeps_of_tucker2_lower_the_error_and_come_to_rest() -> None:
+    made, *_ = seen(8, 8, 3)
+    fitted = fit_tucker2(made, 4, 3, sweeps=60, tol=1e-9)
+    assert fitted.errors[-1] < 0.99 * fitted.errors[0]
+    core, in_ = fitted.core.flatten(2), fitted.in_
+    for seed in range(5):
+        turn = normal(*in_.shape, seed=seed).double()
+        errors = [made.missed(torch.einsum("op,pqk,iq->oik", fitted.out, core, in_ + h * turn).flatten(1))
+                  for h in (1e-2, 0.0, -1e-2)]  # fmt: skip
+        assert errors[1] <= min(errors) and abs(errors[0] - errors[2]) < 0.2 * (errors[0] + errors[2] - 2 * errors[1])
+
+
+def test_spectra_of_outputs_are_the_errors_of_the_best_layers_of_each_rank() -> None:
+    model = net()
+    plain = read_layers(model, IMAGES[:2], name="n", digest="")
+    table = with_output_spectra(plain, model, batches, len(IMAGES))
+    layer = model[3]
+    inputs, every = model[:3](IMAGES), torch.arange(100)
+    wanted = patches.output_rows(model[:4](IMAGES), every, convolution=True)
+    made = moments(patches.input_rows(layer, inputs, every), wanted, layer.weight)
+    spectrum = table.layer("3").spectrum_out
+    assert len(spectrum) == 8 and len(table.layer("3").spectrum_in) == 8
+    rest = made.square - sum(spectrum)
+    for rank in (1, 4, 8):
+        assert made.missed(fit_svd(made, rank).to_weight().flatten(1)) == pytest.approx(
+            sum(spectrum[rank:]) + rest, rel=1e-3, abs=1e-4 * made.square)  # fmt: skip
+    assert [la.params for la in table.layers] == [la.params for la in plain.layers] and table.macs == plain.macs
+    assert table.layer("3").spectrum_out != plain.layer("3").spectrum_out
