@@ -1,4 +1,4 @@
-"""From a plan to a compressed model in a file: decompose -> re-estimate -> condition -> quantize and export."""
+"""From a plan to a compressed model in a file: decompose -> fine-tune -> condition -> quantize and export."""
 
 import contextlib
 import dataclasses
@@ -17,6 +17,7 @@ from tdq_core.condition.rounding import predicted_failure, rounding_errors
 from tdq_core.decompose.methods import Options
 from tdq_core.errors import RunFailed
 from tdq_core.factorized import apply_plan
+from tdq_core.finetune.distil import distil
 from tdq_core.layer_table import count_macs, count_params
 from tdq_core.opening import Opened
 from tdq_core.progress import Progress
@@ -24,6 +25,7 @@ from tdq_core.quantize import Artefact, Request, realise
 from tdq_core.quantize.scheme import Scheme
 from tdq_core.ranks.plan import Plan
 from tdq_core.records import LayerRecord
+from tdq_core.store import runs_folder
 
 Layers = tuple[LayerRecord, ...]
 
@@ -45,13 +47,18 @@ class Clock:
 
 @dataclass(frozen=True)
 class Built:
-    """The compressed model as a real artefact, its costs as counted on it, and what was done to each layer."""
+    """The compressed model as a real artefact, its costs as counted on it, and what was done to each layer.
+
+    Attributes:
+        tuning: what fine-tuning tells of itself; empty where there was none.
+    """
 
     artefact: Artefact
     params: int
     macs: int
     layers: Layers
     warnings: tuple[str, ...]
+    tuning: Mapping[str, Any]
 
 
 def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: Progress) -> Built:
@@ -65,6 +72,10 @@ def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: P
     calibration = opened.calibration if opened.calib else None
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=on_progress,
                       granularity=spec.granularity, ranges=spec.ranges)  # fmt: skip
+    tuning: Mapping[str, Any] = {}
+    if spec.finetune:
+        with clock.stage("fine-tune"):
+            module, tuning = _fine_tuned(opened, module, request)
     warnings: tuple[str, ...] = ()
     with clock.stage("condition"):
         if spec.quantized:
@@ -73,7 +84,7 @@ def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: P
     params, macs = _counted(plan, module, example[:2])
     with clock.stage("quantize and export"):
         artefact = realise(module, spec.precision, spec.backend, request=request)
-    return Built(artefact, params, macs, layers, warnings)
+    return Built(artefact, params, macs, layers, warnings, tuning)
 
 
 def _decompose(opened: Opened, plan: Plan, options: Options, on_progress: Progress) -> tuple[nn.Module, Layers]:
@@ -82,6 +93,21 @@ def _decompose(opened: Opened, plan: Plan, options: Options, on_progress: Progre
     if opened.spec.calibrated:
         return apply_calibrated(dense, plan, opened.calibration, options=options, on_progress=on_progress)
     return apply_plan(dense, plan, options=options, on_progress=on_progress)
+
+
+def _fine_tuned(opened: Opened, module: nn.Module, request: Request) -> tuple[nn.Module, Mapping[str, Any]]:
+    """Distilled from the dense model, the rounding to come in the loop; a run that was killed goes on where it was."""
+    spec = opened.spec
+    return distil(
+        module,
+        opened.model.module,
+        opened.calibration,
+        steps=spec.finetune,
+        seed=spec.seed,
+        scheme=request.scheme(spec.precision) if spec.quantized else None,
+        on_progress=request.on_progress,
+        checkpoint=runs_folder() / "finetune" / f"{opened.run_id}.pt",
+    )
 
 
 def _forecast(module: nn.Module, layers: Layers, scheme: Scheme) -> tuple[Layers, tuple[str, ...]]:

@@ -185,8 +185,12 @@ def _measured(opened: Opened, built: Built, dense: Metrics | None, clock: Clock,
         built.layers,
         notes,
         opened.digests,
-        _provenance(opened, clock) | {"artefact": dict(built.artefact.details)},
+        _provenance(opened, clock) | {"artefact": dict(built.artefact.details)} | _tuning(built),
     )
+
+
+def _tuning(built: Built) -> dict[str, Any]:
+    return {"finetune": dict(built.tuning)} if built.tuning else {}
 
 
 def _latency(opened: Opened, built: Built, clock: Clock) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_every_name_is_the_digest_of_its_contents():
     wrong = []
     for record in RECORDS:
         digests = {"model": loaded.digest, "data": images.digest}
-        digests |= {"calib": calib} if record.spec.precision == "int8" else {}
+        digests |= {"calib": calib} if record.spec.needs_calibration else {}
         if record.digests != digests or record.run_id != record.spec.run_id(digests):
             wrong.append(record.run_id)
     assert wrong == []
@@ -59,9 +59,10 @@ def test_params_macs_and_ranks_are_recomputed(table, monkeypatch):
     loaded, few = load_model(DENSE), open_images("digits", role="eval", samples=10, seed=0, num_classes=10)
     example, _ = next(iter(few.batches(loaded.preprocessing, batch_size=2)))
     counted, wrong = {}, []
+    by_outputs = read_table(next(r.spec for r in RECORDS if r.spec.calibrated))
     for record in RECORDS:
-        plan = make_plan(table, record.spec.method, record.spec.rule)
-        treatment = json.dumps([record.spec.method, record.spec.to_dict()["rule"]])
+        plan = make_plan(by_outputs if record.spec.calibrated else table, record.spec.method, record.spec.rule)
+        treatment = json.dumps([record.spec.method, record.spec.to_dict()["rule"], record.spec.calibrated])
         if treatment not in counted:
             built, _ = apply_plan(loaded.module, plan)
             counted[treatment] = (count_params(built), count_macs(built, example))
@@ -77,7 +78,7 @@ def test_provenance_is_whole():
     needed = {"versions", "cpu", "cpu_flags", "threads", "seed", "weights", "weights_sha256", "split", "n", "time"}
     assert not [r.run_id for r in RECORDS if not needed <= r.provenance.keys()]
     assert {(r.provenance["split"], r.provenance["n"], r.metrics.n) for r in RECORDS} == {("digits/test", 700, 700)}
-    calibrated = {r.provenance["calib_split"] for r in RECORDS if r.spec.precision == "int8"}
+    calibrated = {r.provenance["calib_split"] for r in RECORDS if r.spec.needs_calibration}
     assert calibrated == {"digits/train"}
     checks = [r.provenance["artefact"]["export_check"] for r in RECORDS if r.spec.backend == "onnxruntime"]
     assert len(checks) == len(RECORDS) / 2 and all(c["top1_agreement"] == 1 for c in checks)
@@ -85,13 +86,16 @@ def test_provenance_is_whole():
     assert not re.search(r"\"/|/home/|/root/|/tmp/", text), "no path of the machine that measured"
 
 
+CALIBRATED = RunSpec(
+    "digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 3.0, policy="global"), calibrated=True
+)
 TUCKER = RunSpec("digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 3.0))
 INT8 = RunSpec(
     "digits_resnet", "digits", method="svd", rule=RankRule("ratio", 4.0), precision="int8", backend="onnxruntime"
 )
 
 
-@pytest.mark.parametrize("spec", [DENSE, TUCKER, INT8], ids=["dense", "tucker2", "svd-int8"])
+@pytest.mark.parametrize("spec", [DENSE, TUCKER, CALIBRATED, INT8], ids=["dense", "tucker2", "calibrated", "svd-int8"])
 def test_a_shipped_run_is_measured_again_with_the_same_result(spec, tmp_path):
     again = run(spec, store=RunStore(tmp_path)).record
     shipped = RunStore(shipped_folder()).get(again.run_id)
