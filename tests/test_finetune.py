@@ -149,6 +149,26 @@ def test_the_loop_rounds_inputs_on_the_quantizers_grids(tmp_path):
     assert float((loop(some) - model(some)).norm()) > 0
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_input_of_a_single_layer_is_rounded_to_its_bits(bits):
+    """Between two layers that keep 8 bits, the one whose input has as many values as its bits can tell apart."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1)]
+    model = nn.Sequential(layers[0], nn.Conv2d(2, 1, 1), layers[1], nn.Flatten(), nn.Linear(128, 3)).eval()
+    seen = []
+    loop = InRounding(model, Scheme(8, bits), images("eval", 32))
+    layer = model[1]
+    inner = layer.forward
+    layer.forward = lambda x: (seen.append(x.detach()), inner(x))[1]
+    with torch.no_grad():
+        loop(images("eval", 32))
+    low, high = loop.ranges["1"]
+    step = (high - low) / (2**bits - 1)
+    values = seen[0] / step
+    torch.testing.assert_close(values, values.round(), rtol=0, atol=1e-2)
+    assert len(values.round().unique()) > 2 ** (bits - 1)
+
+
 def test_gradients_pass_as_if_nothing_had_been_rounded():
     model = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False)).eval()
     some = images("eval", 4)
@@ -240,12 +260,17 @@ def test_models_without_batch_norms_or_with_dropout_are_trained_too():
     teacher[1].weight.data += 0.1
     (one, told), (two, _) = (distil(net(), teacher, batches, steps=40, seed=0) for _ in range(2))
     assert same(one, two) and told["last_loss"] < told["first_loss"]
+    some = images("eval", 50)
+    apart = [float((model(some) - teacher(some)).square().mean()) for model in (one, net())]
+    assert apart[0] < 0.7 * apart[1]
 
 
 def test_batch_norms_are_those_that_the_model_will_meet():
     """In eval mode the trained model answers much as it does with the statistics of the batch itself."""
     model = copy.deepcopy(plain()[0])
     some = images("calib", 96)
+    pairs = zip(model.modules(), student().modules())
+    assert not any(torch.equal(a.running_var, b.running_var) for a, b in pairs if isinstance(a, nn.BatchNorm2d))
     at_rest = model(some)
     assert float((at_rest - model.train()(some)).square().mean()) < 0.1 * float(at_rest.var())
 
