@@ -153,7 +153,7 @@ def test_the_loop_rounds_inputs_on_the_quantizers_grids(tmp_path):
 def test_the_input_of_a_single_layer_is_rounded_to_its_bits(bits):
     """Between two layers that keep 8 bits, the one whose input has as many values as its bits can tell apart."""
     torch.manual_seed(0)
-    layers = [nn.Conv2d(1, 2, 1), nn.Conv2d(1, 2, 1)]
+    layers = [nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(1, 2, 1)]
     model = nn.Sequential(layers[0], nn.Conv2d(2, 1, 1), layers[1], nn.Flatten(), nn.Linear(128, 3)).eval()
     seen = []
     loop = InRounding(model, Scheme(8, bits), images("eval", 32))
@@ -258,11 +258,12 @@ def test_models_without_batch_norms_or_with_dropout_are_trained_too():
 
     teacher = net()
     teacher[1].weight.data += 0.1
-    (one, told), (two, _) = (distil(net(), teacher, batches, steps=40, seed=0) for _ in range(2))
+    (one, told), (two, _) = (distil(net(), teacher, batches, steps=150, seed=0) for _ in range(2))
     assert same(one, two) and told["last_loss"] < told["first_loss"]
     some = images("eval", 50)
-    apart = [float((model(some) - teacher(some)).square().mean()) for model in (one, net())]
-    assert apart[0] < 0.7 * apart[1]
+    answers = [functional.log_softmax(model(some), 1).detach() for model in (teacher, one, net())]
+    apart = [float((answer - answers[0]).square().mean()) for answer in answers[1:]]
+    assert apart[0] < 0.85 * apart[1]
 
 
 def test_batch_norms_are_those_that_the_model_will_meet():
