@@ -17,7 +17,8 @@ from tdq_core.errors import Refused, TDQError
 from tdq_core.jobs import Request
 from tdq_core.layer_files import layer_file_name
 from tdq_core.layers import LayerTable
-from tdq_core.ranks.plan import Plan
+from tdq_core.ranks.plan import RULES_BY_SPECTRUM, Plan
+from tdq_core.ranks.policies import POLICIES_BY_SPECTRUM
 from tdq_core.specs import RankRule, RunSpec
 
 
@@ -39,7 +40,7 @@ def planner(subject: Subject, offers: Offers) -> None:
 
 def _planned_on(spec: RunSpec, choices: Choices) -> RunSpec:
     """The spec whose layer table the plan is made from: calibrated runs share ranks out by their outputs' spectra."""
-    by_spectrum = choices.rule in ("energy", "vbmf") or choices.sharing.get("policy") in ("energy", "vbmf", "global")
+    by_spectrum = choices.rule in RULES_BY_SPECTRUM or choices.sharing.get("policy") in POLICIES_BY_SPECTRUM
     if choices.settings.get("calibrated") and by_spectrum:
         return replace(spec, method="auto", rule=RankRule("ratio", DEFAULT_RATIO), calibrated=True)
     return spec
