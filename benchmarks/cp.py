@@ -30,7 +30,7 @@ from tdq_core.specs import RankRule, RunSpec
 
 SWEEPS = 10
 MOST = 50  # of our sweeps, should the error not be reached
-COUNTED = 5  # sweeps of the comparison of correction and least squares
+COUNTED = 20  # sweeps of the comparison of correction and least squares
 T = TypeVar("T")
 
 

@@ -14,6 +14,8 @@ from tdq_core.errors import InputError
 from tdq_core.layer_files import find_layer_file
 from tdq_core.layers import LayerTable
 from tdq_core.ranks.plan import Plan, make_plan
+from tdq_core.recipe.kept import read_recipe, recipe_paths
+from tdq_core.recipe.report import Report
 from tdq_core.records import RunRecord
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.store import RunStore, read_record
@@ -60,6 +62,24 @@ def studies() -> Studies:
     return Studies(tuple(found), tuple(damaged))
 
 
+class Recipes(NamedTuple):
+    """All reports of recipes that can be read, and a sentence for each file that cannot."""
+
+    found: tuple[Report, ...]
+    damaged: tuple[str, ...]
+
+
+def recipes() -> Recipes:
+    """Every report in `runs/` and `cached_runs/`."""
+    found, damaged = [], []
+    for path in recipe_paths():
+        try:
+            found.append(_recipe(*_stamp(path)))
+        except (InputError, OSError) as error:
+            damaged.append(str(error))
+    return Recipes(tuple(found), tuple(damaged))
+
+
 def layer_table(spec: RunSpec) -> LayerTable | None:
     """The layers of the spec's model, or None where nobody has read them yet."""
     path = find_layer_file(spec)
@@ -97,6 +117,11 @@ def _record(path: str, changed: int, size: int) -> RunRecord:
 @st.cache_resource(max_entries=50, show_spinner=False)
 def _study(path: str, changed: int, size: int) -> Components:
     return read_study(Path(path))
+
+
+@st.cache_resource(max_entries=50, show_spinner=False)
+def _recipe(path: str, changed: int, size: int) -> Report:
+    return read_recipe(Path(path))
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)

@@ -84,13 +84,14 @@ WARNING = "#d55e00"
 
 def decomposition(spec: RunSpec) -> str:
     """What a run's colour stands for: how its factors were found, not what was done to the model afterwards."""
-    return method_text(replace(spec, finetune=0, reestimate_bn=False))
+    return method_text(replace(spec, symmetric=False, finetune=0, reestimate_bn=False))
 
 
 def method_label(spec: RunSpec) -> str:
     """'CP + EPC, batch norms re-estimated'."""
     steps = f", fine-tuned {spec.finetune} steps" if spec.finetune else ""
-    return METHOD_LABELS[decomposition(spec)] + steps + ", batch norms re-estimated" * spec.reestimate_bn
+    alone = ", each layer by itself" * spec.symmetric
+    return METHOD_LABELS[decomposition(spec)] + alone + steps + ", batch norms re-estimated" * spec.reestimate_bn
 
 
 def symbol(spec: RunSpec) -> str:

@@ -108,3 +108,12 @@ def show_study(study_id: str) -> None:
 
 def take_next_study() -> str | None:
     return st.session_state.pop("next_study", None)
+
+
+def show_recipe(recipe_id: str) -> None:
+    """The same for a recipe."""
+    st.session_state["next_recipe"] = recipe_id
+
+
+def take_next_recipe() -> str | None:
+    return st.session_state.pop("next_recipe", None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tdq_core.calibrate.symmetric import apply_symmetric
 from tdq_core.calibrate.walk import apply_calibrated
 from tdq_core.condition.apply import condition
 from tdq_core.condition.batch_norm import reestimate_batch_norms
@@ -90,6 +91,10 @@ def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: P
 def _decompose(opened: Opened, plan: Plan, options: Options, on_progress: Progress) -> tuple[nn.Module, Layers]:
     """By the weights alone, or fitted to outputs on the calibration images."""
     dense = opened.model.module
+    if opened.spec.symmetric:
+        assert opened.calib is not None, "opened with the run"
+        return apply_symmetric(dense, plan, opened.calibration, len(opened.calib), options=options,
+                               folder=opened.sums_folder, on_progress=on_progress)  # fmt: skip
     if opened.spec.calibrated:
         return apply_calibrated(dense, plan, opened.calibration, options=options, on_progress=on_progress)
     return apply_plan(dense, plan, options=options, on_progress=on_progress)

@@ -61,10 +61,25 @@ def _components(request: Request, on_progress: Progress) -> dict[str, Any]:
     return {"state": "done", "study_id": studied.components.study_id, "reused": studied.reused}
 
 
+def _recipe(request: Request, on_progress: Progress) -> dict[str, Any]:
+    from tdq_core.recipe.search import find_recipe
+    from tdq_core.recipe.target import parse_target
+
+    report = find_recipe(
+        request.spec,
+        parse_target(request.target),
+        finetune=request.finetune,
+        on_progress=on_progress,
+        allowed_models=request.allowed_models,
+    )
+    return {"state": "done", "recipe_id": report.recipe_id}
+
+
 _WORK: Mapping[str, Callable[[Request, Progress], dict[str, Any]]] = {
     "run": _run,
     "layers": _layers,
     "components": _components,
+    "recipe": _recipe,
 }
 
 

@@ -26,12 +26,12 @@ from tdq_core.files import write_atomically
 from tdq_core.specs import RunSpec, require_choice
 from tdq_core.store import runs_folder
 
-KINDS = ("run", "layers", "components")
+KINDS = ("run", "layers", "components", "recipe")
 ACTIVE = ("queued", "running")
 KEPT = 50
 """Finished jobs that keep their folder; the records that they made are kept forever."""
 _PATIENCE_S = 5.0
-_RESULT = ("state", "reason", "run_id", "study_id", "reused")
+_RESULT = ("state", "reason", "run_id", "study_id", "recipe_id", "reused")
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,28 @@ class Request:
     """What a worker is asked to do.
 
     Attributes:
-        kind: 'run' (measure `spec`), 'layers' (read the layer table of its model) or 'components' (study its CP).
+        kind: 'run' (measure `spec`), 'layers' (read the layer table of its model), 'components' (study its CP) or
+            'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation).
         allowed_models: models that are not registered but may be loaded; the worker refuses all others.
     """
 
     kind: str
     spec: RunSpec
     allowed_models: tuple[str, ...] = ()
+    target: str = ""
+    finetune: int = 0
 
     def __post_init__(self) -> None:
         require_choice("kind of job", self.kind, KINDS)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "spec": self.spec.to_dict(), "allowed_models": list(self.allowed_models)}
+        plain = {"kind": self.kind, "spec": self.spec.to_dict(), "allowed_models": list(self.allowed_models)}
+        return plain | {"target": self.target, "finetune": self.finetune}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Request":
-        return cls(plain["kind"], RunSpec.from_dict(plain["spec"]), tuple(plain["allowed_models"]))
+        spec, allowed = RunSpec.from_dict(plain["spec"]), tuple(plain["allowed_models"])
+        return cls(plain["kind"], spec, allowed, plain.get("target", ""), plain.get("finetune", 0))
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class JobState:
         stage, done, total: the latest progress.
         elapsed: seconds since the work began (0 while queued), until now or until the result.
         reason: one sentence, for 'failed' and 'lost'.
-        run_id, study_id: of the record or the study that was made.
+        run_id, study_id, recipe_id: of the record, the study or the recipe that was made.
         reused: it was there already.
     """
 
@@ -94,6 +99,7 @@ class JobState:
     reason: str | None = None
     run_id: str | None = None
     study_id: str | None = None
+    recipe_id: str | None = None
     reused: bool = False
 
     @property

@@ -1,7 +1,9 @@
 """Everything that a run stands on: the model, the images, the calibration images, and the name of the run."""
 
+import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from tdq_core.evaluate import batch_size
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.progress import Progress, silent
 from tdq_core.specs import RunSpec
+from tdq_core.store import runs_folder
 
 EXAMPLE_IMAGES = 16
 """Real images on which a model is traced and every export is checked."""
@@ -33,6 +36,12 @@ class Opened:
     @property
     def run_id(self) -> str:
         return self.spec.run_id(self.digests)
+
+    @property
+    def sums_folder(self) -> Path:
+        """Where second moments of this model's layers on these calibration images are kept."""
+        named = f"{self.digests['model']}\n{self.digests['calib']}"
+        return runs_folder() / "moments" / hashlib.sha256(named.encode()).hexdigest()[:16]
 
     def example(self) -> Tensor:
         """Images spread evenly over the set, (N, C, H, W)."""

@@ -99,7 +99,8 @@ def _table(opened: Opened, *, spectra: bool, on_progress: Progress) -> LayerTabl
     table = read_layers(model.module, opened.example()[:2], name=model.name, digest=model.digest,
                         spectra=spectra and calib is None, on_progress=on_progress)  # fmt: skip
     if spectra and calib is not None:
-        return with_output_spectra(table, model.module, opened.calibration, len(calib), on_progress=on_progress)
+        return with_output_spectra(table, model.module, opened.calibration, len(calib), folder=opened.sums_folder,
+                                   on_progress=on_progress)  # fmt: skip
     return table
 
 

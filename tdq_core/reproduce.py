@@ -1,5 +1,6 @@
 """A run as the command that measures it again. No torch here."""
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Iterator
@@ -15,6 +16,13 @@ _BY_NAME = (
 def command_line(spec: RunSpec) -> str:
     """The `tdq run ...` command that asks for `spec`, quoted for a POSIX shell; defaults are left out."""
     return shlex.join(["tdq", "run", *_options(spec)])
+
+
+def recipe_command(spec: RunSpec, target: str, finetune: int) -> str:
+    """The `tdq recipe ...` command that asks for `target` on the model and images of `spec`."""
+    steps = ("--finetune", str(finetune)) if finetune else ()
+    bare = dataclasses.replace(spec, latency=False)
+    return shlex.join(["tdq", "recipe", *_options(bare), "--target", target, *steps])
 
 
 def _options(spec: RunSpec) -> Iterator[str]:
@@ -33,6 +41,8 @@ def _options(spec: RunSpec) -> Iterator[str]:
         yield from ("--epc", "--eta", repr(spec.eta))
     if spec.calibrated:
         yield "--calibrated"
+    if spec.symmetric:
+        yield "--symmetric"
     if spec.reestimate_bn:
         yield "--reestimate-bn"
     if not spec.condition:

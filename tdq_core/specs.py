@@ -39,6 +39,8 @@ class RunSpec:
             balance and correct its bias, see `tdq_core.condition`; without effect at fp32 and fp16.
         calibrated: fit the factors to what each layer computes on the unlabelled calibration images, see
             `tdq_core.calibrate`; otherwise to its weights alone.
+        symmetric: the inputs of a calibrated fit are those of the original network, not of the compressed one: it
+            loses more, and a second ratio is quick.
         finetune: steps of distillation from the dense model on the unlabelled calibration images, see
             `tdq_core.finetune`; 0: none. Below fp16 the rounding is in the loop.
         reestimate_bn: re-estimate the batch norms of the decomposed model on the unlabelled calibration images.
@@ -60,6 +62,7 @@ class RunSpec:
     backend: str = "torch"
     condition: bool = True
     calibrated: bool = False
+    symmetric: bool = False
     finetune: int = 0
     reestimate_bn: bool = False
     granularity: str = "channel"
@@ -84,6 +87,8 @@ class RunSpec:
                 raise InputError(f"The '{name}' must be an int of at least 1. Got {value!r}.")
         if isinstance(self.finetune, bool) or not isinstance(self.finetune, int) or self.finetune < 0:
             raise InputError(f"The 'finetune' is a number of steps, an int of at least 0. Got {self.finetune!r}.")
+        if self.symmetric and not self.calibrated:
+            raise InputError("The option --symmetric is a way to calibrate: give --calibrated too, or leave it out.")
         self._check_correction()
         self._check_quantizer()
         if self.method == "none" and self.rule is not None:
@@ -165,6 +170,7 @@ class RunSpec:
             backend="torch",
             condition=True,
             calibrated=False,
+            symmetric=False,
             finetune=0,
             reestimate_bn=False,
             granularity="channel",
@@ -179,7 +185,8 @@ class RunSpec:
         rule = json.dumps(self.rule.to_dict(), sort_keys=True) if self.rule else ""
         correction = f"epc {self.eta:g}" if self.epc else ""
         steps = f"finetune {self.finetune}" if self.finetune else ""
-        return self.method, rule, correction, "calibrated" * self.calibrated, steps, "bn" * self.reestimate_bn
+        fitted = "symmetric" if self.symmetric else "calibrated" * self.calibrated
+        return self.method, rule, correction, fitted, steps, "bn" * self.reestimate_bn
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, every field present."""
@@ -214,6 +221,8 @@ class RunSpec:
             kept["condition"] = True
         if self.method in _GENERATION:
             kept["generation"] = _GENERATION[self.method]
+        if (self.precision, self.backend) in _FILE_GENERATION:
+            kept["file_generation"] = _FILE_GENERATION[self.precision, self.backend]
         return kept | dict(digests)
 
     def run_id(self, digests: Mapping[str, str]) -> str:
@@ -224,4 +233,6 @@ class RunSpec:
 
 _GENERATION = {"cp": 2}
 """Raised when a method's factors change: an older run is not taken for one of today."""
+_FILE_GENERATION = {("int8", "onnxruntime"): 2}
+"""The same of what a backend writes."""
 _LOCATIONS = ("model", "data", "calib", "weights", "samples", "calib_samples", "mean", "std", "input_size")

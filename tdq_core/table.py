@@ -9,7 +9,7 @@ from tdq_core.records import RunRecord
 from tdq_core.specs import RunSpec
 
 COLUMNS = (
-    "run_id", "state", "model", "data", "split", "method", "epc_eta", "calibrated", "finetune",
+    "run_id", "state", "model", "data", "split", "method", "epc_eta", "calibrated", "symmetric", "finetune",
     "reestimate_bn", "ranks", "precision", "backend",
     "conditioned", "granularity", "ranges",
     "top1", "top1_low", "top1_high", "n", "drop", "drop_low", "drop_high", "baseline_top1",
@@ -34,6 +34,7 @@ def row(record: RunRecord) -> dict[str, Any]:
         "backend": spec.backend,
         "conditioned": spec.conditioned,
         "calibrated": spec.calibrated,
+        "symmetric": spec.symmetric,
         "finetune": spec.finetune,
         "reestimate_bn": spec.reestimate_bn,
         "granularity": spec.granularity if spec.quantized else None,
@@ -54,7 +55,8 @@ def row(record: RunRecord) -> dict[str, Any]:
 
 def method_text(spec: RunSpec) -> str:
     """The method for people: 'tucker2', 'cp + epc + calibrated', 'cp + fine-tuned + bn'."""
-    parts = {"epc": spec.epc, "calibrated": spec.calibrated, "fine-tuned": spec.finetune, "bn": spec.reestimate_bn}
+    parts = {"epc": spec.epc, "calibrated": spec.calibrated, "symmetric": spec.symmetric,
+             "fine-tuned": spec.finetune, "bn": spec.reestimate_bn}  # fmt: skip
     return " + ".join([spec.method, *(part for part, there in parts.items() if there)])
 
 

@@ -11,8 +11,10 @@ from tdq_core.cli import app
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.pipeline import Outcome
 from tdq_core.recipe import search
-from tdq_core.recipe.arms import ARMS, DENSE, OWN, RATIOS, STUDY
-from tdq_core.recipe.report import best_first, pick, write_up
+from tdq_core.recipe.arms import ARMS, DENSE, OWN, RATIOS, REFERENCE, STUDY
+from tdq_core.recipe.kept import read_recipe, recipe_paths, write_recipe
+from tdq_core.recipe.picks import best_first, pick
+from tdq_core.recipe.report import Report, write_up
 from tdq_core.recipe.search import find_recipe
 from tdq_core.recipe.target import Target, parse_target
 from tdq_core.records import Metrics, RunRecord
@@ -77,17 +79,38 @@ def test_the_smallest_wins_for_a_drop_and_the_best_for_a_size() -> None:
     assert sizes == [100, 50, 300]
 
 
+def written(target: Target, *tried: tuple[list[int], int, str, float]) -> Report:
+    """The report on runs with these wrong images, sizes, arms and ratios."""
+    judged = [(pick(r, arm, ratio, target), r) for wrong, size, arm, ratio in tried
+              if (r := record(wrong, size=size, ms=size / 100))]  # fmt: skip
+    reference = pick(record([], size=990, ms=9.9), "fp32", None, target)
+    return write_up(target, PLAIN, 0, reference, judged)
+
+
 def test_a_report_says_what_did_not_hold() -> None:
     target = Target("drop", 0.01)
-    report = write_up(target, record([]), [pick(record([1, 3]), "cp", 4.0, target),
-                                           pick(record([0, 2], size=90), "study", 2.0, target)])  # fmt: skip
+    report = written(target, ([1, 3], 100, "cp", 4.0), ([0, 2], 90, "study", 2.0), ([], 250, "dense", 0.0))
     assert report.chosen and report.chosen.arm == "cp" and report.study and report.study.arm == "study"
     assert (report.n_choose, report.n_verify) == (50, 50)
     assert any("no longer meets it" in s for s in report.sentences)
     assert any("'study' does not meet it: at 11.1x it loses 4.00 points" in s for s in report.sentences)
-    nothing = write_up(target, record([]), [pick(record([0, 2]), "study", 2.0, target)])
+    assert any("9.90x smaller than the fp32 ONNX file" in s for s in report.sentences)
+    assert any("takes 1.00 ms, dense fp32 9.90 ms and dense INT8 2.50 ms" in s for s in report.sentences)
+    nothing = written(target, ([0, 2], 100, "study", 2.0))
     assert nothing.chosen is None and nothing.sentences[0].startswith("Nothing that was tried meets drop<=1%")
-    assert json.loads(report.to_json())["chosen"]["arm"] == "cp"
+
+
+def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
+    report = written(Target("drop", 0.01), ([1, 3], 100, "cp", 4.0), ([0, 2], 90, "study", 2.0))
+    path = write_recipe(report, tmp_path)
+    assert read_recipe(path) == report and path.stem == report.recipe_id
+    assert list(recipe_paths([tmp_path, tmp_path])) == [path]
+    other = written(Target("drop", 0.02), ([1, 3], 100, "cp", 4.0))
+    assert other.recipe_id != report.recipe_id
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        read_recipe(path)
+    assert str(path) in str(caught.value)
 
 
 class Measured:
@@ -108,14 +131,21 @@ class Measured:
         )
 
 
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TDQ_RUNS", str(tmp_path))
+
+
 @pytest.mark.parametrize(("text", "ratio"), [("drop<=1%", 5.0), ("ratio>=16", 4.0), ("latency<=2.5ms", 4.0)])
 def test_every_pipeline_is_bisected(monkeypatch: pytest.MonkeyPatch, text: str, ratio: float) -> None:
     measured = Measured()
     monkeypatch.setattr(search, "run", measured)
     report = find_recipe(PLAIN, parse_target(text))
     assert report.chosen and (report.chosen.arm, report.chosen.ratio) == ("cp", ratio)
-    assert len(measured.asked) <= 1 + 3 * 4 and len(report.alternatives) == 3
-    assert {p.arm for p in report.tried} == {arm.name for arm in ARMS}
+    assert len(measured.asked) <= 2 + 3 * 4 and len(report.alternatives) == 3
+    assert {p.arm for p in report.tried} == {"dense", *(arm.name for arm in ARMS)}
+    assert report.reference.arm == "fp32" and report.reference not in report.tried
+    assert [read_recipe(p) for p in recipe_paths()] == [report]
 
 
 def test_a_refused_ratio_counts_as_too_large_and_a_failure_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,13 +162,14 @@ def test_the_pipelines_are_what_their_names_say() -> None:
     assert (spec.method, spec.calibrated, spec.finetune) == ("tucker2", False, 0)
     assert spec.rule and (spec.rule.policy, spec.precision, spec.backend) == ("later", "int8", "onnxruntime")
     assert all(arm.spec(PLAIN, 2.0, 50).calibrated and arm.spec(PLAIN, 2.0, 50).finetune == 50 for arm in OWN)
-    assert DENSE.spec(PLAIN, None, 50).method == "none" and list(RATIOS) == sorted(set(RATIOS))
+    assert DENSE.spec(PLAIN, None, 50).method == "none" == REFERENCE.spec(PLAIN, None, 50).method
+    assert (DENSE.spec(PLAIN, None, 0).precision, REFERENCE.spec(PLAIN, None, 0).precision) == ("int8", "fp32")
+    assert list(RATIOS) == sorted(set(RATIOS))
 
 
 def test_the_command_measures_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TDQ_RUNS", str(tmp_path))
     monkeypatch.setattr(search, "RATIOS", (2.0, 4.0))
-    monkeypatch.setattr(search, "ARMS", (DENSE, *OWN))
+    monkeypatch.setattr(search, "ARMS", OWN)
     asked = ["recipe", "--model", "digits_resnet", "--data", "digits", "--target", "drop<=2%", "--samples", "200",
              "--calib-samples", "64", "--json"]  # fmt: skip
     done = CliRunner().invoke(app, asked, catch_exceptions=False)
@@ -148,6 +179,7 @@ def test_the_command_measures_for_real(tmp_path: Path, monkeypatch: pytest.Monke
     chosen = kept[report["chosen"]["run_id"]]
     lost = chosen.baseline.correct().astype(float) - chosen.metrics.correct()  # type: ignore[union-attr]
     assert report["chosen"]["verified_drop"][0] == pytest.approx(lost[1::2].mean())
+    assert all(p["latency_ms"] > 0 for p in (*report["tried"], report["reference"]))
     assert report["chosen"]["bytes"] == min(p["bytes"] for p in report["tried"] if p["met"])
     wrong = CliRunner().invoke(app, [*asked[:6], "drop=1"])
     assert isinstance(wrong.exception, InputError)

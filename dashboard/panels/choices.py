@@ -159,6 +159,13 @@ def _preparation(precision: str) -> dict[str, Any]:
             **flag("calibrated", False),
         )
     }
+    if settings["calibrated"]:
+        settings["symmetric"] = st.toggle(
+            "Each layer by itself",
+            help="Layers are fitted to their inputs in the original network, not to what the compressed layers before "
+            "them send: it loses more, but what the images say is kept, and the next ratio is quick.",
+            **flag("symmetric", False),
+        )
     if has_integers(precision):
         settings["condition"] = st.toggle(
             "Condition before quantization",

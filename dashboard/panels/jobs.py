@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import text
 from dashboard.catalog import Shelf
-from dashboard.state import show_run, show_study
+from dashboard.state import show_recipe, show_run, show_study
 from tdq_core import jobs
 from tdq_core.errors import TDQError
 from tdq_core.jobs import Job, JobState
@@ -66,6 +66,8 @@ def _bar(job: Job, state: JobState) -> None:
 def _what(request: jobs.Request) -> str:
     if request.kind == "run":
         return text.treatment(request.spec)
+    if request.kind == "recipe":
+        return f"Looking for a recipe that meets {request.target}"
     return {"layers": "Reading the layers", "components": "Looking into the components"}[request.kind]
 
 
@@ -89,6 +91,8 @@ def _tell(job: Job, state: JobState) -> None:
         show_run(state.run_id)
     if state.study_id:
         show_study(state.study_id)
+    if state.recipe_id:
+        show_recipe(state.recipe_id)
 
 
 def _cancel(job: Job) -> None:

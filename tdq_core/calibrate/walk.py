@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tdq_core.calibrate.fit import fit
-from tdq_core.calibrate.moments import Moments, gain_of, moments
+from tdq_core.calibrate.moments import Moments, moments
 from tdq_core.calibrate.patches import input_rows, output_places, output_rows, places
+from tdq_core.calibrate.place import Place
 from tdq_core.condition.observe import Batches, following_norms
 from tdq_core.decompose.methods import Options
-from tdq_core.errors import Refused, RunFailed
-from tdq_core.factorized import Factorized, assemble, record
+from tdq_core.errors import Refused
+from tdq_core.factorized import Factorized, record
 from tdq_core.machine import free_memory
 from tdq_core.progress import Progress, silent
 from tdq_core.ranks.plan import LayerPlan, Plan
@@ -46,8 +46,9 @@ def apply_calibrated(
     def arrive(planned: LayerPlan) -> Callable[[Tensor], nn.Module]:
         def settle(inputs: Tensor) -> nn.Module:
             name = planned.layer.name
-            place = _Place(model, compressed, name, norms.get(name))
-            made[name] = place.settle(planned, inputs, wanted.pop(name), options)
+            place = Place(model, compressed, name, norms.get(name))
+            seen = _seen(place, inputs, wanted.pop(name))
+            made[name] = place.settle(planned, seen, options)
             on_progress("decompose", len(made), len(chosen))
             return made[name].module
 
@@ -67,55 +68,10 @@ class _Wanted:
     chosen: Tensor
 
 
-@dataclass(frozen=True)
-class _Place:
-    """One layer between the two networks.
-
-    Attributes:
-        norm: name of the batch norm that alone takes its output, or None.
-    """
-
-    model: nn.Module
-    compressed: nn.Module
-    name: str
-    norm: str | None
-
-    def settle(self, planned: LayerPlan, inputs: Tensor, wanted: _Wanted, options: Options) -> Factorized:
-        """Fit the layer to its `inputs` in the compressed network; the batch norm that follows takes the means."""
-        layer = self.model.get_submodule(self.name)
-        assert isinstance(layer, nn.Conv2d | nn.Linear), "the plan was made from this model's own table"
-        weight = layer.weight.detach()
-        kernel = weight[:, :, None, None] if isinstance(layer, nn.Linear) else weight
-        centred = self.norm is not None or layer.bias is not None
-        seen = moments(input_rows(layer, inputs, wanted.chosen), wanted.rows, kernel, centred=centred)
-        gain = gain_of(self.model.get_submodule(self.norm) if self.norm else None, len(kernel))
-        factors, told = fit(seen, kernel, planned.method, planned.ranks, gain=gain, options=options)
-        made = assemble(layer, planned.method, factors, told)
-        if not made.rel_error < float("inf"):
-            raise RunFailed(
-                f"The {planned.method} factors of layer '{self.name}' are not finite; try another rank or method."
-            )
-        made.detail["mean_taken_by"] = self._take_means(layer, made.module, seen, factors.to_weight())
-        return made
-
-    def _take_means(self, layer: nn.Conv2d | nn.Linear, made: nn.Sequential, seen: Moments, weight: Tensor) -> str:
-        """Give the outputs their mean back; a batch norm that follows also the variance, as it is of less than y."""
-        shift = seen.shift(weight)
-        if layer.bias is not None:
-            shift = shift - layer.bias.detach().double()
-        if self.norm is not None:
-            norm = self.compressed.get_submodule(self.norm)
-            assert isinstance(norm.running_mean, Tensor) and isinstance(norm.running_var, Tensor)
-            share = (seen.variance(weight) / seen.squares.clamp_min(1e-30)).clamp(1e-4, 1e4)
-            mean = seen.mean_out - shift - share.sqrt() * (seen.mean_out - norm.running_mean.double())
-            norm.running_mean.copy_(mean)
-            norm.running_var *= share.float()
-            return "batch norm"
-        bias = made[-1].bias
-        if isinstance(bias, Tensor):
-            bias.data += shift.to(bias.dtype)
-            return "bias"
-        return "none"
+def _seen(place: Place, inputs: Tensor, wanted: _Wanted) -> Moments:
+    """Moments of a layer's `inputs` in the compressed network with the outputs that are wanted of it."""
+    rows = input_rows(place.layer, inputs, wanted.chosen)
+    return moments(rows, wanted.rows, place.kernel, centred=place.centred)
 
 
 def _outputs(model: nn.Module, names: list[str], batches: Batches, images: int) -> dict[str, _Wanted]:

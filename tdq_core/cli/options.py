@@ -22,6 +22,10 @@ Depth = Annotated[float, typer.Option(help="Policy later: a layer's weight is it
 Calibrated = Annotated[
     bool, typer.Option("--calibrated", help="Fit factors to layers' outputs on the unlabelled calibration images.")
 ]
+Symmetric = Annotated[
+    bool,
+    typer.Option("--symmetric", help="Calibrated: each layer by itself; loses more, a second ratio is quick."),
+]
 FineTune = Annotated[int, typer.Option(help="Steps of distillation from the dense model on the calibration images.")]
 Mean = Annotated[str | None, typer.Option(help="Mean of each channel in [0, 1], as 0.5,0.5,0.5 (own models).")]
 Std = Annotated[str | None, typer.Option(help="Standard deviation of each channel, as 0.25,0.25,0.25 (own models).")]

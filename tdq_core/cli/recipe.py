@@ -17,7 +17,8 @@ from tdq_core.cli.options import (
     size,
 )
 from tdq_core.cli.terminal import both_ways, out, print_json, print_table, progress_bars
-from tdq_core.recipe.report import Pick, Report
+from tdq_core.recipe.picks import Pick
+from tdq_core.recipe.report import Report
 from tdq_core.recipe.target import parse_target
 from tdq_core.specs import RunSpec
 
@@ -56,7 +57,7 @@ def recipe(
 
 
 def _print(report: Report) -> None:
-    out.print(f"{report.model} on {report.data}, {report.target}: chosen on {report.n_choose} images, "
+    out.print(f"{report.spec.model} on {report.spec.data}, {report.target}: chosen on {report.n_choose} images, "
               f"verified on {report.n_verify}", markup=False)  # fmt: skip
     for sentence in report.sentences:
         out.print(f"  {sentence}", markup=False)
@@ -66,12 +67,14 @@ def _print(report: Report) -> None:
             ("chosen", report.chosen),
             *((f"next {i}", p) for i, p in enumerate(report.alternatives, start=1)),
             ("study's", report.study),
+            ("fp32 ONNX", report.reference),
         )
         if p
     ]
     heads = ("", "run", "pipeline", "params ratio", "file", "drop (choosing)", "drop (verified)", "latency", "meets it")
     print_table(heads, rows, right=("params ratio", "latency"))
-    out.print(f"\n{len(report.tried)} runs were measured or read; `tdq show RUN` shows one.")
+    out.print(f"\n{len(report.tried)} runs were measured or read; `tdq show RUN` shows one.", markup=False)
+    out.print(f"Recipe {report.recipe_id}: kept, the dashboard's page Recipe shows it.", markup=False)
 
 
 def _row(name: str, p: Pick) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from tdq_core.cli.options import (
     Policy,
     Seed,
     Std,
+    Symmetric,
     Weights,
     WeightsRandom,
     numbers,
@@ -54,6 +55,7 @@ def run(
     multiple: Multiple = 1,
     depth: Depth = 1.0,
     calibrated: Calibrated = False,
+    symmetric: Symmetric = False,
     finetune: FineTune = 0,
     precision: Annotated[str, typer.Option(help=f"fp32, fp16, int8, or simulated: {', '.join(SIMULATED)}.")] = "fp32",
     backend: Annotated[str, typer.Option(help="torch or onnxruntime.")] = "torch",
@@ -83,9 +85,9 @@ def run(
     spec = RunSpec(
         model=model, data=data, calib=calib, weights=RANDOM_WEIGHTS if weights_random else weights,
         method=method, rule=rule, epc=epc, eta=eta, precision=precision, backend=backend, condition=not no_condition,
-        calibrated=calibrated, finetune=finetune, reestimate_bn=reestimate_bn, granularity=granularity, ranges=ranges,
-        samples=samples, calib_samples=calib_samples, seed=seed, mean=numbers("mean", mean), std=numbers("std", std),
-        input_size=size(input_size), latency=latency,
+        calibrated=calibrated, symmetric=symmetric, finetune=finetune, reestimate_bn=reestimate_bn,
+        granularity=granularity, ranges=ranges, samples=samples, calib_samples=calib_samples, seed=seed,
+        mean=numbers("mean", mean), std=numbers("std", std), input_size=size(input_size), latency=latency,
     )  # fmt: skip
     _run(spec, export, as_json)
 

@@ -15,6 +15,7 @@ from tdq_core.quantize.artefact import Artefact, Request, artefact
 from tdq_core.quantize.calibration import calibration_chunks
 from tdq_core.quantize.failures import failing_as_run_failed
 from tdq_core.quantize.fold import left_note
+from tdq_core.quantize.onnx_compact import compact
 from tdq_core.quantize.onnx_export import INPUT, export_onnx
 from tdq_core.quantize.onnx_session import session_predict
 from tdq_core.quantize.quiet import quiet
@@ -86,6 +87,9 @@ def _quantize(source: Path, path: Path, reader: _Reader, scheme: Scheme) -> None
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
     )
+    quantized = onnx.load(path)
+    compact(quantized)
+    onnx.save(quantized, path)
 
 
 def _folded(source: Path) -> Path:

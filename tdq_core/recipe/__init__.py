@@ -2,4 +2,5 @@
 
 target  what is asked for            search  from a target to the runs that answer it
 arms    the pipelines that are tried  report  what was found, as plain values
+kept    reports in files
 """

@@ -1,23 +1,26 @@
 """From a target to the runs that answer it: every pipeline is followed along its ratios by bisection.
 
 Choices look at every other image of the set (first, third, ...); the images between verify them. All runs are ordinary
-ones: they are kept, and a second recipe on the same model reads them.
+ones, with their latency: they are kept, and a second recipe on the same model reads them.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from pathlib import Path
 
 from tdq_core.errors import RunFailed
 from tdq_core.pipeline import run
 from tdq_core.progress import Progress, silent
-from tdq_core.recipe.arms import ARMS, DENSE, RATIOS, Arm
-from tdq_core.recipe.report import Pick, Report, pick, write_up
+from tdq_core.recipe.arms import ARMS, DENSE, RATIOS, REFERENCE, Arm
+from tdq_core.recipe.kept import write_recipe
+from tdq_core.recipe.picks import Pick, pick
+from tdq_core.recipe.report import Report, write_up
 from tdq_core.recipe.target import Target
 from tdq_core.records import RunRecord
 from tdq_core.specs import RunSpec
 from tdq_core.store import RunStore
 
-Measure = Callable[[Arm, float | None], Pick | None]
+Judged = tuple[Pick, RunRecord]
 
 
 def find_recipe(
@@ -26,45 +29,59 @@ def find_recipe(
     *,
     finetune: int = 0,
     store: RunStore | None = None,
+    folder: Path | None = None,
     on_progress: Progress = silent,
     allowed_models: Collection[str] | None = None,
 ) -> Report:
-    """Look for what meets `target` on the model and the images of `plain` (its method and precision are not read).
+    """Look for what meets `target` on the model and the images of `plain` (its method and precision are not read), and
+    keep the report.
 
     Args:
         finetune: steps of distillation for TDQ's own pipelines; 0: none.
+        folder: where the report goes; None: `runs/recipes/`.
     """
-    plain = replace(plain, latency=target.kind == "latency")
-    tried: list[Pick] = []
-    last: list[RunRecord] = []
+    plain = replace(plain, latency=True)
+    tried: list[Judged] = []
 
-    def measure(arm: Arm, ratio: float | None) -> Pick | None:
-        on_progress(f"recipe: {arm.name} {ratio or ''}".strip(), len(tried), 0)
+    def measure(arm: Arm, ratio: float | None) -> Judged | None:
+        where = f"{arm.name} {ratio:g}" if ratio else arm.name
+
+        def told(stage: str, done: int, total: int) -> None:
+            on_progress(f"{where}, {stage}", done, total)
+
         spec = arm.spec(plain, ratio, finetune)
-        record = run(spec, store=store, on_progress=on_progress, allowed_models=allowed_models).record
+        record = run(spec, store=store, on_progress=told, allowed_models=allowed_models).record
         if record.state == "refused":
             return None
         if record.state != "complete":
-            raise RunFailed(f"A run of the recipe failed ({arm.name}, ratio {ratio}): {record.reason}")
-        last.append(record)
-        tried.append(pick(record, arm.name, ratio, target))
-        return tried[-1]
+            raise RunFailed(f"A run of the recipe failed ({where}): {record.reason}")
+        return pick(record, arm.name, ratio, target), record
 
+    def judge(arm: Arm, ratio: float | None) -> Pick | None:
+        found = measure(arm, ratio)
+        if found is None:
+            return None
+        tried.append(found)
+        return found[0]
+
+    reference = measure(REFERENCE, None)
+    if reference is None:
+        raise RunFailed("The dense model could not be measured through ONNX Runtime.")
+    judge(DENSE, None)
     for arm in ARMS:
-        if arm is DENSE:
-            measure(arm, None)
-        else:
-            _along(arm, target, measure)
-    return write_up(target, last[-1], tried)
+        _along(arm, target, judge)
+    report = write_up(target, plain, finetune, reference[0], tried)
+    write_recipe(report, folder)
+    return report
 
 
-def _along(arm: Arm, target: Target, measure: Measure) -> None:
+def _along(arm: Arm, target: Target, judge: Callable[[Arm, float | None], Pick | None]) -> None:
     """Bisect one pipeline's ratios for the end of those that meet the target: the largest ratio that keeps a drop, the
     smallest that reaches a size or a latency. A ratio that is refused counts as too large."""
     low, high = -1, len(RATIOS)
     while high - low > 1:
         middle = (low + high) // 2
-        found = measure(arm, RATIOS[middle])
+        found = judge(arm, RATIOS[middle])
         if found is None:
             high = middle
         elif target.smallest_wins:

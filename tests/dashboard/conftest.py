@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import streamlit as st
-from made_up import four_cells, layer_table, record, study
+from made_up import four_cells, layer_table, recipe, record, study
 from streamlit.testing.v1 import AppTest
 
 from tdq_core.components import write_study
 from tdq_core.layer_files import write_layer_file
+from tdq_core.recipe.kept import write_recipe
 from tdq_core.specs import RunSpec
 from tdq_core.store import RunStore
 
@@ -36,13 +37,14 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def filled(empty: Path) -> Path:
-    """Four cells, a failed and a refused run, a run on other images, a layer table, and a study of components."""
+    """Four cells, a failed and a refused run, a run on other images, a layer table, a study and a recipe."""
     store = RunStore(empty)
     unfinished = (record("e", method="cp", state="failed"), record("f", method="cp", ratio=9.0, state="refused"))
     for one in (*four_cells(), *unfinished, record("0", data="2" * 64)):
         store.put(one)
     write_layer_file(layer_table(), RunSpec("digits_resnet", "digits"))
     write_study(study())
+    write_recipe(recipe())
     return empty
 
 

@@ -184,13 +184,13 @@ def test_explore_offers_what_applies_and_submits_it(app: str, filled: Path, monk
     monkeypatch.setattr(jobs, "submit", submit)
     at = opened(app, "views/explore.py", method="cp", epc="True", eta="0.1", precision="w4a8", backend="onnxruntime",
                 condition="False", reestimate_bn="True", granularity="tensor", ranges="mse",
-                calibrated="True", finetune="300", policy="later", budget="macs", multiple="4",
+                calibrated="True", symmetric="True", finetune="300", policy="later", budget="macs", multiple="4",
                 depth="1.5")  # fmt: skip
     next(b for b in at.button if b.label == "Run").click().run()
     rule = RankRule("ratio", 2.0, policy="later", budget="macs", multiple=4, depth=1.5)
     plain = RunSpec("digits_resnet", "digits", method="cp", rule=rule, epc=True, eta=0.1)
     spec = replace(plain, precision="w4a8", condition=False, reestimate_bn=True, granularity="tensor", ranges="mse",
-                   calibrated=True, finetune=300)  # fmt: skip
+                   calibrated=True, symmetric=True, finetune=300)  # fmt: skip
     assert asked == [Request("run", spec, ())]
 
 
@@ -201,6 +201,7 @@ def test_explore_offers_what_applies_and_submits_it(app: str, filled: Path, monk
         ({"method": "none", "precision": "int8"}, {"granularity"}),
         ({"method": "tucker2"}, SHARING | PREPARED),
         ({"method": "tucker2", "policy": "later"}, SHARING | PREPARED | {"depth"}),
+        ({"method": "tucker2", "calibrated": "True"}, SHARING | PREPARED | {"symmetric"}),
         ({"method": "tucker2", "rule": "energy"}, PREPARED),
         ({"method": "tucker2", "rule": "manual"}, PREPARED),
         ({"method": "tucker2", "precision": "int8"}, SHARING | PREPARED | {"condition", "granularity"}),
@@ -214,5 +215,5 @@ def test_a_control_is_there_exactly_where_it_has_an_effect(
 ) -> None:
     at = opened(app, "views/explore.py", **query)
     shown = {w.key for w in (*at.toggle, *at.slider, *at.selectbox, *at.number_input, *at.segmented_control)}
-    every = {"epc", "eta", "condition", "granularity", "ranges", "depth"} | SHARING | PREPARED
+    every = {"epc", "eta", "condition", "granularity", "ranges", "depth", "symmetric"} | SHARING | PREPARED
     assert shown & every == there

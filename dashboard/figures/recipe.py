@@ -1,0 +1,93 @@
+"""Everything that a recipe tried: what is lost against how small it is, and where the target lies."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from dashboard import text
+from dashboard.palette import ACCENT, GREY, METHOD_COLOURS
+from dashboard.recipe_words import ARM_LABELS
+from tdq_core.recipe.picks import Pick
+from tdq_core.recipe.report import Report
+from tdq_core.recipe.target import parse_target
+
+ARM_COLOURS = {
+    "dense": METHOD_COLOURS["none"],
+    "study": METHOD_COLOURS["tucker2"],
+    "cp": METHOD_COLOURS["cp + epc + calibrated"],
+    "tucker2": METHOD_COLOURS["tucker2 + calibrated"],
+}
+REACH = 3.0
+"""The axis of the drop ends at this many times the largest drop that meets the target, with room for small ones."""
+LEAST_REACH = 5.0
+
+
+def recipe_figure(report: Report) -> go.Figure:
+    """One line a pipeline, with its runs on the images of the choice (filled) and on the others (hollow)."""
+    figure = go.Figure()
+    for arm, colour in ARM_COLOURS.items():
+        if picks := sorted((p for p in report.tried if p.arm == arm), key=lambda p: p.bytes_ratio):
+            figure.add_traces([_line(arm, colour, picks), _verified(arm, colour, picks)])
+    if report.chosen:
+        figure.add_trace(_ring(report.chosen))
+    _target(figure, report)
+    figure.update_xaxes(title="File: original / compressed", type="log", ticksuffix="x", dtick="D1")
+    figure.update_yaxes(title="Top-1 drop (points)", range=[reach(report), -1])
+    figure.update_layout(
+        height=420, margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "itemclick": False, "itemdoubleclick": False},
+    )  # fmt: skip
+    return figure
+
+
+def reach(report: Report) -> float:
+    """The largest drop on the axis, in points: what lies far off is cut off, so that the target can be read."""
+    near = [100 * p.chosen_drop[0] for p in report.tried if p.met]
+    target = parse_target(report.target)
+    limit = 100 * target.limit if target.kind == "drop" else max(near, default=0.0)
+    return max(LEAST_REACH, REACH * limit)
+
+
+def _line(arm: str, colour: str, picks: Sequence[Pick]) -> go.Scatter:
+    return go.Scatter(
+        x=[p.bytes_ratio for p in picks], y=[100 * p.chosen_drop[0] for p in picks], name=ARM_LABELS[arm],
+        mode="lines+markers", line={"color": colour, "width": 1}, marker={"color": colour, "size": 9},
+        customdata=[_facts(p) for p in picks], hovertemplate="%{customdata}<extra></extra>", legendgroup=arm,
+    )  # fmt: skip
+
+
+def _verified(arm: str, colour: str, picks: Sequence[Pick]) -> go.Scatter:
+    middle = [100 * p.verified_drop[0] for p in picks]
+    up, down = ([100 * abs(p.verified_drop[i] - p.verified_drop[0]) for p in picks] for i in (2, 1))
+    return go.Scatter(
+        x=[p.bytes_ratio for p in picks], y=middle, mode="markers", showlegend=False, legendgroup=arm,
+        marker={"color": colour, "size": 9, "symbol": "circle-open"},
+        error_y={"type": "data", "array": up, "arrayminus": down, "color": colour, "thickness": 1, "width": 3},
+        customdata=[_facts(p) for p in picks], hovertemplate="%{customdata}<extra></extra>",
+    )  # fmt: skip
+
+
+def _facts(pick: Pick) -> str:
+    ratio = f" at param ratio {pick.ratio:g}" if pick.ratio else ""
+    latency = f"<br>{pick.latency_ms:.2f} ms a batch" if pick.latency_ms is not None else ""
+    return (
+        f"<b>{ARM_LABELS[pick.arm]}</b>{ratio}<br>{text.file_size(pick.bytes)}, {text.both_ways(pick.bytes_ratio)}<br>"
+        f"drop {text.points(pick.chosen_drop[0])}, on the others {text.points(pick.verified_drop[0])} points{latency}"
+    )
+
+
+def _ring(chosen: Pick) -> go.Scatter:
+    return go.Scatter(
+        x=[chosen.bytes_ratio], y=[100 * chosen.chosen_drop[0]], mode="markers", showlegend=False, hoverinfo="skip",
+        marker={"symbol": "circle-open", "size": 18, "color": ACCENT, "line": {"width": 3}},
+    )  # fmt: skip
+
+
+def _target(figure: go.Figure, report: Report) -> None:
+    """A dotted line at the bound, where it lies on one of the axes."""
+    target = parse_target(report.target)
+    style = {"line": {"color": GREY, "dash": "dot"}, "annotation": {"text": report.target, "font": {"color": GREY}}}
+    if target.kind == "drop":
+        figure.add_hline(100 * target.limit, annotation_position="bottom right", **style)
+    elif target.kind == "ratio":
+        figure.add_vline(target.limit, annotation_position="top", **style)

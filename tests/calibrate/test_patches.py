@@ -1,0 +1,48 @@
+"""Rows of patches against torch's own layers."""
+
+import pytest
+import torch
+from made_layers import normal
+from torch import nn
+
+from tdq_core.calibrate import patches
+
+LAYERS = [
+    nn.Conv2d(5, 7, 3, padding=1),
+    nn.Conv2d(5, 7, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2)),
+    nn.Conv2d(5, 7, 3, padding="same", dilation=2),
+    nn.Conv2d(5, 7, 3, padding=1, padding_mode="reflect"),
+    nn.Conv2d(5, 7, 1, stride=2),
+    nn.Conv2d(5, 7, 1, padding=1),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda la: str(la)[:60])
+def test_rows_times_the_weight_are_the_layers_outputs(layer: nn.Conv2d) -> None:
+    images = normal(3, 5, 9, 8)
+    output = layer(images)
+    chosen = torch.tensor([0, 3, patches.output_places(layer, output) - 1])
+    made = patches.input_rows(layer, images, chosen) @ layer.weight.flatten(1).T + layer.bias
+    assert torch.allclose(made, patches.output_rows(output, chosen, convolution=True), atol=1e-5)
+
+
+def test_rows_of_a_linear_layer_on_tokens() -> None:
+    layer, tokens = nn.Linear(6, 4), normal(2, 5, 6)
+    chosen = torch.tensor([1, 4])
+    made = patches.input_rows(layer, tokens, chosen) @ layer.weight.T + layer.bias
+    assert torch.allclose(made, patches.output_rows(layer(tokens), chosen, convolution=False), atol=1e-6)
+
+
+def test_the_places_are_bounded_and_all_where_they_fit() -> None:
+    assert patches.places(49, 10, 0).tolist() == list(range(49))
+    few = patches.places(112 * 112, 1000, 0)
+    assert len(few) * 1000 <= patches.PATCHES and len(set(few.tolist())) == len(few)
+    assert torch.equal(few, patches.places(112 * 112, 1000, 0))
+    assert len(patches.places(10, 10**9, 0)) == 1
+
+
+def test_unfolding_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, images, chosen = nn.Conv2d(3, 4, 3, padding=1), normal(5, 3, 6, 6), torch.arange(36)
+    whole = patches.input_rows(layer, images, chosen)
+    monkeypatch.setattr(patches, "CHUNK", 1)
+    assert torch.equal(whole, patches.input_rows(layer, images, chosen))

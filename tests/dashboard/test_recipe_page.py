@@ -1,0 +1,109 @@
+"""The page Recipe: its chart and words as values, and the page as a person uses it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_up import recipe
+from test_views import opened, words
+
+from dashboard.figures.recipe import recipe_figure
+from dashboard.recipe_words import command, is_about, recipe_label, rows, target_text
+from tdq_core import jobs
+from tdq_core.jobs import Request
+from tdq_core.recipe.kept import write_recipe
+from tdq_core.specs import RunSpec
+
+PLAIN = RunSpec("digits_resnet", "digits")
+
+
+def test_every_run_stands_twice_in_the_chart_and_the_chosen_one_is_ringed() -> None:
+    report = recipe()
+    drawn = [t for t in recipe_figure(report).data if t.x]
+    by_name = {t.name: t for t in drawn if t.name}
+    assert set(by_name) == {"dense, INT8", "the study's: Tucker-2 of later layers"}
+    hollow = [t for t in drawn if t.marker.symbol == "circle-open" and t.error_y.array]
+    for pick, verified in zip(report.tried, hollow):
+        assert verified.y[0] == pytest.approx(100 * pick.verified_drop[0])
+        ends = (verified.y[0] + verified.error_y.array[0], verified.y[0] - verified.error_y.arrayminus[0])
+        assert ends == pytest.approx((100 * pick.verified_drop[2], 100 * pick.verified_drop[1]))
+    ring = drawn[-1]
+    assert report.chosen and (ring.x[0], ring.y[0]) == (report.chosen.bytes_ratio, 100 * report.chosen.chosen_drop[0])
+
+
+@pytest.mark.parametrize(
+    "target,shape",
+    [("drop<=2%", {"y0": 2.0, "y1": 2.0}), ("ratio>=3", {"x0": 3.0, "x1": 3.0})],
+)
+def test_the_target_is_a_line(target: str, shape: dict[str, float]) -> None:
+    (line,) = recipe_figure(recipe(target)).layout.shapes
+    assert {k: line[k] for k in shape} == shape
+
+
+def test_rows_say_their_role_and_the_reference_is_last() -> None:
+    found = rows(recipe())
+    assert [r["role"] for r in found] == ["chosen", "next best", "reference"]
+    assert [r["meets it"] for r in found][:2] == ["yes, verified", "no"]
+    assert found[0]["drop"] == pytest.approx(100 * recipe().tried[0].chosen_drop[0])
+
+
+def test_a_recipe_in_one_line_and_as_a_command() -> None:
+    assert recipe_label(recipe()) == "a drop of at most 2 points: 4.00x smaller, 25.0\N{NO-BREAK SPACE}% kept"
+    assert target_text(recipe("drop<=1%")) == "a drop of at most 1 point"
+    assert target_text(recipe("ratio>=3")) == "a file at least 3x smaller"
+    assert recipe_label(recipe("ratio>=300")).endswith("not met")
+    assert command(replace(recipe(), finetune=300)) == (
+        "tdq recipe --model digits_resnet --data digits --target 'drop<=2%' --finetune 300"
+    )
+
+
+def test_only_recipes_of_the_chosen_model_and_images_are_shown(app: str, filled: Path) -> None:
+    assert is_about(recipe(), PLAIN) and not is_about(recipe(), replace(PLAIN, samples=10))
+    other = recipe("drop<=3%")
+    write_recipe(replace(other, spec=replace(PLAIN, model="resnet18")))
+    write_recipe(recipe("ratio>=3"))
+    at = opened(app, "views/recipe.py", recipe=recipe("ratio>=3").recipe_id)
+    box = at.selectbox(key="recipe")
+    assert len(box.options) == 2 and box.value == recipe("ratio>=3").recipe_id
+
+
+def test_the_page_shows_the_sentences_the_run_and_the_table(app: str, filled: Path) -> None:
+    at = opened(app, "views/recipe.py")
+    report = recipe()
+    assert report.sentences[0] in words(at) and all(s in words(at) for s in report.sentences)
+    assert report.chosen and any(m.label == "File size" for m in at.metric)
+    assert len(at.dataframe[-1].value) == 3
+
+
+def test_a_recipe_that_is_not_met_warns_and_shows_the_nearest(app: str, filled: Path) -> None:
+    write_recipe(recipe("ratio>=300"))
+    at = opened(app, "views/recipe.py", recipe=recipe("ratio>=300").recipe_id)
+    assert [w.value for w in at.warning if w.value.startswith("Nothing that was tried meets ratio>=300")]
+    assert any(m.label == "File size" for m in at.metric)
+
+
+def test_a_torn_recipe_is_one_sentence(app: str, filled: Path) -> None:
+    (filled / "recipes" / "torn.json").write_text("{")
+    at = opened(app, "views/recipe.py")
+    assert [w.value for w in at.warning if "torn.json' cannot be read" in w.value]
+    assert recipe().sentences[0] in words(at)
+
+
+def test_without_a_recipe_the_page_asks_for_one(app: str, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+    job = jobs.Job(jobs.jobs_folder() / "one")
+
+    def submit(request: Request) -> jobs.Job:
+        asked.append(request)
+        (job.folder / "tmp").mkdir(parents=True)
+        jobs.finish(job, {"state": "done", "recipe_id": recipe().recipe_id})
+        write_recipe(recipe())
+        return job
+
+    monkeypatch.setattr(jobs, "submit", submit)
+    at = opened(app, "views/recipe.py", target="drop", limit_drop="2.0", recipe_steps="100")
+    assert "No recipe has been asked" in words(at)
+    next(b for b in at.button if b.label == "Run").click().run()
+    at.run()
+    assert asked == [Request("recipe", PLAIN, (), "drop<=2%", 100)]
+    assert recipe().sentences[0] in words(at) and not at.exception
