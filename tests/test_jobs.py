@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tdq_core import jobs
+from tdq_core import job_worker, jobs
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.jobs import Job, JobState, Request
 from tdq_core.layer_files import find_layer_file
 from tdq_core.layers import LayerTable
+from tdq_core.recipe import search
+from tdq_core.recipe.target import Target
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.store import RunStore
 
@@ -152,7 +155,7 @@ def test_a_torn_last_line_is_tolerated_and_a_bad_line_before_it_is_not(tmp_path:
 
 
 def test_a_request_survives_its_file_and_an_unknown_kind_is_refused() -> None:
-    request = Request("run", SPEC, ("a.py:b",))
+    request = Request("recipe", SPEC, ("a.py:b",), "drop<=1%", 50)
     assert Request.from_dict(json.loads(json.dumps(request.to_dict()))) == request
     with pytest.raises(InputError, match="kind of job"):
         Request("delete", SPEC)
@@ -168,3 +171,16 @@ def test_only_the_latest_finished_jobs_keep_their_folder() -> None:
         jobs.cancel(jobs.submit(Request("run", SPEC)))
     left = sorted(p.parent.name for p in jobs.jobs_folder().glob("*/request.json"))
     assert left[0] == "003" and len(left) == jobs.KEPT + 1
+
+
+def test_a_recipe_is_asked_for_as_requested(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def find(spec: RunSpec, target: Target, **rest: object) -> SimpleNamespace:
+        asked.extend((spec, target, rest["finetune"], rest["allowed_models"]))
+        return SimpleNamespace(recipe_id="ab")
+
+    monkeypatch.setattr(search, "find_recipe", find)
+    request = Request("recipe", SPEC, ("a.py:b",), "drop<=1%", 50)
+    assert job_worker._WORK["recipe"](request, lambda *_: None) == {"state": "done", "recipe_id": "ab"}
+    assert asked == [SPEC, Target("drop", 0.01), 50, ("a.py:b",)]
