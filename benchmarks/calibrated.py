@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] = ()) -> None:
     plain = RunSpec(options.model, options.data, calib=options.calib, weights=options.weights, samples=options.samples,
                     calib_samples=options.calib_samples)  # fmt: skip
     store = RunStore(options.runs) if options.runs else RunStore()
-    (_ablation if options.ablation else _table)(store, plain)
+    if options.ablation:
+        _ablation(store, plain)
+    else:
+        _table(store, plain, options.methods, options.kept)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -40,19 +43,21 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--samples", type=int)
     parser.add_argument("--calib-samples", type=int, default=512)
     parser.add_argument("--runs", type=Path, help="where the runs are kept")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--kept", nargs="+", type=float, default=KEPT, help="shares of the whole model's params")
     parser.add_argument("--ablation", action="store_true", help="one ingredient off at a time")
     return parser.parse_args(list(arguments))
 
 
-def _table(store: RunStore, plain: RunSpec) -> None:
+def _table(store: RunStore, plain: RunSpec, methods: Sequence[str], shares: Sequence[float]) -> None:
     base = _measured(store, plain)
     assert base.metrics
     print(f"{plain.model}, dense {100 * base.metrics.top1:.2f} %, {base.metrics.n} images; top-1, drop in points")
     heads = ("method", "kept", "weights only", "+ batch norms", "calibrated", "calibrated, least error", "... and INT8")
     print(f"\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
-    for method, extra in METHODS.items():
-        for kept in KEPT:
-            spec = replace(plain, method=method, rule=RankRule("ratio", 1 / kept), **extra)
+    for method in methods:
+        for kept in shares:
+            spec = replace(plain, method=method, rule=RankRule("ratio", 1 / kept), **METHODS[method])
             best = replace(spec, calibrated=True)
             shared = None if method == "cp" else replace(best, rule=RankRule("ratio", 1 / kept, policy="global"))
             specs = [spec, replace(spec, reestimate_bn=True), best, shared, replace(shared or best, **INT8)]
@@ -80,11 +85,14 @@ def _variants() -> list[tuple[str, dict[str, object]]]:
     return [
         ("Tucker-2, everything", tucker),
         ("... ranks of the same share", tucker | {"policy": "uniform"}),
+        ("... inputs of the original network", tucker | {"symmetric": True}),
+        ("... the same, batch norms re-estimated", tucker | {"symmetric": True, "reestimate_bn": True}),
         ("... not fitted to outputs", tucker | {"calibrated": False}),
         ("... nor batch norms re-estimated, same share", tucker | {"calibrated": False, "policy": "uniform"}),
         ("... not fitted, batch norms re-estimated", tucker | {"calibrated": False, "reestimate_bn": True}),
         ("CP, everything", cp),
         ("... without EPC", cp | {"epc": False}),
+        ("... inputs of the original network", cp | {"symmetric": True}),
         ("... not fitted to outputs", cp | {"calibrated": False}),
         ("... not fitted, batch norms re-estimated", cp | {"calibrated": False, "reestimate_bn": True}),
     ]
