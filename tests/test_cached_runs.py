@@ -18,11 +18,16 @@ from tdq_core.models.loading import load_model
 from tdq_core.opening import open_run
 from tdq_core.pipeline import read_table, run
 from tdq_core.ranks.plan import make_plan
+from tdq_core.recipe.kept import read_recipe, recipe_paths
+from tdq_core.recipe.picks import pick
+from tdq_core.recipe.target import parse_target
 from tdq_core.records import RunRecord
 from tdq_core.shipped import shipped_specs
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.store import RunStore, shipped_folder
 
+RECIPES = [read_recipe(path) for path in recipe_paths([shipped_folder() / "recipes"])]
+TRIED = {p.run_id for r in RECIPES for p in (*r.tried, r.reference)}
 RECORDS = RunStore(shipped_folder()).all()
 DENSE = RunSpec("digits_resnet", "digits")
 
@@ -35,8 +40,19 @@ def table():
 def test_the_grid_is_complete_and_nothing_else_is_there():
     assert len(RECORDS) >= 30
     wanted = {json.dumps(spec.to_dict()) for spec in shipped_specs()}
-    assert {json.dumps(r.spec.to_dict()) for r in RECORDS} == wanted and len(RECORDS) == len(wanted)
+    found = {json.dumps(r.spec.to_dict()): r for r in RECORDS}
+    assert wanted <= set(found) and len(found) == len(RECORDS)
+    assert {found[extra].run_id for extra in set(found) - wanted} <= TRIED <= {r.run_id for r in RECORDS}
     assert {r.state for r in RECORDS} == {"complete"}
+
+
+def test_the_shipped_recipe_is_what_its_runs_say():
+    (report,) = RECIPES
+    target, by_id = parse_target(report.target), {r.run_id: r for r in RECORDS}
+    for told in (*report.tried, report.reference):
+        assert pick(by_id[told.run_id], told.arm, told.ratio, target) == told
+    met = [p for p in report.tried if p.met]
+    assert report.chosen == min(met, key=lambda p: p.bytes) and report.study
 
 
 def test_every_name_is_the_digest_of_its_contents():
