@@ -9,8 +9,11 @@ from torch import nn
 from tdq_core.calibrate.moments import Moments, gain_of
 from tdq_core.calibrate.sums import collect
 from tdq_core.condition.observe import Batches, following_norms
+from tdq_core.files import write_atomically
 from tdq_core.layers import Layer, LayerTable
 from tdq_core.progress import Progress, silent
+
+TABLE = "layers.json"
 
 
 def with_output_spectra(
@@ -26,8 +29,12 @@ def with_output_spectra(
 
     `spectrum_out` then holds the eigenvalues of E y y^T as far as the patches explain it: beyond rank r they sum to the
     squared error of the best layer of that rank. `spectrum_in` is that of the input channels, as if all taps saw the
-    same channels. Outputs count as often as the batch norm that follows multiplies them. `folder`: see `sums.collect`.
+    same channels. Outputs count as often as the batch norm that follows multiplies them. `folder`: see `sums.collect`;
+    the table is kept there too.
     """
+    kept = folder / TABLE if folder else None
+    if kept and kept.exists() and (found := LayerTable.read(kept)).digest == table.digest:
+        return found
     names = [layer.name for layer in table.layers if not layer.refusal]
     sums = collect(model, names, batches, images, folder=folder, on_progress=on_progress)
     norms = following_norms(model, names, next(iter(batches()))[:1])
@@ -40,7 +47,10 @@ def with_output_spectra(
             gain = gain_of(model.get_submodule(norms[layer.name]) if layer.name in norms else None, layer.c_out)
             layer = _with_spectra(layer, seen.weighted(gain))
         layers.append(layer)
-    return dataclasses.replace(table, layers=tuple(layers))
+    table = dataclasses.replace(table, layers=tuple(layers))
+    if kept:
+        write_atomically(kept, table.to_json())
+    return table
 
 
 def _with_spectra(layer: Layer, seen: Moments) -> Layer:

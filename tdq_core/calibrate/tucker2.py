@@ -45,7 +45,7 @@ def _outer(seen: Moments, in_: Tensor, rank_out: int) -> tuple[Tensor, Tensor, f
     half = torch.tensordot(in_.T, seen.blocks, dims=1)  # (r_in, K, C_in, K)
     inputs = torch.einsum("qkjl,js->qksl", half, in_).reshape(rank_in * taps, -1)
     cross = (seen.cross.view(-1, seen.channels, taps).transpose(1, 2) @ in_).transpose(1, 2).flatten(1)
-    out, inner = leading(solve(inputs, cross), cross, rank_out)
+    out, inner = leading(solve(inputs, cross), inputs, cross, rank_out)
     error = seen.relative(seen.square - float((out.T @ cross * inner).sum()))
     return out, inner.view(rank_out, rank_in, taps), error
 

@@ -68,6 +68,19 @@ def test_the_svd_is_the_best_of_its_rank(rank: int, seed: int) -> None:
     assert made.missed(fitted) == pytest.approx(made.missed(reference), rel=1e-6)
 
 
+@pytest.mark.parametrize("rank", [1, 3, 5])
+def test_more_outputs_than_inputs_give_the_same_svd(rank: int) -> None:
+    """By the smaller Gram matrix; beyond the rank of the inputs, by the larger one."""
+    made, *_ = seen(12, 5, 1)
+    fitted = fit_svd(made, rank)
+    values = torch.linalg.eigvalsh(made.best @ made.cross.T)
+    assert made.missed(fitted.to_weight().flatten(1)) == pytest.approx(
+        made.square - float(values[-rank:].sum()), rel=1e-6
+    )
+    assert torch.allclose(fitted.out.T @ fitted.out, torch.eye(rank).double(), atol=1e-9)
+    assert fit_svd(made, 7).out.shape == (12, 7)
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 50))
 def test_a_tucker2_sweep_never_raises_the_error(rank_out: int, rank_in: int, seed: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from made_layers import IMAGES, batches, net
 
-from tdq_core.calibrate import patches, sums
+from tdq_core.calibrate import patches, spectra, sums
 from tdq_core.calibrate.moments import moments
 from tdq_core.calibrate.spectra import with_output_spectra
 from tdq_core.calibrate.sums import Sums, collect
@@ -82,7 +82,22 @@ def test_a_second_ratio_passes_no_image_and_repeats_bit_for_bit(
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values()))
     assert count_params(applied(plan_of("svd", 2.5), folder)) < count_params(first)
     table = read_layers(net(), IMAGES[:2], name="n", digest="")
-    assert with_output_spectra(table, net(), batches, len(IMAGES), folder=folder).layer("3").spectrum_out
+    names = [layer.name for layer in table.layers]
+    monkeypatch.undo()
+    collect(net(), names, batches, len(IMAGES), folder=folder)
+    monkeypatch.setattr(sums, "_passed", none_left)
+    made = with_output_spectra(table, net(), batches, len(IMAGES), folder=folder)
+    assert made.layer("3").spectrum_out != table.layer("3").spectrum_out
+
+
+def test_spectra_are_computed_once_for_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = read_layers(net(), IMAGES[:2], name="n", digest="one")
+    made = with_output_spectra(table, net(), batches, len(IMAGES), folder=tmp_path / "m")
+    monkeypatch.setattr(spectra, "collect", None)
+    assert with_output_spectra(table, net(), batches, len(IMAGES), folder=tmp_path / "m") == made
+    monkeypatch.undo()
+    other = read_layers(net(), IMAGES[:2], name="n", digest="two")
+    assert with_output_spectra(other, net(), batches, len(IMAGES), folder=tmp_path / "m").digest == "two"
 
 
 def test_only_missing_layers_are_collected_and_old_folders_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
