@@ -75,7 +75,7 @@ def test_more_outputs_than_inputs_give_the_same_svd(rank: int) -> None:
     fitted = fit_svd(made, rank)
     values = torch.linalg.eigvalsh(made.best @ made.cross.T)
     assert made.missed(fitted.to_weight().flatten(1)) == pytest.approx(
-        made.square - float(values[-rank:].sum()), rel=1e-6
+        made.square - float(values[-rank:].sum()), rel=1e-5
     )
     assert torch.allclose(fitted.out.T @ fitted.out, torch.eye(rank).double(), atol=1e-9)
     assert fit_svd(made, 7).out.shape == (12, 7)
