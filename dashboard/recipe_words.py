@@ -49,8 +49,9 @@ def command(report: Report) -> str:
 
 
 def rows(report: Report) -> list[dict[str, Any]]:
-    """Everything that was tried as rows of a table: what was chosen first, then by size, the dense fp32 model last."""
-    tried = sorted(report.tried, key=lambda p: (p != report.chosen, p.bytes))
+    """Everything that was tried as rows of a table: what was chosen first, the next best, the others by size, and the
+    dense fp32 model last."""
+    tried = sorted(report.tried, key=lambda p: (p != report.chosen, p not in report.alternatives, p.bytes))
     return [_row(p, report) for p in (*tried, report.reference)]
 
 

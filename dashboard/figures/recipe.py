@@ -20,6 +20,7 @@ ARM_COLOURS = {
 REACH = 3.0
 """The axis of the drop ends at this many times the largest drop that meets the target, with room for small ones."""
 LEAST_REACH = 5.0
+TICKS = (0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 100)
 
 
 def recipe_figure(report: Report) -> go.Figure:
@@ -31,7 +32,7 @@ def recipe_figure(report: Report) -> go.Figure:
     if report.chosen:
         figure.add_trace(_ring(report.chosen))
     _target(figure, report)
-    figure.update_xaxes(title="File: original / compressed", type="log", ticksuffix="x", dtick="D1")
+    figure.update_xaxes(title="File: original / compressed", type="log", ticksuffix="x", tickvals=TICKS)
     figure.update_yaxes(title="Top-1 drop (points)", range=[reach(report), -1])
     figure.update_layout(
         height=420, margin={"l": 8, "r": 8, "t": 8, "b": 8},
@@ -88,6 +89,6 @@ def _target(figure: go.Figure, report: Report) -> None:
     target = parse_target(report.target)
     style = {"line": {"color": GREY, "dash": "dot"}, "annotation": {"text": report.target, "font": {"color": GREY}}}
     if target.kind == "drop":
-        figure.add_hline(100 * target.limit, annotation_position="bottom right", **style)
+        figure.add_hline(100 * target.limit, annotation_position="bottom left", **style)
     elif target.kind == "ratio":
         figure.add_vline(target.limit, annotation_position="top", **style)
