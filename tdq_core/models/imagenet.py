@@ -1,4 +1,4 @@
-"""torchvision's five ImageNet models, without weights: 3x224x224 inputs, 1000 classes.
+"""torchvision's ImageNet models, without weights: 3x224x224 inputs, 1000 classes.
 
 Their registered weights are torchvision's IMAGENET1K_V1, the baselines of the papers that this project compares with
 (ResNet-50 also has V2 weights: pass the file with `--weights`).
@@ -38,3 +38,10 @@ def googlenet() -> nn.Module:
 def alexnet() -> nn.Module:
     """61,100,840 params, 58,631,144 of them in the three linear layers."""
     return he_initialise(torchvision.models.alexnet())
+
+
+def vit_b_16() -> nn.Module:
+    """86,567,656 params; its own initialisation, which leaves the classifier at zero, with a drawn classifier."""
+    net = torchvision.models.vit_b_16()
+    nn.init.normal_(net.heads.head.weight, std=0.02)
+    return net

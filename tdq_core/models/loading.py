@@ -14,6 +14,7 @@ from tdq_core.download import fetch
 from tdq_core.errors import InputError
 from tdq_core.files import file_sha256
 from tdq_core.models import factories, preprocess
+from tdq_core.models.attention import open_attention
 from tdq_core.models.factories import TIMM, Built
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
 from tdq_core.models.weights_file import load_into, read_state_dict, state_digest
@@ -27,7 +28,7 @@ class LoadedModel:
     """A model with its weights and everything that must travel with them.
 
     Attributes:
-        module: in eval mode, float32, without gradients.
+        module: in eval mode, float32, without gradients; attention is made of plain Linear layers.
         weights_source: a sentence for people: registered name, file name, or 'random, seed 0'.
         weights_sha256: of the weights file, None where there is no file.
         licence: of the registered weights, None where it is not known.
@@ -79,8 +80,8 @@ def load_model(spec: RunSpec, *, on_progress: Progress = silent, allowed: Collec
     untouched = known is not None and prepared == known.preprocessing
     classes = known.num_classes if known and untouched else _probed(module, prepared, spec)
     digest = _digest(built.code, prepared, module)
-    return LoadedModel(spec.model, module, prepared, classes, weights.source, weights.sha256, weights.licence,
-                       digest, weights.notes + notes)  # fmt: skip
+    return LoadedModel(spec.model, open_attention(module), prepared, classes, weights.source, weights.sha256,
+                       weights.licence, digest, weights.notes + notes)  # fmt: skip
 
 
 def _check_allowed(name: str, allowed: Collection[str] | None) -> None:

@@ -149,6 +149,7 @@ _ENTRIES = (
     _imagenet("resnet50", "ResNet50_Weights", "resnet50-0676ba61.pth"),
     _imagenet("googlenet", "GoogLeNet_Weights", "googlenet-1378be20.pth", ignored_keys=("aux1.", "aux2.")),
     _imagenet("alexnet", "AlexNet_Weights", "alexnet-owt-7be5be79.pth"),
+    _imagenet("vit_b_16", "ViT_B_16_Weights", "vit_b_16-c867db91.pth"),
 )
 
 MODELS: dict[str, ModelEntry] = {e.name: e for e in _ENTRIES}
