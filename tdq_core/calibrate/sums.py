@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def _keep(path: Path, tensors: dict[str, Tensor]) -> None:
 
 def _prune(folder: Path) -> None:
     """Mark `folder` as used now; of its neighbours the latest used stay."""
-    os.utime(folder)
+    os.utime(folder, ns=(time.time_ns(), time.time_ns()))  # finer than the clock of the file system
     others = sorted((f for f in folder.parent.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
     for old in others[FOLDERS:]:
         shutil.rmtree(old, ignore_errors=True)

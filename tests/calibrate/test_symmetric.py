@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from made_layers import IMAGES, batches, net
+from torch import nn
 
 from tdq_core.calibrate import patches, spectra, sums
 from tdq_core.calibrate.moments import moments
 from tdq_core.calibrate.spectra import with_output_spectra
 from tdq_core.calibrate.sums import Sums, collect
+from tdq_core.calibrate.svd import fit_svd
 from tdq_core.calibrate.symmetric import apply_symmetric
 from tdq_core.calibrate.walk import apply_calibrated
 from tdq_core.decompose.methods import Options
@@ -68,6 +70,16 @@ def test_every_layer_sees_the_original_network(tmp_path: Path) -> None:
     assert torch.equal(one, other)
 
 
+def test_means_stay_in_where_nothing_can_take_them_back() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, bias=False), nn.Flatten(), nn.Linear(288, 5)).eval()
+    plan = make_plan(read_layers(model, IMAGES[:2], name="n", digest=""), "svd", RankRule("manual", ranks={"1": 2}))
+    made, _ = apply_symmetric(model, plan, batches, len(IMAGES), options=Options())
+    seen = collect(model, ["1"], batches, len(IMAGES))["1"].moments(model[1].weight.detach(), centred=False)
+    ours = (made[1].output.weight.flatten(1) @ made[1].inner.weight.flatten(1)).double()
+    assert torch.allclose(ours, fit_svd(seen, 2).to_weight().flatten(1), atol=1e-5)
+
+
 def test_a_second_ratio_passes_no_image_and_repeats_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +128,7 @@ def test_only_missing_layers_are_collected_and_old_folders_go(tmp_path: Path, mo
         collect(net(), ["3"], batches, 24, folder=tmp_path / name)
         collect(net(), ["3"], batches, 24, folder=tmp_path / "a")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["a", "d"]
+    assert asked[2:] == [["3"]] * 3, "what was used last stays"
     assert not list(tmp_path.rglob("*.tmp"))
 
 
