@@ -66,9 +66,11 @@ def test_equal_numbers_of_other_types_and_what_is_an_output_stay_apart() -> None
                         (("one", np.float32), ("same", np.float32), ("other", np.float64)))  # fmt: skip
     nodes = [helper.make_node("Add", ["x", "one"], ["long"]), helper.make_node("Add", ["long", "same"], ["y"]),
              helper.make_node("Cast", ["other"], ["z"], to=TensorProto.FLOAT)]  # fmt: skip
-    graph = helper.make_graph(nodes, "g", [_value("x")], [_value("y"), _value("z"), _value("same")], [one, same, other])
+    outputs = [_value("y"), _value("z"), _value("same")]
+    graph = helper.make_graph(nodes, "g", [_value("x")], outputs, [one, same, other], value_info=[_value("long")])
     proto = helper.make_model(graph)
     compact(proto)
+    assert not proto.graph.value_info
     assert [t.name for t in proto.graph.initializer][1] == "same" and len(proto.graph.initializer) == 3
     assert [list(n.output) for n in proto.graph.node][1:] == [["y"], ["z"]]
     assert proto.graph.node[0].output[0] == proto.graph.node[1].input[0] != "long"
