@@ -23,6 +23,7 @@ from tdq_core.errors import InputError
 from tdq_core.evaluate import outcomes
 from tdq_core.files import file_sha256, write_atomically
 from tdq_core.intervals import wilson
+from tdq_core.models.attention import PlainAttention
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.progress import Progress, silent
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
@@ -65,6 +66,11 @@ def train(model: str, data: str, *, recipe: Recipe, folder: Path, on_progress: P
     """
     start = time.perf_counter()
     loaded = load_model(RunSpec(model, data, weights=RANDOM_WEIGHTS, seed=recipe.seed))
+    if any(isinstance(m, PlainAttention) for m in loaded.module.modules()):
+        raise InputError(
+            f"The model '{model}' has attention, which TDQ takes apart: its weights would get other names. Train it with "
+            "its own library and give the file with --weights."
+        )
     splits = {
         role: open_images(data, role=role, samples=None, seed=recipe.seed, num_classes=loaded.num_classes)
         for role in ("train", "val", "eval")

@@ -1,5 +1,7 @@
 """Attention taken apart computes what torch's own computes, and its projections are layers like any others."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from tdq_core.models.attention import PlainAttention, open_attention
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
 from tdq_core.torchvision_compat import torchvision
+from tdq_core.train import Recipe, train
 
 
 def tokens(*shape: int) -> Tensor:
@@ -70,3 +73,9 @@ def test_its_linear_layers_are_factorised() -> None:
     made, _ = apply_plan(net, plan, options=Options())
     assert {p.layer.name.rsplit(".", 1)[1] for p in plan.decomposed()} >= {"q", "k", "v", "out"}
     assert count_params(made) == plan.params and made(images).shape == (3, 7)
+
+
+def test_a_model_with_attention_is_not_trained_under_other_names(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'vit_b_16' has attention") as caught:
+        train("vit_b_16", "digits", recipe=Recipe(), folder=tmp_path)
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
