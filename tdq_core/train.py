@@ -68,8 +68,8 @@ def train(model: str, data: str, *, recipe: Recipe, folder: Path, on_progress: P
     loaded = load_model(RunSpec(model, data, weights=RANDOM_WEIGHTS, seed=recipe.seed))
     if any(isinstance(m, PlainAttention) for m in loaded.module.modules()):
         raise InputError(
-            f"The model '{model}' has attention, which TDQ takes apart: its weights would get other names. Train it with "
-            "its own library and give the file with --weights."
+            f"The model '{model}' has attention, which TDQ takes apart: its weights would get other names. Train it "
+            "with its own library and give the file with --weights."
         )
     splits = {
         role: open_images(data, role=role, samples=None, seed=recipe.seed, num_classes=loaded.num_classes)
