@@ -38,7 +38,8 @@ def choose_recipe(subject: RunSpec, offers: Offers) -> Report | None:
     own = {r.recipe_id: r for r in known.found if is_about(r, subject)}
     if not own:
         with st.container(border=True):
-            st.markdown(f"**No recipe has been asked for {subject.model} on {subject.data} yet.**")
+            images = f"{subject.samples:,} images of {subject.data}" if subject.samples else subject.data
+            st.markdown(f"**No recipe has been asked for {subject.model} on {images} yet.**")
             st.markdown("Choose a target and press **Run**: some fifteen models are built and measured.")
             _ask(subject, offers)
         return None

@@ -44,7 +44,7 @@ def find_recipe(
     tried: list[Judged] = []
 
     def measure(arm: Arm, ratio: float | None) -> Judged | None:
-        where = f"{arm.name} {ratio:g}" if ratio else arm.name
+        where = f"{arm.name} at ratio {ratio:g}" if ratio else arm.name
 
         def told(stage: str, done: int, total: int) -> None:
             on_progress(f"{where}, {stage}", done, total)
