@@ -88,7 +88,7 @@ def _variants() -> list[tuple[str, dict[str, object]]]:
         ("... inputs of the original network", tucker | {"symmetric": True}),
         ("... the same, batch norms re-estimated", tucker | {"symmetric": True, "reestimate_bn": True}),
         ("... not fitted to outputs", tucker | {"calibrated": False}),
-        ("... nor batch norms re-estimated, same share", tucker | {"calibrated": False, "policy": "uniform"}),
+        ("... not fitted, ranks of the same share", tucker | {"calibrated": False, "policy": "uniform"}),
         ("... not fitted, batch norms re-estimated", tucker | {"calibrated": False, "reestimate_bn": True}),
         ("CP, everything", cp),
         ("... without EPC", cp | {"epc": False}),
