@@ -17,11 +17,11 @@ def imagenet_wnids() -> tuple[str, ...]:
     return tuple((resources.files("tdq_core.data") / "imagenet_wnids.txt").read_text().split())
 
 
-def list_folder(ref: DataRef, *, num_classes: int) -> Listing:
-    """`folder:DIR`: the classes are the sorted sub-folders, and there must be as many as the model has."""
+def list_folder(ref: DataRef, *, num_classes: int | None) -> Listing:
+    """`folder:DIR`: the classes are the sorted sub-folders, and there must be as many as the model has (None: any)."""
     root = _existing(ref)
     folders = _class_folders(root)
-    if len(folders) != num_classes:
+    if num_classes is not None and len(folders) != num_classes:
         raise InputError(
             f"The model tells {num_classes} classes apart, and '{root}' has {len(folders)} sub-folders: "
             "one a class is needed."
@@ -30,12 +30,12 @@ def list_folder(ref: DataRef, *, num_classes: int) -> Listing:
     return _list(folders, range(len(folders)), names, f"folder/{root.resolve().name}")
 
 
-def list_imagenet(ref: DataRef, *, num_classes: int) -> Listing:
+def list_imagenet(ref: DataRef, *, num_classes: int | None) -> Listing:
     """`imagenet:ROOT`: ROOT is the validation folder or holds it as `val/`; labels are positions in the full list."""
     root = _existing(ref)
     root = root / "val" if (root / "val").is_dir() else root
     index = {wnid: i for i, wnid in enumerate(imagenet_wnids())}
-    if num_classes != len(index):
+    if num_classes is not None and num_classes != len(index):
         raise InputError(
             f"ImageNet has {len(index)} classes, and the model tells {num_classes} apart: "
             "choose an ImageNet model or other images."

@@ -22,7 +22,8 @@ def open_images(
         role: 'eval', 'calib', 'train' or 'val'; digits and cifar10 have splits of their own (see `SPLITS`; nobody
             looks at the labels of calibration images), folders are read whole whatever the role.
         samples: size of the seeded class-balanced subset, None for all; for 'calib' it is a maximum.
-        num_classes: that the model tells apart; a source with another number is an error.
+        num_classes: that the model tells apart; a source with another number is an error, but for calibration images,
+            whose labels are not read.
 
     Raises:
         InputError: a wrong name, a missing or empty folder, wrong classes, too few images, or no connection.
@@ -30,7 +31,7 @@ def open_images(
     if role not in SPLITS:
         raise InputError(f"The 'role' of images must be one of {', '.join(SPLITS)}. Got '{role}'.")
     parsed = parse_ref(ref)
-    listing = _list(parsed, role, num_classes, on_progress)
+    listing = _list(parsed, role, None if role == "calib" else num_classes, on_progress)
     if role == "calib" and samples is not None:
         samples = min(samples, len(listing.labels))
     if samples is not None:
@@ -39,12 +40,12 @@ def open_images(
     return ImageSet(listing, ref=ref, on_progress=on_progress)
 
 
-def _list(ref: DataRef, role: str, num_classes: int, on_progress: Progress) -> Listing:
+def _list(ref: DataRef, role: str, num_classes: int | None, on_progress: Progress) -> Listing:
     if ref.kind == "folder":
         return folders.list_folder(ref, num_classes=num_classes)
     if ref.kind == "imagenet":
         return folders.list_imagenet(ref, num_classes=num_classes)
-    if num_classes != 10:
+    if num_classes not in (10, None):
         raise InputError(
             f"The images '{ref}' have 10 classes, and the model tells {num_classes} apart: "
             "choose another model or other images."

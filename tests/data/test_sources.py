@@ -216,3 +216,15 @@ def test_reading_five_thousand_small_files_is_quick(shared: Path) -> None:
     started = time.perf_counter()
     ImageSet(listing, ref="test")
     assert time.perf_counter() - started < 5, "aimed at under 1 s on a quiet machine"
+
+
+def test_calibration_images_may_be_of_other_classes(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"holiday": 3})
+    assert len(opened(f"folder:{tmp_path}", "calib", num_classes=1000)) == 3
+    assert len(opened("digits", "calib", num_classes=1000, samples=5)) == 5
+    (tmp_path / "n01440764").mkdir()
+    (tmp_path / "holiday" / "0.png").rename(tmp_path / "n01440764" / "0.png")
+    for picture in (tmp_path / "holiday").iterdir():
+        picture.unlink()
+    (tmp_path / "holiday").rmdir()
+    assert len(opened(f"imagenet:{tmp_path}", "calib", num_classes=10)) == 1
