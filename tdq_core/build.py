@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tdq_core.calibrate.symmetric import apply_symmetric
 from tdq_core.calibrate.walk import apply_calibrated
-from tdq_core.condition.apply import condition
+from tdq_core.condition.apply import balance, condition
 from tdq_core.condition.batch_norm import reestimate_batch_norms
 from tdq_core.condition.rounding import predicted_failure, rounding_errors
 from tdq_core.decompose.methods import Options
@@ -75,6 +75,9 @@ def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: P
                       granularity=spec.granularity, ranges=spec.ranges)  # fmt: skip
     tuning: Mapping[str, Any] = {}
     if spec.finetune:
+        if spec.conditioned:
+            with clock.stage("condition"):
+                module, layers = _balanced(opened, module, layers, request)
         with clock.stage("fine-tune"):
             module, tuning = _fine_tuned(opened, module, request)
     warnings: tuple[str, ...] = ()
@@ -123,12 +126,21 @@ def _forecast(module: nn.Module, layers: Layers, scheme: Scheme) -> tuple[Layers
     return _with_details(layers, told), (warning,) if warning else ()
 
 
+def _balanced(opened: Opened, module: nn.Module, layers: Layers, request: Request) -> tuple[nn.Module, Layers]:
+    """The exact part of conditioning, before training with the rounding in the loop: what was trained for a grid stays
+    on it, and biases and batch norms find themselves."""
+    scheme = request.scheme(opened.spec.precision)
+    module, told = balance(module, _decomposed(layers), opened.calibration, scheme, on_progress=request.on_progress)
+    details = {n: {k: v for k, v in detail.items() if k != "batch_norm"} for n, detail in told.items()}
+    return module, _with_details(layers, {n: d | {"bias_corrected_in": "fine-tuning"} for n, d in details.items()})
+
+
 def _conditioned(opened: Opened, module: nn.Module, layers: Layers, request: Request) -> tuple[nn.Module, Layers]:
-    """Batch norms re-estimated and layers conditioned, where the spec says so."""
+    """Batch norms re-estimated and layers conditioned, where the spec says so and fine-tuning has not come before."""
     spec = opened.spec
     if spec.reestimate_bn:
         module = reestimate_batch_norms(module, opened.calibration, on_progress=request.on_progress)
-    if not spec.conditioned:
+    if not spec.conditioned or spec.finetune:
         return module, layers
     scheme = request.scheme(spec.precision)
     module, told = condition(module, _decomposed(layers), opened.calibration, scheme, on_progress=request.on_progress)

@@ -218,7 +218,7 @@ class RunSpec:
         kept = {k: v for k, v in plain.items() if k not in _LOCATIONS and v != defaults[k]}
         kept.pop("condition", None)
         if self.conditioned:
-            kept["condition"] = True
+            kept["condition"] = "before fine-tuning" if self.finetune else True
         if self.method in _GENERATION:
             kept["generation"] = _GENERATION[self.method]
         if (self.precision, self.backend) in _FILE_GENERATION:
