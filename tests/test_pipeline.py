@@ -1,6 +1,7 @@
 """A run from beginning to end, on the embedded model and real digits."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -144,3 +145,26 @@ def test_latency_is_measured_only_on_request(store, dense):
     assert timing["q1_ms"] <= timing["median_ms"] <= timing["q3_ms"]
     assert timing["batch"] == 16 and timing["threads"] >= 1
     assert dense.metrics.latency is None
+
+
+def test_fine_tuning_for_integers_starts_balanced_and_is_left_alone_afterwards(store, monkeypatch):
+    order = []
+
+    def noted(name, real, *arguments, **options):
+        order.append(name)
+        return real(*arguments, **options)
+
+    for name in ("balance", "distil", "condition"):
+        real = getattr(build, name)
+        monkeypatch.setattr(build, name, functools.partial(noted, name, real))
+    spec = dataclasses.replace(DENSE, method="cp", rule=RankRule("ratio", 3.0), precision="w4a8", samples=50,
+                               calib_samples=64, finetune=2)  # fmt: skip
+    tuned = pipeline.run(spec, store=store).record
+    assert tuned.state == "complete" and order == ["balance", "distil"]
+    details = [la.detail for la in tuned.layers if la.method != "none"]
+    assert {d["bias_corrected_in"] for d in details} == {"fine-tuning"}
+    assert all(d["spread_after"] and "predicted_noise_after" in d and "batch_norm" not in d for d in details)
+    pipeline.run(dataclasses.replace(spec, finetune=0), store=store)
+    pipeline.run(dataclasses.replace(spec, precision="fp32"), store=store)
+    pipeline.run(dataclasses.replace(spec, condition=False), store=store)
+    assert order[2:] == ["condition", "distil", "distil"]
