@@ -75,16 +75,16 @@ def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: P
                       granularity=spec.granularity, ranges=spec.ranges)  # fmt: skip
     tuning: Mapping[str, Any] = {}
     if spec.finetune:
-        if spec.conditioned:
-            with clock.stage("condition"):
-                module, layers = _balanced(opened, module, layers, request)
+        with clock.stage("condition"):
+            module, layers = _readied(opened, module, layers, request)
         with clock.stage("fine-tune"):
             module, tuning = _fine_tuned(opened, module, request)
     warnings: tuple[str, ...] = ()
     with clock.stage("condition"):
         if spec.quantized:
             layers, warnings = _forecast(module, layers, request.scheme(spec.precision))
-        module, layers = _conditioned(opened, module, layers, request)
+        if not spec.finetune:
+            module, layers = _conditioned(opened, module, layers, request)
     params, macs = _counted(plan, module, example[:2])
     with clock.stage("quantize and export"):
         artefact = realise(module, spec.precision, spec.backend, request=request)
@@ -126,25 +126,34 @@ def _forecast(module: nn.Module, layers: Layers, scheme: Scheme) -> tuple[Layers
     return _with_details(layers, told), (warning,) if warning else ()
 
 
-def _balanced(opened: Opened, module: nn.Module, layers: Layers, request: Request) -> tuple[nn.Module, Layers]:
-    """The exact part of conditioning, before training with the rounding in the loop: what was trained for a grid stays
-    on it, and biases and batch norms find themselves."""
-    scheme = request.scheme(opened.spec.precision)
+def _readied(opened: Opened, module: nn.Module, layers: Layers, request: Request) -> tuple[nn.Module, Layers]:
+    """Before fine-tuning: batch norms re-estimated and layers balanced, where the spec says so. What is then trained
+    for a grid stays on it: nothing is conditioned afterwards, biases and batch norms find themselves."""
+    spec = opened.spec
+    module = _reestimated(opened, module, request)
+    if not spec.conditioned:
+        return module, layers
+    scheme = request.scheme(spec.precision)
     module, told = balance(module, _decomposed(layers), opened.calibration, scheme, on_progress=request.on_progress)
     details = {n: {k: v for k, v in detail.items() if k != "batch_norm"} for n, detail in told.items()}
     return module, _with_details(layers, {n: d | {"bias_corrected_in": "fine-tuning"} for n, d in details.items()})
 
 
 def _conditioned(opened: Opened, module: nn.Module, layers: Layers, request: Request) -> tuple[nn.Module, Layers]:
-    """Batch norms re-estimated and layers conditioned, where the spec says so and fine-tuning has not come before."""
+    """Without fine-tuning: batch norms re-estimated and layers conditioned, where the spec says so."""
     spec = opened.spec
-    if spec.reestimate_bn:
-        module = reestimate_batch_norms(module, opened.calibration, on_progress=request.on_progress)
-    if not spec.conditioned or spec.finetune:
+    module = _reestimated(opened, module, request)
+    if not spec.conditioned:
         return module, layers
     scheme = request.scheme(spec.precision)
     module, told = condition(module, _decomposed(layers), opened.calibration, scheme, on_progress=request.on_progress)
     return module, _with_details(layers, told)
+
+
+def _reestimated(opened: Opened, module: nn.Module, request: Request) -> nn.Module:
+    if not opened.spec.reestimate_bn:
+        return module
+    return reestimate_batch_norms(module, opened.calibration, on_progress=request.on_progress)
 
 
 def _decomposed(layers: Layers) -> list[str]:

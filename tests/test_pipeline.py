@@ -154,7 +154,7 @@ def test_fine_tuning_for_integers_starts_balanced_and_is_left_alone_afterwards(s
         order.append(name)
         return real(*arguments, **options)
 
-    for name in ("balance", "distil", "condition"):
+    for name in ("reestimate_batch_norms", "balance", "distil", "condition"):
         real = getattr(build, name)
         monkeypatch.setattr(build, name, functools.partial(noted, name, real))
     spec = dataclasses.replace(DENSE, method="cp", rule=RankRule("ratio", 3.0), precision="w4a8", samples=50,
@@ -168,3 +168,7 @@ def test_fine_tuning_for_integers_starts_balanced_and_is_left_alone_afterwards(s
     pipeline.run(dataclasses.replace(spec, precision="fp32"), store=store)
     pipeline.run(dataclasses.replace(spec, condition=False), store=store)
     assert order[2:] == ["condition", "distil", "distil"]
+    del order[:]
+    pipeline.run(dataclasses.replace(spec, reestimate_bn=True), store=store)
+    pipeline.run(dataclasses.replace(spec, reestimate_bn=True, finetune=0), store=store)
+    assert order == ["reestimate_batch_norms", "balance", "distil", "reestimate_batch_norms", "condition"]

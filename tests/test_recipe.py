@@ -155,6 +155,9 @@ def test_a_refused_ratio_counts_as_too_large_and_a_failure_ends_it(monkeypatch: 
     monkeypatch.setattr(search, "run", lambda *a, **k: Outcome(record([], state="failed"), False))
     with pytest.raises(RunFailed, match="It went wrong"):
         find_recipe(PLAIN, parse_target("drop<=1%"))
+    monkeypatch.setattr(search, "run", lambda *a, **k: Outcome(record([], state="refused"), False))
+    with pytest.raises(RunFailed, match=r"failed \(fp32\): It went wrong"):
+        find_recipe(PLAIN, parse_target("drop<=1%"))
 
 
 def test_the_pipelines_are_what_their_names_say() -> None:
@@ -181,5 +184,7 @@ def test_the_command_measures_for_real(tmp_path: Path, monkeypatch: pytest.Monke
     assert report["chosen"]["verified_drop"][0] == pytest.approx(lost[1::2].mean())
     assert all(p["latency_ms"] > 0 for p in (*report["tried"], report["reference"]))
     assert report["chosen"]["bytes"] == min(p["bytes"] for p in report["tried"] if p["met"])
+    both = CliRunner().invoke(app, [*asked, "--weights", "a.pt", "--weights-random"])
+    assert isinstance(both.exception, InputError) and "not both" in str(both.exception)
     wrong = CliRunner().invoke(app, [*asked[:6], "drop=1"])
     assert isinstance(wrong.exception, InputError)

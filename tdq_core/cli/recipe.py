@@ -13,14 +13,16 @@ from tdq_core.cli.options import (
     Seed,
     Std,
     Weights,
+    WeightsRandom,
     numbers,
     size,
 )
 from tdq_core.cli.terminal import both_ways, out, print_json, print_table, progress_bars
+from tdq_core.errors import InputError
 from tdq_core.recipe.picks import Pick
 from tdq_core.recipe.report import Report
 from tdq_core.recipe.target import parse_target
-from tdq_core.specs import RunSpec
+from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
 
 
 def recipe(
@@ -29,6 +31,7 @@ def recipe(
     target: Annotated[str, typer.Option(help="'drop<=1%', 'ratio>=4' or 'latency<=5ms'.")],
     calib: Annotated[str | None, typer.Option(help="Calibration images, in the same grammar.")] = None,
     weights: Weights = None,
+    weights_random: WeightsRandom = False,
     samples: Annotated[int | None, typer.Option(help="A class-balanced subset of this many images.")] = None,
     calib_samples: Annotated[int, typer.Option(help="At most this many calibration images.")] = 512,
     finetune: FineTune = 0,
@@ -40,9 +43,12 @@ def recipe(
 ) -> None:
     """Find ranks that meet a target in INT8: chosen on one half of the images, verified on the other."""
     wanted = parse_target(target)
+    if weights and weights_random:
+        raise InputError("Give either --weights FILE or --weights-random, not both.")
     plain = RunSpec(
-        model, data, calib=calib, weights=weights, samples=samples, calib_samples=calib_samples, seed=seed,
-        mean=numbers("mean", mean), std=numbers("std", std), input_size=size(input_size),
+        model, data, calib=calib, weights=RANDOM_WEIGHTS if weights_random else weights, samples=samples,
+        calib_samples=calib_samples, seed=seed, mean=numbers("mean", mean), std=numbers("std", std),
+        input_size=size(input_size),
     )  # fmt: skip
     from tdq_core.recipe.search import find_recipe
 

@@ -1,4 +1,4 @@
-"""The same ONNX graph in fewer bytes: of small quantized models, names and repeated zeros are a quarter."""
+"""The same ONNX graph in fewer bytes: of small quantized models, names and repeated zeros are a fifth."""
 
 import itertools
 from collections.abc import Iterator, Mapping
