@@ -16,6 +16,7 @@ st.set_page_config(page_title="TDQ", page_icon=":material/compress:", layout="wi
 st.navigation(
     [
         st.Page("views/explore.py", title="Explore", icon=":material/tune:", default=True),
+        st.Page("views/study.py", title="Study", icon=":material/science:"),
         st.Page("views/recipe.py", title="Recipe", icon=":material/checklist:"),
         st.Page("views/components.py", title="Components", icon=":material/stacked_bar_chart:"),
         st.Page("views/additivity.py", title="Additivity", icon=":material/add_circle:"),

@@ -3,21 +3,25 @@ so that a file that changed is read again, and one damaged file does not hide th
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import streamlit as st
 
+from dashboard.groups import group_runs
 from dashboard.offers import Offers, read_arguments
 from tdq_core.components import Components, read_study, study_paths
 from tdq_core.errors import InputError
 from tdq_core.layer_files import find_layer_file
 from tdq_core.layers import LayerTable
+from tdq_core.models.registry import MODELS
 from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.recipe.kept import read_recipe, recipe_paths
 from tdq_core.recipe.report import Report
 from tdq_core.records import RunRecord
-from tdq_core.specs import RankRule, RunSpec
+from tdq_core.shipped.study import NETWORKS, dense_spec, is_study_run
+from tdq_core.specs import RANDOM_WEIGHTS, RankRule, RunSpec
 from tdq_core.store import RunStore, read_record
 
 ROUTER = Path(__file__).resolve().parent / "app.py"
@@ -78,6 +82,31 @@ def recipes() -> Recipes:
         except (InputError, OSError) as error:
             damaged.append(str(error))
     return Recipes(tuple(found), tuple(damaged))
+
+
+def study_runs(shelf: Shelf) -> dict[str, list[RunRecord]]:
+    """By network of the study its complete runs on the images that the shipped ones were measured on: those that have
+    most, where there are several kinds of weights."""
+    found: dict[str, list[RunRecord]] = {model: [] for model in NETWORKS}
+    wanted = {model: dense_spec(model) for model in NETWORKS}
+    for group in group_runs(r for r in shelf.records if is_study_run(r.spec, wanted.get(r.spec.model))):
+        if len(group.complete) > len(found[group.model]):
+            found[group.model] = list(group.complete)
+    return found
+
+
+def cards() -> dict[str, dict[str, Any]]:
+    """By network of the study the card of its weights, where it has been trained."""
+    known = {model: MODELS[model].weights for model in NETWORKS}
+    return {model: weights.card for model, weights in known.items() if weights and weights.card}
+
+
+def network_costs() -> dict[str, tuple[int, int]]:
+    """By network of the study (params, MACs), where its layers have been read."""
+    trained = cards()
+    specs = {m: dense_spec(m) if m in trained else replace(dense_spec(m), weights=RANDOM_WEIGHTS) for m in NETWORKS}
+    tables = {model: layer_table(spec) for model, spec in specs.items()}
+    return {model: (table.params, table.macs) for model, table in tables.items() if table}
 
 
 def layer_table(spec: RunSpec) -> LayerTable | None:

@@ -6,11 +6,12 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomically(path: Path, text: str) -> Path:
-    """Write `text` to `path` through a temporary file in the same folder: a reader sees all of it or nothing."""
+def write_atomically(path: Path, content: str | bytes) -> Path:
+    """Write `content` to `path` through a temporary file in the same folder: a reader sees all of it or nothing."""
+    data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
-        file.write(text)
+    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     Path(file.name).chmod(0o644)  # temporary files are private; a record is not

@@ -27,7 +27,7 @@ class RunSpec:
 
     Attributes:
         model: a registered name, 'path/to/file.py:factory', 'package.module:factory' or 'timm:NAME'.
-        data: 'digits', 'cifar10[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'.
+        data: 'digits', 'cifar10[:ROOT]', 'cifar10-jpeg[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'.
         calib: the same grammar; None: the data's own calibration split, see `tdq_core.data`.
         weights: None (the registered weights), a file, or 'random' (seeded; for cost and speed studies).
         samples: size of the seeded class-balanced subset that is evaluated; None: all images.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tdq_core.shipped import readme_table
+from tdq_core.shipped.digits import readme_table
 from tdq_core.store import RunStore, shipped_folder
 
 PROJECT = Path(__file__).resolve().parent.parent

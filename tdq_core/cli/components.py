@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tdq_core.cli.options import InputSize, JsonFlag, Mean, Model, Seed, Std, Weights, numbers, size
+from tdq_core.cli.options import Data, InputSize, JsonFlag, Mean, Model, Seed, Std, Weights, numbers, size
 from tdq_core.cli.terminal import both_ways, out, print_table, progress_bars
 from tdq_core.components import FEW_LEVELS, VARIANTS, Components, Variant, study_spec
 from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
@@ -12,7 +12,7 @@ from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
 
 def components(
     model: Model,
-    data: Annotated[str, typer.Option(help="digits, cifar10[:ROOT], imagenet:ROOT or folder:DIR.")],
+    data: Data,
     ratio: Annotated[float, typer.Option(help="Whole-model params, original / compressed, above 1.")],
     eta: Annotated[float, typer.Option(help="EPC may raise a layer's error to (1 + ETA) times.")] = DEFAULT_ETA,
     calib: Annotated[str | None, typer.Option(help="Calibration images, in the same grammar.")] = None,

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from tdq_core.data.refs import GRAMMAR
 from tdq_core.errors import InputError
 from tdq_core.rank_rule import BUDGETS, POLICIES
 
 Model = Annotated[
     str, typer.Option(help="A name from `tdq models`, path/to/file.py:factory, package.module:factory or timm:NAME.")
 ]
+Data = Annotated[str, typer.Option(help=f"Images: {GRAMMAR}.")]
 Weights = Annotated[str | None, typer.Option(help="A .safetensors, .pt, .pth or .th file with the model's weights.")]
 WeightsRandom = Annotated[
     bool, typer.Option("--weights-random", help="Seeded random weights: for cost and speed studies.")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from tdq_core.cli.options import (
+    Data,
     FineTune,
     InputSize,
     JsonFlag,
@@ -27,7 +28,7 @@ from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
 
 def recipe(
     model: Model,
-    data: Annotated[str, typer.Option(help="digits, cifar10[:ROOT], imagenet:ROOT or folder:DIR.")],
+    data: Data,
     target: Annotated[str, typer.Option(help="'drop<=1%', 'ratio>=4' or 'latency<=5ms'.")],
     calib: Annotated[str | None, typer.Option(help="Calibration images, in the same grammar.")] = None,
     weights: Weights = None,

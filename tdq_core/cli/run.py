@@ -9,6 +9,7 @@ import typer
 from tdq_core.cli.options import (
     Budget,
     Calibrated,
+    Data,
     Depth,
     FineTune,
     InputSize,
@@ -33,7 +34,7 @@ from tdq_core.specs import DEFAULT_ETA, RANDOM_WEIGHTS, SIMULATED, RankRule, Run
 
 def run(
     model: Model,
-    data: Annotated[str, typer.Option(help="digits, cifar10[:ROOT], imagenet:ROOT or folder:DIR.")],
+    data: Data,
     calib: Annotated[str | None, typer.Option(help="Calibration images for INT8, in the same grammar.")] = None,
     weights: Weights = None,
     weights_random: WeightsRandom = False,

@@ -1,39 +1,100 @@
 """`tdq train`: weights of our own."""
 
+import dataclasses
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tdq_core.cli.options import JsonFlag, Seed
-from tdq_core.cli.terminal import out, percent, print_json, progress_bars
+from tdq_core.cli.options import JsonFlag
+from tdq_core.cli.terminal import err, out, percent, print_json, progress_bars
+from tdq_core.errors import InputError
 from tdq_core.models.registry import WEIGHTS_FOLDER, entry
+from tdq_core.store import runs_folder
+
+_OWN = "the model's own recipe where not given"
 
 
 def train(
-    model: Annotated[str, typer.Option(help="A name from `tdq models`.")] = "digits_resnet",
-    data: Annotated[str, typer.Option(help="digits or cifar10[:ROOT]: data with a training split.")] = "digits",
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 60,
-    batch: Annotated[int, typer.Option(help="Images a step.")] = 64,
-    peak_lr: Annotated[float, typer.Option(help="Highest learning rate of the one cycle.")] = 0.05,
-    weight_decay: Annotated[float, typer.Option(help="Weight decay; strong decay leaves low-rank kernels.")] = 0.02,
-    shift: Annotated[int, typer.Option(help="Random shifts of up to this many pixels.")] = 1,
-    mirror: Annotated[bool, typer.Option("--mirror", help="Mirror half of the images (not for digits).")] = False,
-    seed: Seed = 0,
+    model: Annotated[str, typer.Argument(help="A name from `tdq models`.")] = "digits_resnet",
+    data: Annotated[str, typer.Option(help="digits, cifar10[:ROOT] or cifar10-jpeg[:ROOT]: data with splits.")] = "",
+    epochs: Annotated[int | None, typer.Option(help=f"Passes over the training images; {_OWN}.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    peak_lr: Annotated[float | None, typer.Option(help="Highest learning rate of the one cycle.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Strong decay leaves kernels of low rank.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread over all classes.")] = None,
+    shift: Annotated[int | None, typer.Option(help="Random shifts of up to this many pixels.")] = None,
+    mirror: Annotated[bool | None, typer.Option(help="Mirror half of the images (not for digits).")] = None,
+    sizes: Annotated[str | None, typer.Option(help="First epochs on smaller images, as 16:5,24:3 (px:epochs).")] = None,
+    bf16: Annotated[bool | None, typer.Option(help="Products in bfloat16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of starting weights, order and shifts.")] = None,
     output: Annotated[Path, typer.Option("--out", help="Folder for the weights and their card.")] = WEIGHTS_FOLDER,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train a registered model and write its weights (safetensors) with a card that tells how."""
-    from tdq_core.train import Recipe
-    from tdq_core.train import train as fit
+    """Train a registered model and write its weights (safetensors) with a card that tells how.
 
+    A killed run goes on where it was, when the same command is given again.
+    """
+    from tdq_core.train.card import train as fit
+    from tdq_core.train.recipe import recipe_of
+
+    data = data or ("digits" if model == "digits_resnet" else "cifar10")
+    asked: dict[str, Any] = {"epochs": epochs, "batch": batch, "peak_lr": peak_lr, "weight_decay": weight_decay,
+             "label_smoothing": label_smoothing, "shift": shift, "mirror": mirror, "sizes": _sizes(sizes),
+             "bf16": bf16, "seed": seed}  # fmt: skip
     entry(model)
-    recipe = Recipe(epochs, batch, peak_lr, weight_decay, shift=shift, mirror=mirror, seed=seed)
+    recipe = dataclasses.replace(recipe_of(model), **{k: v for k, v in asked.items() if v is not None})
     with progress_bars() as on_progress:
-        card = fit(model, data, recipe=recipe, folder=output, on_progress=on_progress)
+        card = fit(
+            model,
+            data,
+            recipe=recipe,
+            folder=output,
+            state_folder=runs_folder() / "training",
+            command=_command(model, data, asked),
+            on_progress=on_progress,
+            on_epoch=lambda told: _tell(told, recipe.epochs),
+        )
     if as_json:
         print_json(card)
         return
     out.print(f"{output / card['file']}  sha256 {card['sha256'][:16]}…  {card['seconds']} s", markup=False)
     for score in card["scores"].values():
         out.print(f"  {score['split']}: top-1 {percent(score['top1'])}, n = {score['n']}", markup=False)
+
+
+def _sizes(text: str | None) -> tuple[tuple[int, int], ...] | None:
+    """'16:5,24:3' as ((16, 5), (24, 3)); an empty text is the full size throughout."""
+    if text is None or not text:
+        return None if text is None else ()
+    if not re.fullmatch(r"\d+:\d+(,\d+:\d+)*", text):
+        raise InputError(f"The '--sizes' must be pixels:epochs with commas between, as 16:5,24:3. Got '{text}'.")
+    pairs = (part.split(":") for part in text.split(","))
+    return tuple((int(pixels), int(epochs)) for pixels, epochs in pairs)
+
+
+def _command(model: str, data: str, asked: dict[str, Any]) -> str:
+    """The command as the card names it: what differs from the model's own recipe, no folders of this machine."""
+    parts = [f"tdq train {model} --data {data.partition(':')[0]}"]
+    for name, value in asked.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, tuple):
+            parts.append(f"--{flag} {','.join(f'{px}:{n}' for px, n in value)}")
+        elif value is not None:
+            parts.append(f"--{flag} {value}")
+    return " ".join(parts)
+
+
+def _tell(told: dict[str, Any], epochs: int) -> None:
+    left = told["seconds"] / told["epoch"] * (epochs - told["epoch"]) / 60
+    size = f"{told['size']} px" if told["size"] else "full size"
+    val = "" if told["val_top1"] is None else f", validation {percent(told['val_top1'])}"
+    err.print(
+        f"epoch {told['epoch']}/{epochs}, {size}: loss {told['loss']:.3f}{val}; {told['seconds']:.0f} s so far, "
+        f"about {left:.0f} min left at this pace",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -30,7 +30,7 @@ def digits(split: str) -> Listing:
     labels = np.asarray(data.target, dtype=np.int64)
     test, _ = balanced_indices(labels, DIGITS_TEST, seed=_SPLIT_SEED)
     rest = np.setdiff1d(np.arange(len(labels)), test)
-    train, val = _held_out(labels, rest, DIGITS_VAL)
+    train, val = held_out(labels, DIGITS_VAL, of=rest)
     chosen = {"train": train, "val": val, "test": test}[split]
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)
     return Listing(pixels, labels, tuple(str(d) for d in range(10)), f"digits/{split}").take(chosen)
@@ -60,12 +60,13 @@ def cifar10(ref: DataRef, split: str, *, on_progress: Progress) -> Listing:
     listing = Listing(data.data, labels, tuple(data.classes), f"cifar10/{split}")
     if split == "test":
         return listing
-    train, val = _held_out(labels, np.arange(len(labels)), CIFAR10_VAL)
+    train, val = held_out(labels, CIFAR10_VAL)
     return listing.take(val if split == "val" else train)
 
 
-def _held_out(labels: np.ndarray, rest: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(train, val): `n` of the images `rest`, balanced, are held out."""
+def held_out(labels: np.ndarray, n: int, *, of: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(train, val) as indices: `n` of the images `of` (None: of all), balanced, are held out."""
+    rest = np.arange(len(labels)) if of is None else of
     val = rest[balanced_indices(labels[rest], n, seed=_SPLIT_SEED)[0]]
     return np.setdiff1d(rest, val), val
 

@@ -1,12 +1,18 @@
-"""The names of image sources: `digits`, `cifar10[:ROOT]`, `imagenet:ROOT`, `folder:DIR`. No torch here."""
+"""The names of image sources: `digits`, `cifar10[:ROOT]`, `cifar10-jpeg[:ROOT]`, `imagenet:ROOT`, `folder:DIR`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from tdq_core.errors import InputError
 
-GRAMMAR = "'digits', 'cifar10' or 'cifar10:ROOT', 'imagenet:ROOT' or 'folder:DIR'"
-_PLACE = {"digits": "none", "cifar10": "optional", "imagenet": "required", "folder": "required"}
+GRAMMAR = "'digits', 'cifar10[:ROOT]', 'cifar10-jpeg[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'"
+_PLACE = {
+    "digits": "none",
+    "cifar10": "optional",
+    "cifar10-jpeg": "optional",
+    "imagenet": "required",
+    "folder": "required",
+}
 
 
 @dataclass(frozen=True)
@@ -14,7 +20,7 @@ class DataRef:
     """Where images come from.
 
     Attributes:
-        kind: 'digits', 'cifar10', 'imagenet' or 'folder'.
+        kind: 'digits', 'cifar10', 'cifar10-jpeg', 'imagenet' or 'folder'.
         root: the folder, None where none was named.
     """
 
@@ -27,7 +33,7 @@ class DataRef:
     @property
     def has_calibration_split(self) -> bool:
         """Whether the source keeps images for calibration apart from those that it evaluates on."""
-        return self.kind in ("digits", "cifar10")
+        return self.kind in ("digits", "cifar10", "cifar10-jpeg")
 
 
 def parse_ref(text: str) -> DataRef:

@@ -1,6 +1,7 @@
 """Open images by name: the one door to every source."""
 
 from tdq_core.data import builtin, folders
+from tdq_core.data.cifar10_jpeg import cifar10_jpeg
 from tdq_core.data.images import ImageSet
 from tdq_core.data.listing import Listing
 from tdq_core.data.refs import DataRef, parse_ref
@@ -18,8 +19,8 @@ def open_images(
     """The images that `ref` names, in a fixed order, with labels and a digest of their content.
 
     Args:
-        ref: 'digits', 'cifar10[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'.
-        role: 'eval', 'calib', 'train' or 'val'; digits and cifar10 have splits of their own (see `SPLITS`; nobody
+        ref: 'digits', 'cifar10[:ROOT]', 'cifar10-jpeg[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'.
+        role: 'eval', 'calib', 'train' or 'val'; digits and both cifar10 have splits of their own (see `SPLITS`; nobody
             looks at the labels of calibration images), folders are read whole whatever the role.
         samples: size of the seeded class-balanced subset, None for all; for 'calib' it is a maximum.
         num_classes: that the model tells apart; a source with another number is an error, but for calibration images,
@@ -52,4 +53,6 @@ def _list(ref: DataRef, role: str, num_classes: int | None, on_progress: Progres
         )
     if ref.kind == "digits":
         return builtin.digits(SPLITS[role])
+    if ref.kind == "cifar10-jpeg":
+        return cifar10_jpeg(ref, SPLITS[role])
     return builtin.cifar10(ref, SPLITS[role], on_progress=on_progress)

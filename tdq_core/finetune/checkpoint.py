@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tdq_core.files import write_atomically
 from tdq_core.models.weights_file import state_digest
 from tdq_core.quantize.scheme import Scheme
 
@@ -41,12 +40,7 @@ def save(path: Path, key: str, student: nn.Module, optimizer: torch.optim.Optimi
     """Write through a temporary file in the same folder."""
     held = io.BytesIO()
     torch.save({"key": key, "student": student.state_dict(), "optimizer": optimizer.state_dict(), **vars(state)}, held)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
-        file.write(held.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
+    write_atomically(path, held.getvalue())
 
 
 def resume(path: Path, key: str, student: nn.Module, optimizer: torch.optim.Optimizer) -> State:

@@ -29,7 +29,7 @@ class WeightsEntry:
         licence: of the weights.
         url: where a hosted file is downloaded from; None for shipped files.
         torchvision: name of torchvision's weights entry, which knows the URL; None for other sources.
-        scores: what was measured when the weights were made (shipped files only).
+        card: of files made by `tdq train`: recipe, scores, seconds, machine.
     """
 
     source: str
@@ -38,7 +38,7 @@ class WeightsEntry:
     licence: str
     url: str | None = None
     torchvision: str | None = None
-    scores: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
 
     @property
     def shipped(self) -> bool:
@@ -74,9 +74,7 @@ def _read_card(path: Path) -> WeightsEntry | None:
         return None
     try:
         card = json.loads(path.read_text())
-        return WeightsEntry(
-            card["source"], card["file"], card["sha256"], card["licence"], scores=card.get("scores", {})
-        )
+        return WeightsEntry(card["source"], card["file"], card["sha256"], card["licence"], card=card)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"The weights card '{path}' cannot be read ({error!r}): write it anew with `tdq train`."

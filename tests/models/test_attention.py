@@ -14,7 +14,8 @@ from tdq_core.models.attention import PlainAttention, open_attention
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
 from tdq_core.torchvision_compat import torchvision
-from tdq_core.train import Recipe, train
+from tdq_core.train.card import train
+from tdq_core.train.recipe import Recipe
 
 
 def tokens(*shape: int) -> Tensor:

@@ -1,22 +1,14 @@
-"""The runs that come with the project, and the command that measures them anew: `python -m tdq_core.shipped`.
-
-Every method, ratio, precision and backend on the embedded default, so that a newcomer sees real trade-off curves
+"""Every method, ratio, precision and backend on the embedded default, so that a newcomer sees real trade-off curves
 and every additivity cell at once; CP to integers without conditioning as well, for contrast; Tucker-2 and
-CP fitted to outputs; the latency of the dense model and of one CP; and a recipe with its runs. What is recorded
-already is kept; delete a file to measure it again.
+CP fitted to outputs; the latency of the dense model and of one CP; and a recipe with its runs.
 """
 
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-from tdq_core.cli.terminal import err, progress_bars
-from tdq_core.components import study_spec
-from tdq_core.files import write_atomically
 from tdq_core.records import RunRecord
-from tdq_core.specs import BACKENDS, DEFAULT_ETA, PRECISIONS, RankRule, RunSpec
-from tdq_core.store import RunStore, shipped_folder
+from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
 from tdq_core.table import method_text
 
 MODEL, DATA = "digits_resnet", "digits"
@@ -31,7 +23,7 @@ TIMED_BACKEND = "onnxruntime"
 RULES = (RankRule("energy", 0.9), RankRule("energy", 0.99), RankRule("vbmf", 1.0))
 
 
-def shipped_specs() -> Iterator[RunSpec]:
+def digits_specs() -> Iterator[RunSpec]:
     """Every shipped run, dense models first."""
     plain = RunSpec(MODEL, DATA)
     studied = replace(plain, method="cp", rule=RankRule("ratio", STUDIED_RATIO), epc=True)
@@ -52,8 +44,8 @@ def shipped_specs() -> Iterator[RunSpec]:
 
 
 def grid_of(records: list[RunRecord]) -> list[RunRecord]:
-    """Those that `shipped_specs` asks for: without what a recipe tried."""
-    specs = list(shipped_specs())
+    """Those that `digits_specs` asks for: without what a recipe tried."""
+    specs = list(digits_specs())
     return [record for record in records if record.spec in specs]
 
 
@@ -77,31 +69,3 @@ def readme_table(records: list[RunRecord]) -> str:
 def _percent(record: RunRecord) -> str:
     assert record.metrics, "shipped runs are complete"
     return f"{100 * record.metrics.top1:.1f} %"
-
-
-def rebuild(folder: Path) -> int:
-    """Measure what is missing in `folder`; returns the number of records there."""
-    from tdq_core.component_study import study
-    from tdq_core.layer_files import table_path
-    from tdq_core.pipeline import read_table, run
-    from tdq_core.recipe.search import find_recipe
-    from tdq_core.recipe.target import parse_target
-
-    store = RunStore(folder)
-    specs = list(shipped_specs())
-    write_atomically(folder / table_path(specs[0]), read_table(specs[0]).to_json())
-    with progress_bars() as on_progress:
-        spec = study_spec(specs[0], rule=RankRule("ratio", STUDIED_RATIO), eta=DEFAULT_ETA)
-        study(spec, folders=[folder / "components"], on_progress=on_progress)
-        for done, spec in enumerate(specs):
-            on_progress("shipped runs", done, len(specs))
-            record = run(spec, store=store).record
-            if record.state != "complete":
-                err.print(f"{spec.method} {spec.rule} {spec.precision} {spec.backend}: {record.reason}", markup=False)
-        find_recipe(specs[0], parse_target(TARGET), store=store, folder=folder / "recipes", on_progress=on_progress)
-    return len(store.all())
-
-
-if __name__ == "__main__":
-    count = rebuild(shipped_folder())
-    err.print(f"{count} runs are in '{shipped_folder().name}'.")

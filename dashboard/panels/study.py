@@ -1,0 +1,177 @@
+"""The named figures of the study, one function each."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import blocks, catalog
+from dashboard.component_words import sum_of_squares
+from dashboard.figures.additivity import additivity_figure, additivity_info, joined_runs
+from dashboard.figures.additivity import what_is_seen as what_adds_up
+from dashboard.figures.components import ranges_figure, strip_figure
+from dashboard.figures.study import curves_figure, curves_of
+from dashboard.panels.components import what_is_seen
+from dashboard.state import flag
+from dashboard.study_views import (
+    ADDITIVITY,
+    COMPONENTS,
+    CP_INT8,
+    NETWORKS,
+    RECIPES,
+    TUCKER2_ALL,
+    TUCKER2_LATER,
+    View,
+    drawn_runs,
+)
+from dashboard.study_words import (
+    IMAGES,
+    curves_in_words,
+    later_against_all,
+    network_rows,
+    quantized_after,
+    recipe_rows,
+)
+from tdq_core.additivity import find_cells
+from tdq_core.components import Components
+from tdq_core.records import RunRecord
+
+_BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+Records = Sequence[RunRecord]
+
+
+def show_view(view: View, model: str, records: Records) -> None:
+    """One figure of one network, with its paragraph; where runs are missing, which and how to get them."""
+    st.subheader(view.title)
+    st.markdown(f"*{view.question}*")
+    if view is not NETWORKS and not records:
+        _not_measured(model)
+        return
+    _SHOWN[view](model, records)
+
+
+def _not_measured(model: str) -> None:
+    with st.container(border=True):
+        st.markdown(f"**No run of {model} on {IMAGES} is here.**")
+        st.markdown(
+            "It has not been trained, or its runs have not been measured: these two commands do both, and need the "
+            "images. Then this page draws them. On the page **Explore**, **Run** measures single runs."
+        )
+        st.code(f"tdq train {model} --data cifar10-jpeg:FOLDER\npython -m tdq_core.shipped {model}", language="bash")
+
+
+def _networks(model: str, records: Records) -> None:
+    rows = network_rows(catalog.cards(), catalog.network_costs())
+    columns = {
+        "params": st.column_config.NumberColumn(format="localized"),
+        "MACs": st.column_config.NumberColumn("MACs per image", format="localized"),
+        "top-1 (%)": st.column_config.NumberColumn(format="%.2f"),
+        "n": st.column_config.NumberColumn(format="localized"),
+        "training": st.column_config.TextColumn(width="large"),
+    }
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
+    st.markdown(
+        f"Dense top-1 in FP32 on the test images of {IMAGES}: re-encoded images are harder than the originals, and "
+        "these numbers are not comparable with published ones. Weights are chosen on 5,000 validation images that are "
+        "neither trained on nor tested on."
+    )
+
+
+def _curves(view: View) -> Callable[[str, Records], None]:
+    def show(model: str, records: Records) -> None:
+        curves = curves_of(view, records)
+        if not curves:
+            _not_measured(model)
+            return
+        intervals = st.toggle("95 % intervals", **flag("study_intervals", True))
+        st.plotly_chart(curves_figure(curves, intervals=intervals), key=f"study-{view.key}", config=_BARE)
+        words = [curves_in_words(curves), quantized_after(curves) if view is not CP_INT8 else ""]
+        if view is TUCKER2_LATER:
+            words.append(later_against_all(curves, curves_of(TUCKER2_ALL, records)))
+        st.markdown(" ".join(filter(None, words)))
+        if view is CP_INT8:
+            st.markdown(
+                "All INT8 lines here are ONNX Runtime's. 'As it is' quantizes what least squares gives; 'conditioned' "
+                "first balances ranges and mixes components without changing what the layer computes. The view "
+                "*Component ranges* shows what is behind it."
+            )
+        st.caption(_origin(records))
+        blocks.download_csv(drawn_runs(view, records), f"tdq-{model}-{view.key}", key=f"csv-{view.key}")
+
+    return show
+
+
+def _origin(records: Records) -> str:
+    first = records[0]
+    n = first.metrics.n if first.metrics else 0
+    weights = first.provenance.get("weights")
+    return (
+        f"{IMAGES}, {n:,} class-balanced test images, the same for all runs; dashed: the dense model in FP32. "
+        f"Weights: {weights}. Press a name in the legend to hide its line."
+    )
+
+
+def _additivity(model: str, records: Records) -> None:
+    cells = find_cells(records)
+    if not cells:
+        _not_measured(model)
+        return
+    info = additivity_info(cells)
+    intervals = st.toggle("95 % intervals", **flag("study_cells", False))
+    st.plotly_chart(additivity_figure(info, intervals=intervals), key="study-additivity", config=_BARE)
+    st.markdown(what_adds_up(info))
+    small = [c for c in cells if c.drop_summed()[0] <= 0.05]
+    if small and len(small) < len(cells):
+        st.markdown(f"Among the {len(small)} whose separate drops sum to at most 5 points: "
+                    f"{what_adds_up(additivity_info(small))}")  # fmt: skip
+    st.caption(f"{_origin(records)} Intervals are paired by image and not corrected for looking at many.")
+    blocks.download_csv(joined_runs(cells), f"tdq-{model}-additivity", key="csv-study-additivity")
+
+
+def _components(model: str, records: Records) -> None:
+    study = next((s for s in catalog.studies().found if s.spec.model == model), None)
+    if study is None:
+        _not_measured(model)
+        return
+    worst = max(study.layers, key=lambda la: sum_of_squares(la.variants["als"]))
+    st.plotly_chart(strip_figure(study, worst.name), key="study-strip", config=_BARE)
+    st.markdown(f"**{worst.name}**, where components cancel each other most. {what_is_seen(worst)}")
+    st.plotly_chart(ranges_figure(worst), key="study-ranges", config=_BARE)
+    st.caption(_studied(study))
+    st.page_link("views/components.py", label="All layers on the page Components", icon=":material/arrow_forward:")
+
+
+def _studied(study: Components) -> str:
+    known = study.provenance
+    ratio = study.spec.rule.value if study.spec.rule else 1
+    return (
+        f"Ranges over {known.get('calib_n'):,} calibration images of {known.get('calib_split')}; CP at params ratio "
+        f"{ratio:g}. Lower is better on both strips."
+    )
+
+
+def _recipes(model: str, records: Records) -> None:
+    columns = {
+        "param ratio": st.column_config.NumberColumn(format="%.2fx"),
+        "size ratio": st.column_config.NumberColumn(format="%.2fx", help="File, dense fp32 / compressed"),
+        "what it is": st.column_config.TextColumn(width="large"),
+    }
+    st.dataframe(pd.DataFrame(recipe_rows(records)), hide_index=True, column_config=columns)
+    st.markdown(
+        "Of each pipeline the smallest file whose drop stays within the bound on every other image; 'drop on the "
+        "others' are the images between, which no choice has looked at (95 % interval, paired). The study's is "
+        "Tucker-2 of the weights, all layers or later ones first, then INT8; TDQ's fits factors to the outputs of "
+        "unlabelled images first."
+    )
+    st.caption(_origin(records))
+
+
+_SHOWN: dict[View, Callable[[str, Records], None]] = {
+    NETWORKS: _networks,
+    TUCKER2_ALL: _curves(TUCKER2_ALL),
+    TUCKER2_LATER: _curves(TUCKER2_LATER),
+    ADDITIVITY: _additivity,
+    CP_INT8: _curves(CP_INT8),
+    COMPONENTS: _components,
+    RECIPES: _recipes,
+}

@@ -1,0 +1,158 @@
+"""What the study's figures show, in words counted from their runs: plain values, no streamlit."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from dashboard import text
+from dashboard.figures.study import Curve
+from dashboard.palette import BACKEND_LABELS, method_label
+from tdq_core.recipe.picks import Pick, best_first, pick
+from tdq_core.recipe.target import Target
+from tdq_core.records import RunRecord
+from tdq_core.shipped.study import DATA, NETWORKS
+from tdq_core.table import ranks_text
+
+IMAGES = "CIFAR-10 (JPEG copy)"
+"""What the images are called wherever a number on them is shown."""
+TARGETS = (0.005, 0.01, 0.02, 0.03)
+_NEAR = 0.02
+"""Ratios that differ by less than this share count as the same one."""
+
+
+def at_ratio(curve: Curve, ratio: float) -> RunRecord | None:
+    """The run of the curve at this ratio, or None."""
+    found = [p for p in curve.points if abs(p.ratio / ratio - 1) < _NEAR and p.record.spec.method != "none"]
+    return found[0].record if found else None
+
+
+def ratios_of(curves: Sequence[Curve]) -> list[float]:
+    """The ratios that the first curve was asked for."""
+    rules = [p.record.spec.rule for p in curves[0].points] if curves else []
+    return [r.value for r in rules if r and r.value]
+
+
+def curves_in_words(curves: Sequence[Curve]) -> str:
+    """For each line what it loses at the middle ratio, and how far it goes within one point."""
+    ratios = ratios_of(curves)
+    if not ratios:
+        return ""
+    middle = min(ratios, key=lambda r: abs(r - 2.0))
+    lost = [f"{c.line.label} {_drop(r)}" for c in curves if (r := at_ratio(c, middle))]
+    return f"At {text.both_ways(middle)} of the params, points of top-1 lost: {'; '.join(lost)}. {_reach(curves)}"
+
+
+def _drop(record: RunRecord) -> str:
+    drop, low, high = record.drop()
+    return f"{text.points(drop)} {text.interval(low, high)}"
+
+
+def _reach(curves: Sequence[Curve]) -> str:
+    """Up to which ratio each line loses at most a point."""
+    told = []
+    for curve in curves:
+        good = [p.ratio for p in curve.points if p.record.spec.method != "none" and p.record.drop()[0] <= 0.01]
+        told.append(f"{curve.line.label} {f'up to {max(good):.2f}x' if good else 'nowhere'}")
+    return f"At most one point is lost by {'; '.join(told)}."
+
+
+def quantized_after(curves: Sequence[Curve]) -> str:
+    """What INT8 costs beside FP32 at the same ratios, by backend."""
+    plain = next((c for c in curves if c.line.precision == "fp32"), None)
+    told = []
+    for curve in curves:
+        if not plain or curve.line.precision != "int8":
+            continue
+        pairs = [(at_ratio(plain, r), at_ratio(curve, r)) for r in ratios_of(curves)]
+        costs = [b.drop()[0] - a.drop()[0] for a, b in pairs if a and b]
+        if costs:
+            told.append(f"{BACKEND_LABELS[curve.line.backend]} {text.points(min(costs))} to {text.points(max(costs))}")
+    return f"On top of FP32 at the same ratio INT8 loses, in points, {' and '.join(told)}." if told else ""
+
+
+def later_against_all(later: Sequence[Curve], everywhere: Sequence[Curve]) -> str:
+    """The FP32 lines of both ways of sharing out a ratio."""
+    if not later or not everywhere:
+        return ""
+    told = []
+    for ratio in ratios_of(later):
+        a, b = at_ratio(everywhere[0], ratio), at_ratio(later[0], ratio)
+        if a and b:
+            told.append(f"{ratio:g}x: {text.points(b.drop()[0])} instead of {text.points(a.drop()[0])}")
+    return f"FP32 drops in points, later layers first instead of all alike: {'; '.join(told)}." if told else ""
+
+
+def network_rows(known: dict[str, Any], costs: dict[str, tuple[int, int]]) -> list[dict[str, Any]]:
+    """The table of networks; `known`: cards by model, `costs`: params and MACs by model."""
+    return [_network(model, known.get(model) or {}, costs.get(model)) for model in NETWORKS]
+
+
+def _network(model: str, card: dict[str, Any], cost: tuple[int, int] | None) -> dict[str, Any]:
+    score = card.get("scores", {}).get("eval")
+    row: dict[str, Any] = {"network": model, "params": cost[0] if cost else None, "MACs": cost[1] if cost else None}
+    if not score:
+        return row | {"training": f"not trained yet: tdq train {model} --data {DATA}"}
+    recipe = card["recipe"]
+    cost_text = (
+        f"{text.seconds(card['seconds'])} on {_machine(card)}, {recipe['epochs']} epochs of batches of "
+        f"{recipe['batch']}{_sizes(recipe)}"
+    )
+    spread = f"{text.percent(score['top1_low'])} to {text.percent(score['top1_high'])}"
+    return row | {"top-1 (%)": 100 * score["top1"], "95 % interval": spread, "n": score["n"], "training": cost_text}
+
+
+def _machine(card: dict[str, Any]) -> str:
+    if card.get("device", "cpu") != "cpu":
+        return str(card["device"])
+    return f"{card.get('threads') or card['cores']} threads of {card['cpu']}"
+
+
+def _sizes(recipe: dict[str, Any]) -> str:
+    small = ", ".join(f"{epochs} at {pixels} px" for pixels, epochs in recipe.get("sizes") or ())
+    return f" ({small} first)" if small else ""
+
+
+def is_study_pipeline(record: RunRecord) -> bool:
+    """Tucker-2 of the weights, then INT8, as the study did it."""
+    spec = record.spec
+    return spec.method == "tucker2" and not spec.calibrated and not spec.finetune and spec.precision == "int8"
+
+
+def is_own_pipeline(record: RunRecord) -> bool:
+    """What TDQ would do: factors fitted to outputs, conditioned, INT8."""
+    spec = record.spec
+    return spec.calibrated and spec.precision == "int8" and spec.condition and not spec.symmetric
+
+
+def recipe_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """For each bound on the drop the smallest file of either pipeline; chosen on every other image."""
+    pipelines = (("the study's", is_study_pipeline), ("TDQ's own", is_own_pipeline))
+    rows = []
+    for limit in TARGETS:
+        target = Target("drop", limit)
+        for name, belongs in pipelines:
+            picks = [pick(r, name, None, target) for r in records if r.state == "complete" and belongs(r)]
+            met = [p for p in best_first(picks, target) if p.met]
+            by_id = {r.run_id: r for r in records}
+            rows.append(_recipe(limit, name, met[0], by_id) if met else _missed(limit, name, picks))
+    return rows
+
+
+def _recipe(limit: float, name: str, best: Pick, by_id: dict[str, RunRecord]) -> dict[str, Any]:
+    spec = by_id[best.run_id].spec
+    return {
+        "drop at most": f"{100 * limit:g} points",
+        "pipeline": name,
+        "what it is": f"{method_label(spec)}, {ranks_text(spec)}, INT8, {BACKEND_LABELS[spec.backend]}",
+        "param ratio": best.params_ratio,
+        "size ratio": best.bytes_ratio,
+        "drop": f"{text.points(best.chosen_drop[0])}",
+        "drop on the others": f"{text.points(best.verified_drop[0])} {text.interval(*best.verified_drop[1:])}",
+        "verified": "yes" if best.verified else "no",
+        "run": best.run_id,
+    }
+
+
+def _missed(limit: float, name: str, picks: Sequence[Pick]) -> dict[str, Any]:
+    least = min((p.chosen_drop[0] for p in picks), default=None)
+    why = "not measured" if least is None else f"none: the least drop is {text.points(least)}"
+    return {"drop at most": f"{100 * limit:g} points", "pipeline": name, "what it is": why}

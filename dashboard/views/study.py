@@ -1,0 +1,27 @@
+"""The study's figures, measured: an address for each of them."""
+
+import streamlit as st
+
+from dashboard import blocks, catalog
+from dashboard.panels.study import show_view
+from dashboard.state import record_choice
+from dashboard.study_views import VIEWS
+from tdq_core.shipped.study import NETWORKS
+
+st.title("Study")
+st.markdown(
+    "Decomposition and quantization of the same networks, measured on CIFAR-10 (JPEG copy). The address in the "
+    "browser leads back to the figure that is shown."
+)
+shelf = blocks.shelf_with_warnings()
+by_model = catalog.study_runs(shelf)
+models = sorted(NETWORKS, key=lambda m: -len(by_model[m]))
+titles = {v.key: v.title for v in VIEWS}
+figure = st.segmented_control(
+    "Figure", list(titles), format_func=titles.__getitem__, required=True, **record_choice("figure", list(titles))
+)
+model = st.selectbox(
+    "Network", models, width=420, format_func=lambda m: f"{m}: {len(by_model[m])} runs",
+    **record_choice("network", models),
+)  # fmt: skip
+show_view(next(v for v in VIEWS if v.key == figure), model, by_model[model])

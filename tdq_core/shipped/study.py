@@ -1,0 +1,64 @@
+"""The study's networks on CIFAR-10 (JPEG copy): which runs are shipped of each.
+
+Tucker-2 over all layers and over the later ones first, CP by least squares and with EPC, and a method for each layer,
+as they are and fitted to outputs, at six ratios; Tucker-2 in every precision and backend, the others in fp32 and INT8;
+CP to INT8 without conditioning as well, which is how the study did it.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
+
+DATA = "cifar10-jpeg"
+NETWORKS = {
+    "resnet20_cifar10": None,
+    "alexnet_cifar10": 1000,
+    "googlenet_cifar10": 1000,
+    "resnet18_cifar10": 1000,
+    "resnet34_cifar10": 1000,
+    "resnet50_cifar10": 1000,
+}
+"""By model the test images of a run (None: all 5,000), smallest network first."""
+
+RATIOS = (1.25, 1.5, 2.0, 3.0, 4.0, 6.0)
+LATER_DEPTH = 4.0
+"""Of the policy `later`: at this exponent the first third of a network stays dense."""
+CALIB_SAMPLES = 1000
+COMPONENTS_RATIO = 2.0
+EVERYWHERE = tuple(itertools.product(PRECISIONS, BACKENDS))
+FP32_AND_INT8 = (("fp32", "torch"), *(("int8", backend) for backend in BACKENDS))
+
+
+def dense_spec(model: str) -> RunSpec:
+    """The untouched network in fp32, through torch."""
+    return RunSpec(model, DATA, samples=NETWORKS[model], calib_samples=CALIB_SAMPLES)
+
+
+def is_study_run(spec: RunSpec, dense: RunSpec | None) -> bool:
+    """Whether the run is on the images and calibration images that those of `dense`, a network's, are on."""
+    names = ("weights", "calib", "samples", "calib_samples", "seed", "mean", "std", "input_size")
+    same = dense is not None and all(getattr(spec, n) == getattr(dense, n) for n in names)
+    return same and spec.data.partition(":")[0] == DATA
+
+
+def study_specs(model: str) -> Iterator[RunSpec]:
+    """All runs of a network, those that the named figures need most first."""
+    dense = dense_spec(model)
+
+    def at(method: str, policy: str = "uniform", depth: float = 1.0, **more: Any) -> list[RunSpec]:
+        rules = [RankRule("ratio", ratio, policy=policy, depth=depth) for ratio in RATIOS]
+        return [replace(dense, method=method, rule=rule, **more) for rule in rules]
+
+    yield from _in([dense, *at("tucker2"), *at("tucker2", "later", LATER_DEPTH)], EVERYWHERE)
+    yield from _in([*at("tucker2", "global", calibrated=True), *at("cp")], FP32_AND_INT8)
+    yield from _in([replace(spec, condition=False) for spec in at("cp")], FP32_AND_INT8[1:])
+    yield from _in([*at("cp", epc=True), *at("cp", epc=True, calibrated=True)], FP32_AND_INT8)
+    yield from _in([*at("auto"), *at("auto", "global", calibrated=True)], FP32_AND_INT8)
+
+
+def _in(treatments: Iterable[RunSpec], cells: Iterable[tuple[str, str]]) -> Iterator[RunSpec]:
+    for treatment, (precision, backend) in itertools.product(treatments, tuple(cells)):
+        yield replace(treatment, precision=precision, backend=backend)

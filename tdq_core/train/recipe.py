@@ -1,0 +1,82 @@
+"""What decides the trained weights, beside model and data, and the recipes that the shipped weights were made by."""
+
+from dataclasses import dataclass
+
+from tdq_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Stochastic gradient descent with Nesterov momentum; the defaults are those of the embedded digits model.
+
+    Its strong weight decay is on purpose: it leaves kernels of low rank, which compress well.
+
+    Attributes:
+        peak_lr: highest learning rate of the one cycle.
+        shift: images are padded by this many pixels and cropped at random.
+        mirror: half of the images are mirrored left to right.
+        sizes: (pixels, epochs) of the first epochs, on smaller images; the epochs that are left see the full size.
+        bf16: products in bfloat16 with channels last, sums and weights in float32; on a CPU without bfloat16 slow.
+        fp16_file: kernels are stored in half precision; vectors (batch norm, biases) stay as they are.
+    """
+
+    epochs: int = 60
+    batch: int = 64
+    peak_lr: float = 0.05
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    shift: int = 1
+    mirror: bool = False
+    sizes: tuple[tuple[int, int], ...] = ()
+    bf16: bool = False
+    fp16_file: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 1 or self.peak_lr <= 0:
+            raise InputError(
+                "Training needs at least 1 epoch, a batch of at least 1 and a positive learning rate. "
+                f"Got {self.epochs}, {self.batch} and {self.peak_lr:g}."
+            )
+        if self.small_epochs >= self.epochs or any(px < 1 or epochs < 1 for px, epochs in self.sizes):
+            raise InputError(
+                "The 'sizes' of training must leave at least one epoch for the full size, and each needs 1 pixel and "
+                f"1 epoch. Got {self.sizes} of {self.epochs} epochs."
+            )
+
+    @property
+    def small_epochs(self) -> int:
+        """Epochs on smaller images; none of them can be the best one."""
+        return sum(epochs for _, epochs in self.sizes)
+
+    def size(self, epoch: int) -> int | None:
+        """Pixels of the images in this epoch (from 0), None for the full size."""
+        for pixels, epochs in self.sizes:
+            if epoch < epochs:
+                return pixels
+            epoch -= epochs
+        return None
+
+
+_CIFAR = Recipe(
+    epochs=30, batch=128, peak_lr=0.2, weight_decay=5e-4, shift=4, mirror=True, bf16=True, fp16_file=True
+)  # fmt: skip
+
+RECIPES: dict[str, Recipe] = {
+    "digits_resnet": Recipe(),
+    "resnet20_cifar10": Recipe(
+        28, 128, 0.2, 5e-4, 0.0, 4, True, sizes=((16, 10), (24, 8)), bf16=True, fp16_file=True
+    ),
+    "resnet18_cifar10": Recipe(
+        10, 128, 0.2, 5e-4, 0.1, 4, True, sizes=((16, 5), (24, 3)), bf16=True, fp16_file=True
+    ),
+    "alexnet_cifar10": Recipe(
+        20, 128, 0.02, 5e-4, 0.1, 4, True, bf16=True, fp16_file=True
+    ),
+}  # fmt: skip
+"""By model; shortened where a CPU of two cores had to do."""
+
+
+def recipe_of(model: str) -> Recipe:
+    """The recipe that weights of this model are made by; one for 32-pixel colour images where none is written down."""
+    return RECIPES.get(model, _CIFAR)
