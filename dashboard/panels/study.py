@@ -44,10 +44,10 @@ def show_view(view: View, model: str, records: Records) -> None:
     """One figure of one network, with its paragraph; where runs are missing, which and how to get them."""
     st.subheader(view.title)
     st.markdown(f"*{view.question}*")
-    if view is not NETWORKS and not records:
+    if records or view is NETWORKS:
+        _SHOWN[view](model, records)
+    if not records:
         _not_measured(model)
-        return
-    _SHOWN[view](model, records)
 
 
 def _not_measured(model: str) -> None:
@@ -55,7 +55,7 @@ def _not_measured(model: str) -> None:
         st.markdown(f"**No run of {model} on {IMAGES} is here.**")
         st.markdown(
             "It has not been trained, or its runs have not been measured: these two commands do both, and need the "
-            "images. Then this page draws them. On the page **Explore**, **Run** measures single runs."
+            "images. Then this page draws them. For single runs press **Run** on the page Explore."
         )
         st.code(f"tdq train {model} --data cifar10-jpeg:FOLDER\npython -m tdq_core.shipped {model}", language="bash")
 

@@ -1,0 +1,167 @@
+"""The study's figures: an address each, the runs that belong there and no others, words counted from them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up import N, record
+from streamlit.testing.v1 import AppTest
+
+from dashboard import study_words
+from dashboard.figures.study import curves_figure, curves_of
+from dashboard.study_views import CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
+from tdq_core.records import RunRecord
+from tdq_core.shipped.study import NETWORKS, dense_spec, study_specs
+from tdq_core.specs import RankRule
+from tdq_core.store import RunStore
+
+MODEL = "resnet20_cifar10"
+
+
+def made(name: str, *, policy: str = "uniform", spec: dict[str, Any] | None = None, **about: Any) -> RunRecord:
+    """A hand-made record of one of the study's networks."""
+    one = record(name, **about)
+    own = {"model": MODEL, "data": "cifar10-jpeg", "calib_samples": 1000} | (spec or {})
+    rule = one.spec.rule and RankRule("ratio", one.spec.rule.value, policy=policy, depth=4 if policy == "later" else 1)
+    changed = dataclasses.replace(one.spec, rule=rule, **own)
+    return dataclasses.replace(one, spec=changed)
+
+
+def study_records() -> list[RunRecord]:
+    """Dense in fp32 and INT8, Tucker-2 at 2x over all layers (both) and later ones, CP as it is and conditioned."""
+    two = {"ratio": 2.0, "size": 500}
+    return [
+        made("a", right=N - 4),
+        made("b", right=N - 6, precision="int8", size=1000),
+        made("c", right=N - 14, method="tucker2", **two),
+        made("d", right=N - 20, method="tucker2", precision="int8", **two),
+        made("e", right=N - 5, method="tucker2", policy="later", **two),
+        made("f", right=N - 24, method="cp", **two),
+        made("0", right=N - 150, method="cp", precision="int8", spec={"condition": False}, **two),
+        made("1", right=N - 60, method="cp", precision="int8", **two),
+    ]
+
+
+@pytest.fixture
+def studied(empty: Path) -> Path:
+    for one in (*study_records(), record("2", right=N - 4)):
+        RunStore(empty).put(one)
+    return empty
+
+
+def opened(app: str, **query: str) -> AppTest:
+    at = AppTest.from_file(app, default_timeout=60)
+    at.run()
+    at.switch_page("views/study.py")
+    for name, value in query.items():
+        at.query_params[name] = value
+    at.run()
+    assert not at.exception, at.exception[0].stack_trace
+    return at
+
+
+def words(at: AppTest) -> str:
+    return "\n".join(str(e.value) for e in (*at.markdown, *at.caption))
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda v: v.key)
+def test_every_figure_has_an_address(app, studied, view):
+    at = opened(app, figure=view.key, network=MODEL)
+    assert at.subheader[0].value == view.title
+    assert (at.query_params["figure"], at.query_params["network"]) == (view.key, MODEL)
+    assert len(words(at)) > 300, "a figure comes with words"
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda v: v.key)
+def test_where_nothing_is_measured_every_figure_says_what_to_do(app, empty, view):
+    at = opened(app, figure=view.key, network="googlenet_cifar10")
+    assert "No run of googlenet_cifar10 on CIFAR-10 (JPEG copy) is here." in words(at)
+    assert "tdq train googlenet_cifar10" in at.code[0].value
+
+
+def test_an_address_that_names_nothing_shows_the_first_figure(app, studied):
+    at = opened(app, figure="nonsense", network="../etc/passwd")
+    assert at.subheader[0].value == VIEWS[0].title and at.query_params["network"] == MODEL
+
+
+def test_a_line_holds_its_own_runs_and_the_dense_model_of_its_cell():
+    found = {
+        line.label: [p.record.run_id[0] for p in points_of(line, study_records())]
+        for view in (TUCKER2_ALL, TUCKER2_LATER, CP_INT8)
+        for line in view.lines
+        if view is not TUCKER2_LATER or line.precision == "fp32"
+    }
+    assert found["FP32"] == ["a", "e"], "the last view of that label: later layers"
+    assert found["INT8, ONNX Runtime"] == ["b", "d"] and found["INT8, PyTorch"] == []
+    assert found["CP, FP32"] == ["a", "f"]
+    assert found["CP, INT8 as it is"] == ["b", "0"] and found["CP, INT8 conditioned"] == ["b", "1"]
+    assert found["CP + EPC, FP32"] == ["a"], "a line without decomposed runs"
+
+
+def test_lines_without_decomposed_runs_are_not_drawn():
+    drawn = [c.line.label for c in curves_of(CP_INT8, study_records())]
+    assert drawn == ["CP, FP32", "CP, INT8 as it is", "CP, INT8 conditioned"]
+
+
+def test_the_figure_shows_the_records_numbers():
+    records = study_records()
+    figure = curves_figure(curves_of(TUCKER2_ALL, records), intervals=True)
+    fp32 = next(t for t in figure.data if t.name == "FP32")
+    assert list(fp32.x) == [1.0, 2.0]
+    assert list(fp32.y) == [100 * (N - 4) / N, 100 * (N - 14) / N]
+    metrics = records[2].metrics
+    assert fp32.error_y.array[1] == pytest.approx(100 * (metrics.top1_high - metrics.top1))
+    assert figure.layout.xaxis.title.text.startswith("Params, original / compressed")
+
+
+def test_words_are_counted_from_the_runs():
+    records = study_records()
+    everywhere, later = curves_of(TUCKER2_ALL, records), curves_of(TUCKER2_LATER, records)
+    told = study_words.curves_in_words(everywhere)
+    assert "At 2.00x smaller, 50.0\N{NO-BREAK SPACE}% kept of the params" in told and "FP32 +5.00 [" in told
+    assert "FP32 nowhere" in told and "FP32 up to 2.00x" in study_words.curves_in_words(later)
+    assert study_words.quantized_after(everywhere).endswith("INT8 loses, in points, ONNX Runtime +3.00 to +3.00.")
+    assert "2x: +0.50 instead of +5.00" in study_words.later_against_all(later, everywhere)
+
+
+def test_recipes_choose_the_smallest_file_within_the_bound():
+    small = made("3", right=N - 4, size=250, method="tucker2", ratio=4.0, precision="int8", spec={"calibrated": True})
+    rows = study_words.recipe_rows([*study_records(), small])
+    own = [r for r in rows if r["pipeline"] == "TDQ's own"]
+    study = [r for r in rows if r["pipeline"] == "the study's"]
+    assert [r["run"][0] for r in own] == ["3"] * 4 and own[0]["size ratio"] == 4.0
+    assert all(r["what it is"].startswith("none: the least drop is +") for r in study)
+    assert study_words.recipe_rows(study_records())[1]["what it is"] == "not measured"
+
+
+def test_networks_that_are_not_trained_say_how_to():
+    card = {
+        "scores": {"eval": {"top1": 0.91, "top1_low": 0.90, "top1_high": 0.92, "n": 5000}},
+        "recipe": {"epochs": 10, "batch": 128, "sizes": [[16, 5], [24, 3]]},
+        "seconds": 2400.0, "cpu": "a CPU", "cores": 2, "threads": 2, "device": "cpu",
+    }  # fmt: skip
+    rows = study_words.network_rows({MODEL: card}, {MODEL: (269_722, 41_000_000), "resnet18_cifar10": (11, 22)})
+    assert [r["network"] for r in rows] == list(NETWORKS)
+    assert rows[0]["params"] == 269_722 and rows[0]["top-1 (%)"] == 91.0
+    assert "5 at 16 px, 3 at 24 px first" in rows[0]["training"] and "2 threads of a CPU" in rows[0]["training"]
+    others = {r["network"]: r for r in rows[1:]}
+    assert others["resnet18_cifar10"]["params"] == 11
+    assert all(r["training"] == f"not trained yet: tdq train {m} --data cifar10-jpeg" for m, r in others.items())
+
+
+def test_every_line_of_the_views_is_measured_by_the_grid():
+    """A figure that asks for runs which nobody measures would stay empty."""
+    grid = [dataclasses.replace(record("a"), spec=spec) for spec in study_specs(MODEL)]
+    for view in VIEWS:
+        for line in view.lines:
+            ratios = {r.spec.rule.value for r in grid if line.holds(r) and r.spec.rule}
+            assert len(ratios) == 6, (view.key, line.label)
+
+
+def test_runs_on_other_images_are_not_the_studys(app, studied):
+    at = opened(app, figure="tucker2-all", network=MODEL)
+    assert f"{MODEL}: 8 runs" in at.selectbox[0].options
+    RunStore(studied).put(made("4", right=3, spec={"samples": 50}, data="3" * 64))
+    assert f"{MODEL}: 8 runs" in opened(app, figure="tucker2-all", network=MODEL).selectbox[0].options
+    assert dense_spec(MODEL).samples is None

@@ -1,0 +1,43 @@
+"""docs/imagenet.md as it stands: its commands, on a sample of ImageNet, weights in a file of torchvision's format."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from tdq_core.torchvision_compat import torchvision
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "imagenet.md").read_text()
+SET_UP, COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE, re.S)
+
+
+def test_the_pages_commands_run_and_give_the_four_cells(shared: Path, tmp_path: Path) -> None:
+    """A local file stands in for the download: it lies where torch.hub would put it, under its name."""
+    torch.manual_seed(0)
+    weights = tmp_path / "weights.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), weights)
+    names = dict(re.findall(r"^(\w+)=(\S+)", SET_UP, re.M))
+    assert names.keys() == {"IMAGENET", "CALIB", "N", "MODEL"}
+    values = names | {"IMAGENET": str(shared / "imagenet-sample"), "N": "20", "MODEL": "resnet18"}
+    values["CALIB"] = values["IMAGENET"]
+    script = "\n".join(
+        line.replace("--calib-samples 256", "--calib-samples 24").replace("$MODEL", f"$MODEL --weights {weights}", 1)
+        for line in COMMANDS.replace("tdq ", f"{sys.executable} -m tdq_core ").splitlines()
+    )
+    env = os.environ | values | {"TDQ_RUNS": str(tmp_path / "runs")}
+    done = subprocess.run(["sh", "-ec", script], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
+    records = [json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*.json")]
+    assert [r["state"] for r in records] == ["complete"] * 5
+    assert {(r["metrics"]["n"], r["provenance"]["split"]) for r in records} == {(20, "imagenet/val")}
+    assert {r["provenance"]["weights"] for r in records} == {"weights.pth"}
+    cells = {(r["spec"]["method"], r["spec"]["precision"], r["spec"]["calibrated"]) for r in records}
+    quantized = {("none", "int8", False), ("tucker2", "int8", False), ("tucker2", "int8", True)}
+    assert cells == {("none", "fp32", False), ("tucker2", "fp32", False)} | quantized
+    rows = list(csv.DictReader((tmp_path / "imagenet.csv").open()))
+    assert {r["run_id"] for r in rows} == {r["run_id"] for r in records}

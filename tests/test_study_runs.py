@@ -1,0 +1,172 @@
+"""The shipped runs of the study's networks: recomputed as far as that is quick, without the images where they are not
+here, all offenders at once."""
+
+import itertools
+import json
+import re
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tdq_core.additivity import find_cells
+from tdq_core.data.sources import open_images
+from tdq_core.decompose.cp import Cp
+from tdq_core.decompose.methods import Factors
+from tdq_core.decompose.svd import Svd
+from tdq_core.decompose.tucker2 import Tucker2
+from tdq_core.factorized import apply_plan
+from tdq_core.files import file_sha256
+from tdq_core.layer_files import table_path
+from tdq_core.layer_table import count_macs, count_params
+from tdq_core.layers import LayerTable
+from tdq_core.models.loading import load_model
+from tdq_core.models.registry import WEIGHTS_FOLDER, entry
+from tdq_core.pipeline import run
+from tdq_core.ranks.costs import Cost
+from tdq_core.ranks.plan import LayerPlan, Plan, make_plan
+from tdq_core.records import RunRecord
+from tdq_core.shipped.study import DATA, NETWORKS, RATIOS, dense_spec, study_specs
+from tdq_core.specs import RankRule
+from tdq_core.store import RunStore, shipped_folder
+
+BY_MODEL: dict[str, list[RunRecord]] = defaultdict(list)
+for found in RunStore(shipped_folder()).all():
+    if found.spec.model in NETWORKS:
+        BY_MODEL[found.spec.model].append(found)
+MEASURED = sorted(BY_MODEL)
+each = pytest.mark.parametrize("model", MEASURED)
+
+
+def test_two_networks_at_least_are_measured_and_one_is_large():
+    assert len(MEASURED) >= 2 and set(MEASURED) - {"resnet20_cifar10"}
+
+
+@each
+def test_runs_are_complete_many_and_of_the_grid(model):
+    records, wanted = BY_MODEL[model], {json.dumps(spec.to_dict()) for spec in study_specs(model)}
+    found = [json.dumps(r.spec.to_dict()) for r in records]
+    assert {r.state for r in records} == {"complete"} and len(found) == len(set(found)) >= 30
+    assert set(found) <= wanted
+    assert {r.metrics.n for r in records} == {NETWORKS[model] or 5000}
+
+
+@each
+def test_every_curve_and_every_cell_of_the_views_is_there(model):
+    """Tucker-2 over all layers and later ones at six ratios in fp32, fp16 and INT8 on both backends; CP both ways."""
+    ruled = [(r.spec, r.spec.rule) for r in BY_MODEL[model] if r.spec.rule]
+    there = {(s.method, s.epc, s.calibrated, rule.policy, rule.value, s.precision, s.backend) for s, rule in ruled}
+    cells = itertools.product(("fp32", "fp16", "int8"), ("torch", "onnxruntime"))
+    wanted = {
+        ("tucker2", False, False, policy, ratio, *cell)
+        for policy, ratio, cell in itertools.product(("uniform", "later"), RATIOS, cells)
+    }
+    assert sorted(wanted - there) == []
+    for epc, precision in itertools.product((False, True), (("fp32", "torch"), ("int8", "onnxruntime"))):
+        ratios = {key[4] for key in there if key[:3] == ("cp", epc, False) and key[5:] == precision}
+        assert len(ratios) >= 3, (epc, precision)
+    joint = [r for r in BY_MODEL[model] if r.spec.method != "none" and r.spec.precision != "fp32"]
+    assert {c.both.run_id for c in find_cells(BY_MODEL[model])} == {r.run_id for r in joint}
+
+
+@each
+def test_every_name_is_the_digest_of_its_contents(model):
+    records = BY_MODEL[model]
+    assert [r.run_id for r in records if r.run_id != r.spec.run_id(r.digests)] == []
+    assert {r.digests["model"] for r in records} == {records[0].digests["model"]}
+    assert len({r.digests["data"] for r in records}) == 1
+    assert len({r.digests["calib"] for r in records if "calib" in r.digests}) == 1
+    card = json.loads((WEIGHTS_FOLDER / f"{model}.json").read_text())
+    assert {r.provenance["weights_sha256"] for r in records} == {card["sha256"]}, "the records' weights are the card's"
+    if (weights := WEIGHTS_FOLDER / card["file"]).exists():
+        assert file_sha256(weights) == card["sha256"]
+        assert load_model(dense_spec(model)).digest == records[0].digests["model"]
+
+
+@each
+def test_the_images_are_those_of_the_records(model, shared, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    ref, classes = f"{DATA}:{shared / 'cifar10-jpeg'}", entry(model).num_classes
+    images = open_images(ref, role="eval", samples=NETWORKS[model], seed=0, num_classes=classes)
+    assert images.digest == BY_MODEL[model][0].digests["data"]
+
+
+def shaped(weight: torch.Tensor, method: str, ranks: tuple[int, ...], options: object) -> Factors:
+    """Factors of the right shapes, for counting."""
+    c_out, c_in, *kernel = weight.shape
+    if method == "svd":
+        return Svd(torch.ones(c_out, *ranks), torch.ones(*ranks, c_in, *kernel))
+    if method == "tucker2":
+        return Tucker2(torch.ones(*ranks, *kernel), torch.ones(c_out, ranks[0]), torch.ones(c_in, ranks[1]), (1.0, 1.0))
+    (rank,) = ranks
+    spatial = torch.ones(kernel[0] * kernel[1], rank)
+    return Cp(torch.ones(c_out, rank), torch.ones(c_in, rank), spatial, (kernel[0], kernel[1]), (1.0,), True)
+
+
+@each
+def test_params_macs_and_ranks_are_recomputed(model, monkeypatch):
+    """Ranks follow from the shipped layer table; params and MACs are counted on models that are built of them."""
+    monkeypatch.setattr("tdq_core.factorized.factors_of", shaped)
+    table = LayerTable.read(shipped_folder() / table_path(dense_spec(model)))
+    bare = load_model(replace(dense_spec(model), weights="random")).module
+    example = torch.zeros(1, *entry(model).preprocessing.input_shape)
+    counted: dict[str, tuple[int, int]] = {}
+    wrong = []
+    for record in BY_MODEL[model]:
+        layers = [(la.method, la.ranks, la.params, la.macs) for la in record.layers]
+        if not record.spec.calibrated:
+            plan = make_plan(table, record.spec.method, record.spec.rule)
+            if layers != [(p.method, p.ranks, p.cost.params, p.cost.macs) for p in plan.layers]:
+                wrong.append((record.run_id, "ranks"))
+        if (key := json.dumps(layers)) not in counted:
+            built, _ = apply_plan(bare, as_recorded(table, record))
+            counted[key] = (count_params(built), count_macs(built, example))
+        if (record.metrics.params, record.metrics.macs) != counted[key]:
+            wrong.append((record.run_id, "costs"))
+    assert wrong == []
+
+
+def as_recorded(table: LayerTable, record: RunRecord) -> Plan:
+    """The plan with the ranks that the record tells."""
+    told = {la.name: la for la in record.layers}
+    layers = tuple(
+        LayerPlan(la, told[la.name].method, told[la.name].ranks, Cost(told[la.name].params, told[la.name].macs))
+        for la in table.layers
+    )
+    return Plan(layers, record.metrics.params, record.metrics.macs, record.metrics.compression_ratio)
+
+
+@each
+def test_records_say_where_they_come_from_and_name_no_place_of_the_machine(model):
+    text = "".join(r.to_json() for r in BY_MODEL[model])
+    assert not re.search(r"\"/|/home/|/root/|/tmp/|/work/", text)
+    assert {r.spec.data for r in BY_MODEL[model]} == {DATA}
+    assert {r.provenance["split"] for r in BY_MODEL[model]} == {f"{DATA}/test"}
+    assert all(r.provenance["weights"].startswith(f"trained by `tdq train {model}") for r in BY_MODEL[model])
+    exports = [r.provenance["artefact"]["export_check"] for r in BY_MODEL[model] if r.spec.backend == "onnxruntime"]
+    assert exports and min(c["top1_agreement"] for c in exports) > 0.99
+
+
+def test_the_weights_in_the_project_take_at_most_40_mb():
+    assert sum(p.stat().st_size for p in WEIGHTS_FOLDER.glob("*.safetensors")) <= 40e6
+
+
+def test_networks_that_are_not_trained_have_their_costs_shipped():
+    for model in NETWORKS:
+        spec = dense_spec(model)
+        spec = spec if entry(model).weights and entry(model).weights.card else replace(spec, weights="random")
+        assert (shipped_folder() / table_path(spec)).exists(), model
+
+
+def test_a_run_is_measured_again_with_the_same_result(shared, tmp_path, monkeypatch):
+    """On other cores and kernels a few of 5,000 images may fall to the other side."""
+    (tmp_path / "tdq").mkdir()
+    (tmp_path / "tdq" / DATA).symlink_to(shared / "cifar10-jpeg")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = "resnet20_cifar10"
+    for spec in (dense_spec(model), replace(dense_spec(model), method="tucker2", rule=RankRule("ratio", 1.5))):
+        again = run(spec, store=RunStore(tmp_path / "runs")).record
+        kept = RunStore(shipped_folder()).get(again.run_id)
+        assert (again.metrics.correct() != kept.metrics.correct()).sum() <= 10
+        assert (again.metrics.params, again.metrics.bytes) == (kept.metrics.params, kept.metrics.bytes)
