@@ -1,4 +1,4 @@
-"""The shipped runs of the digits are what the engine measures: recomputed as far as that is quick, all offenders at once."""
+"""The shipped runs of the digits are what the engine measures: recomputed where that is quick, all offenders told."""
 
 import dataclasses
 import json
