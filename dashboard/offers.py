@@ -19,6 +19,7 @@ from tdq_core.cli.options import numbers, size
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry
+from tdq_core.shipped.study import DATA as STUDY_DATA
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
 
 
@@ -103,7 +104,10 @@ class _Grouped(argparse.Action):
 
 
 def read_arguments(arguments: Sequence[str]) -> Offers:
-    """Registered offers and those that the server's arguments name."""
+    """Registered offers and those that the server's arguments name.
+
+    The study's images are always among them, so that its shipped runs can be looked at where the images are not.
+    """
     parser = _Parser(add_help=False, allow_abbrev=False)
     for name in ("--model", "--weights", "--mean", "--std", "--input-size", "--data", "--calib"):
         parser.add_argument(name, action=_Grouped)
@@ -117,7 +121,7 @@ def read_arguments(arguments: Sequence[str]) -> Offers:
     missing = tuple(e.name for e in MODELS.values() if not weights_at_hand(e))
     return Offers(
         _once([*registered, *named]),
-        _once([DataOffer("digits"), *data]),
+        _once([DataOffer("digits"), DataOffer(STUDY_DATA), *data]),
         missing,
         tuple(dict.fromkeys(m.name for m in named if m.name not in MODELS)),
     )

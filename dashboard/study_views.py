@@ -96,7 +96,7 @@ ADDITIVITY = View("additivity", "Do the drops add up?", "Is the joint drop of TD
 CP_INT8 = View("cp-int8", "CP + INT8", "Why does CP fail in INT8, and what mends it?", _CP)
 COMPONENTS = View("components", "Component ranges", "What do CP's components look like before and after EPC?")
 RECIPES = View("recipes", "Two recipes", "The study's pipeline against TDQ's own, both in INT8: size and drop.")
-VIEWS = (NETWORKS, TUCKER2_ALL, TUCKER2_LATER, ADDITIVITY, CP_INT8, COMPONENTS, RECIPES)
+VIEWS = (TUCKER2_ALL, TUCKER2_LATER, ADDITIVITY, CP_INT8, COMPONENTS, RECIPES, NETWORKS)
 
 
 def points_of(line: Line, records: Iterable[RunRecord]) -> tuple[Point, ...]:

@@ -22,7 +22,7 @@ ROWS = (
     ("records", "layers", "models.registry", "data.refs", "download"),
     ("store", "table", "pareto", "additivity", "reproduce"),
     ("ranks", "layer_files", "components"),
-    ("torchvision_compat",),
+    ("torchvision_compat", "augment"),
     ("decompose", "models", "data"),
     ("layer_table", "factorized", "evaluate", "quantize"),
     ("condition",),

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from tdq_core.shipped.digits import readme_table
+from tdq_core.shipped.study import NETWORKS
+from tdq_core.shipped.tables import drops_table, missing_networks, network_table
 from tdq_core.store import RunStore, shipped_folder
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text()
+ZOO = (PROJECT / "docs" / "zoo.md").read_text()
 COMMANDS = sorted({" ".join(m.split()) for m in re.findall(r"\.venv/bin/tdq ([^#\n]+)", README)})
 
 
@@ -57,3 +60,12 @@ def test_links_lead_somewhere():
     assert [
         t for t in re.findall(r"\]\(([^)#]+)\)", README) if not t.startswith("http") and not (PROJECT / t).exists()
     ] == []
+
+
+def test_the_tables_of_the_zoo_are_written_from_cards_and_records():
+    records = RunStore(shipped_folder()).all()
+    measured = [m for m in NETWORKS if any(r.spec.model == m for r in records)]
+    wanted = {"networks": network_table()} | {m: drops_table(m, records) for m in measured}
+    shown = dict(re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- /\w+ -->", ZOO, re.S))
+    assert shown == wanted
+    assert f"Not trained yet: {missing_networks()}." in " ".join(ZOO.split())

@@ -170,3 +170,12 @@ def test_a_run_is_measured_again_with_the_same_result(shared, tmp_path, monkeypa
         kept = RunStore(shipped_folder()).get(again.run_id)
         assert (again.metrics.correct() != kept.metrics.correct()).sum() <= 10
         assert (again.metrics.params, again.metrics.bytes) == (kept.metrics.params, kept.metrics.bytes)
+
+
+def test_auto_is_left_out_where_it_is_tucker2_and_nowhere_else():
+    for model in NETWORKS:
+        table = next((shipped_folder() / "layers").glob(f"{model}-*.json"))
+        plan = make_plan(LayerTable.read(table), "auto", RankRule("ratio", 1.5))
+        methods = {p.method for p in plan.decomposed()}
+        asked = {spec.method for spec in study_specs(model)}
+        assert ("auto" in asked) == (methods != {"tucker2"}), model

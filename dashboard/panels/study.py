@@ -35,6 +35,8 @@ from dashboard.study_words import (
 from tdq_core.additivity import find_cells
 from tdq_core.components import Components
 from tdq_core.records import RunRecord
+from tdq_core.shipped.study import DATA
+from tdq_core.shipped.study import NETWORKS as NETWORK_SAMPLES
 
 _BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 Records = Sequence[RunRecord]
@@ -97,8 +99,15 @@ def _curves(view: View) -> Callable[[str, Records], None]:
             )
         st.caption(_origin(records))
         blocks.download_csv(drawn_runs(view, records), f"tdq-{model}-{view.key}", key=f"csv-{view.key}")
+        _link("explore", "All runs of this network, and sliders for its ranks, on the page Explore", model)
 
     return show
+
+
+def _link(page: str, label: str, model: str) -> None:
+    """To another page, with this network and these images chosen there."""
+    query = {"model": model, "data": DATA} | ({"samples": str(n)} if (n := NETWORK_SAMPLES[model]) else {})
+    st.page_link(f"views/{page}.py", label=label, icon=":material/arrow_forward:", query_params=query)
 
 
 def _origin(records: Records) -> str:
@@ -138,7 +147,7 @@ def _components(model: str, records: Records) -> None:
     st.markdown(f"**{worst.name}**, where components cancel each other most. {what_is_seen(worst)}")
     st.plotly_chart(ranges_figure(worst), key="study-ranges", config=_BARE)
     st.caption(_studied(study))
-    st.page_link("views/components.py", label="All layers on the page Components", icon=":material/arrow_forward:")
+    _link("components", "All layers, on the page Components", model)
 
 
 def _studied(study: Components) -> str:

@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from tdq_core.augment import mirrored, shifted
 
 SHIFT = 8
 """Images move by up to one part in this many of their size, either way."""
@@ -15,18 +16,6 @@ def augmented(images: Tensor, draw: torch.Generator) -> Tensor:
 
     Images of one channel are not mirrored: digits and letters would become something else.
     """
-    moved = _shifted(images, draw)
-    if images.shape[1] != COLOURS:
-        return moved
-    turned = torch.rand(len(images), generator=draw) < 0.5
-    return torch.where(turned[:, None, None, None], moved.flip(3), moved)
-
-
-def _shifted(images: Tensor, draw: torch.Generator) -> Tensor:
-    n, _, height, width = images.shape
-    down, right = height // SHIFT, width // SHIFT
-    padded = functional.pad(images, (right, right, down, down), mode="reflect")
-    top = torch.randint(0, 2 * down + 1, (n, 1), generator=draw) + torch.arange(height)
-    left = torch.randint(0, 2 * right + 1, (n, 1), generator=draw) + torch.arange(width)
-    at = torch.arange(n)[:, None, None]
-    return padded[at, :, top[:, :, None], left[:, None, :]].permute(0, 3, 1, 2)
+    height, width = images.shape[2:]
+    moved = shifted(images, height // SHIFT, width // SHIFT, draw, edges="reflect")
+    return mirrored(moved, draw) if images.shape[1] == COLOURS else moved

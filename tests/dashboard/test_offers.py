@@ -7,7 +7,7 @@ import pytest
 from dashboard import catalog
 from dashboard.offers import DataOffer, ModelOffer, read_arguments
 from tdq_core.errors import InputError
-from tdq_core.models.registry import MODELS
+from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 
 
 def test_without_arguments_only_models_with_weights_at_hand_are_offered(
@@ -15,8 +15,10 @@ def test_without_arguments_only_models_with_weights_at_hand_are_offered(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     offers = read_arguments([])
-    assert [m.name for m in offers.models] == ["digits_resnet"] and offers.data == (DataOffer("digits"),)
-    assert set(offers.without_weights) == set(MODELS) - {"digits_resnet"} and offers.allowed == ()
+    here = [e.name for e in MODELS.values() if (WEIGHTS_FOLDER / f"{e.name}.safetensors").exists()]
+    assert [m.name for m in offers.models] == here and {"digits_resnet", "resnet20_cifar10"} <= set(here)
+    assert offers.data == (DataOffer("digits"), DataOffer("cifar10-jpeg"))
+    assert set(offers.without_weights) == set(MODELS) - set(here) and offers.allowed == ()
     hosted = MODELS["resnet20_cifar10"].weights
     assert hosted
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
@@ -56,7 +58,7 @@ def test_arguments_name_models_with_their_weights_and_images_with_their_calibrat
     own = offers.model("a.py:make")
     assert (own.mean, own.std, own.input_size, own.weights) == ((0.5,), (0.2,), (8, 8), None)
     assert offers.model("resnet20_cifar10 (w.th)").weights == str(weights)
-    assert offers.data == (DataOffer("digits"), DataOffer("folder:x", "folder:y"), DataOffer("cifar10"))
+    assert offers.data[2:] == (DataOffer("folder:x", "folder:y"), DataOffer("cifar10"))
     assert offers.allowed == ("a.py:make",)
     spec = offers.model("resnet50 (random)").spec(offers.images("folder:x"), samples=5)
     assert (spec.weights, spec.data, spec.calib, spec.samples) == ("random", "folder:x", "folder:y", 5)

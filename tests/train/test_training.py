@@ -183,7 +183,7 @@ def test_shifts_and_mirrors_are_those_of_a_plain_loop():
     recipe, images = Recipe(shift=2, mirror=True), torch.rand(6, 3, 5, 7)
     moved = augmented(images, recipe, torch.Generator().manual_seed(3))
     draw = torch.Generator().manual_seed(3)
-    top, left = torch.randint(0, 5, (2, 6, 1), generator=draw)
+    top, left = (torch.randint(0, 5, (6, 1), generator=draw) for _ in range(2))
     flipped = torch.rand(6, generator=draw) < 0.5
     assert 0 < int(flipped.sum()) < 6
     for n in range(6):

@@ -1,0 +1,68 @@
+"""Tables of docs/zoo.md, written from cards and records; a test holds the page against them."""
+
+from collections.abc import Sequence
+
+from tdq_core.layer_files import table_path
+from tdq_core.layers import LayerTable
+from tdq_core.models.registry import entry
+from tdq_core.records import RunRecord
+from tdq_core.shipped.study import NETWORKS, RATIOS, dense_spec
+from tdq_core.store import shipped_folder
+from tdq_core.table import method_text
+
+ROWS = (
+    ("tucker2", "uniform", True),
+    ("tucker2", "later", True),
+    ("tucker2 + calibrated", "global", True),
+    ("cp", "uniform", False),
+    ("cp", "uniform", True),
+    ("cp + epc", "uniform", True),
+    ("cp + epc + calibrated", "uniform", True),
+    ("auto", "uniform", True),
+    ("auto + calibrated", "global", True),
+)
+"""Method, policy, and whether INT8 is conditioned."""
+
+
+def network_table() -> str:
+    """Trained networks: costs, dense top-1 with its interval, and what the training cost."""
+    lines = ["| network | params | MACs | top-1 on 5,000 test images [95 %] | training |", f"|{'---|' * 5}"]
+    for model in NETWORKS:
+        weights = entry(model).weights
+        if not weights or not weights.card:
+            continue
+        card, table = weights.card, LayerTable.read(shipped_folder() / table_path(dense_spec(model)))
+        score, recipe = card["scores"]["eval"], card["recipe"]
+        low, high = 100 * score["top1_low"], 100 * score["top1_high"]
+        lines.append(
+            f"| `{model}` | {table.params:,} | {table.macs:,} | {100 * score['top1']:.2f} % [{low:.2f}, {high:.2f}] "
+            f"| {recipe['epochs']} epochs, {card['seconds'] / 60:.0f} min on "
+            f"{card['device'] if card['device'] != 'cpu' else str(card['threads']) + ' threads of a CPU'} |"
+        )
+    return "\n".join(lines)
+
+
+def missing_networks() -> str:
+    """Networks without a card, for a sentence."""
+    return ", ".join(f"`{m}`" for m in NETWORKS if not ((w := entry(m).weights) and w.card))
+
+
+def drops_table(model: str, records: Sequence[RunRecord]) -> str:
+    """Points of top-1 lost by method and ratio: fp32 / INT8 through ONNX Runtime; '-' where it was not measured."""
+    own = [r for r in records if r.spec.model == model and r.metrics]
+    lines = [f"| | {' | '.join(f'{r:g}x' for r in RATIOS)} |", f"|{'---|' * (len(RATIOS) + 1)}"]
+    for method, policy, conditioned in ROWS:
+        found = {
+            (r.spec.rule.value, r.spec.precision): f"{100 * r.drop()[0]:.1f}"
+            for r in own
+            if r.spec.rule
+            and (method_text(r.spec), r.spec.rule.policy) == (method, policy)
+            and (r.spec.precision, r.spec.backend) in (("fp32", "torch"), ("int8", "onnxruntime"))
+            and (not r.spec.quantized or r.spec.condition == conditioned)
+        }
+        if found:
+            name = f"{method}, {policy}" if policy != "uniform" else method
+            name += "" if conditioned else ", INT8 not conditioned"
+            cells = [f"{found.get((ratio, 'fp32'), '-')} / {found.get((ratio, 'int8'), '-')}" for ratio in RATIOS]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
