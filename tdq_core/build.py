@@ -19,6 +19,7 @@ from tdq_core.decompose.methods import Options
 from tdq_core.errors import RunFailed
 from tdq_core.factorized import apply_plan
 from tdq_core.finetune.distil import distil
+from tdq_core.latest import Latest
 from tdq_core.layer_table import count_macs, count_params
 from tdq_core.opening import Opened
 from tdq_core.progress import Progress
@@ -29,6 +30,9 @@ from tdq_core.records import LayerRecord
 from tdq_core.store import runs_folder
 
 Layers = tuple[LayerRecord, ...]
+
+_DECOMPOSED: Latest[tuple[nn.Module, Layers]] = Latest()
+_CONDITIONED: Latest[tuple[nn.Module, Layers]] = Latest()
 
 
 @dataclass
@@ -67,9 +71,10 @@ def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: P
     spec = opened.spec
     example = opened.example()
     folder.mkdir(parents=True, exist_ok=True)
+    options = Options(seed=spec.seed, eta=spec.eta if spec.epc else None)
+    origin = _origin(opened, plan, options)
     with clock.stage("decompose"):
-        options = Options(seed=spec.seed, eta=spec.eta if spec.epc else None)
-        module, layers = _decompose(opened, plan, options, on_progress)
+        module, layers = _DECOMPOSED.get(origin, lambda: _decompose(opened, plan, options, on_progress))
     calibration = opened.calibration if opened.calib else None
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=on_progress,
                       granularity=spec.granularity, ranges=spec.ranges)  # fmt: skip
@@ -84,11 +89,25 @@ def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: P
         if spec.quantized:
             layers, warnings = _forecast(module, layers, request.scheme(spec.precision))
         if not spec.finetune:
-            module, layers = _conditioned(opened, module, layers, request)
+            way = (origin, opened.digests.get("calib"), spec.reestimate_bn, spec.conditioned, _scheme(opened, request))
+            start = module, layers
+            module, layers = _CONDITIONED.get(way, lambda: _conditioned(opened, *start, request))
     params, macs = _counted(plan, module, example[:2])
     with clock.stage("quantize and export"):
         artefact = realise(module, spec.precision, spec.backend, request=request)
     return Built(artefact, params, macs, layers, warnings, tuning)
+
+
+def _origin(opened: Opened, plan: Plan, options: Options) -> tuple[object, ...]:
+    """What the factors follow from: they are found once for all precisions that are measured one after the other."""
+    spec = opened.spec
+    images = (opened.digests.get("calib"), spec.symmetric) if spec.calibrated else None
+    parts = tuple((p.layer.name, p.method, p.ranks) for p in plan.layers)
+    return opened.digests["model"], parts, options, images
+
+
+def _scheme(opened: Opened, request: Request) -> Scheme | None:
+    return request.scheme(opened.spec.precision) if opened.spec.quantized else None
 
 
 def _decompose(opened: Opened, plan: Plan, options: Options, on_progress: Progress) -> tuple[nn.Module, Layers]:

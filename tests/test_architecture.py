@@ -16,7 +16,7 @@ CODE = ENGINE + sorted((PROJECT / "dashboard").rglob("*.py"))
 
 # A module imports only from rows above its own row (and from its own package).
 ROWS = (
-    ("errors", "progress", "files"),
+    ("errors", "progress", "files", "latest"),
     ("rank_rule",),
     ("specs", "preprocessing", "machine", "intervals"),
     ("records", "layers", "models.registry", "data.refs", "download"),

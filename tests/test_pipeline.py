@@ -11,6 +11,7 @@ import torch
 from tdq_core import build, pipeline
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError, RunFailed
+from tdq_core.latest import Latest
 from tdq_core.models.loading import load_model
 from tdq_core.records import RunRecord
 from tdq_core.specs import RankRule, RunSpec
@@ -172,3 +173,80 @@ def test_fine_tuning_for_integers_starts_balanced_and_is_left_alone_afterwards(s
     pipeline.run(dataclasses.replace(spec, reestimate_bn=True), store=store)
     pipeline.run(dataclasses.replace(spec, reestimate_bn=True, finetune=0), store=store)
     assert order == ["reestimate_batch_norms", "balance", "distil", "reestimate_batch_norms", "condition"]
+
+
+CALIBRATED = dataclasses.replace(TUCKER, calibrated=True, samples=100, calib_samples=64, precision="int8")
+
+
+def counted(monkeypatch, *names):
+    """How often the stages of `build` are carried out."""
+    calls = dict.fromkeys(names, 0)
+    for name in names:
+        real = getattr(build, name)
+
+        def count(*args, real=real, name=name, **more):
+            calls[name] += 1
+            return real(*args, **more)
+
+        monkeypatch.setattr(build, name, count)
+    return calls
+
+
+def test_factors_and_conditioning_are_found_once_for_both_backends(tmp_path, monkeypatch):
+    forget(monkeypatch)
+    calls = counted(monkeypatch, "apply_calibrated", "condition")
+    for backend in ("torch", "onnxruntime"):
+        pipeline.run(dataclasses.replace(CALIBRATED, backend=backend), store=RunStore(tmp_path / "shared"))
+    assert calls == {"apply_calibrated": 1, "condition": 1}
+    forget(monkeypatch)
+    alone = pipeline.run(dataclasses.replace(CALIBRATED, backend="onnxruntime"), store=RunStore(tmp_path / "alone"))
+    kept = RunStore(tmp_path / "shared").get(alone.record.run_id)
+    assert kept.metrics == alone.record.metrics and kept.layers == alone.record.layers
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"calib_samples": 65}, {"seed": 1}, {"rule": RankRule("ratio", 2.5)}, {"symmetric": True}],
+    ids=lambda c: next(iter(c)),
+)
+def test_whatever_decides_the_factors_makes_them_anew(tmp_path, monkeypatch, change):
+    specs = prepared(tmp_path, monkeypatch, change)
+    calls = counted(monkeypatch, "_decompose", "condition")
+    for spec in specs:
+        pipeline.run(spec, store=RunStore(tmp_path))
+    assert calls == {"_decompose": 2, "condition": 2}
+
+
+@pytest.mark.parametrize(
+    "change", [{"condition": False}, {"granularity": "tensor"}, {"precision": "w8a8"}, {"reestimate_bn": True}],
+    ids=lambda c: next(iter(c)),
+)  # fmt: skip
+def test_whatever_decides_the_conditioning_makes_it_anew(tmp_path, monkeypatch, change):
+    specs = prepared(tmp_path, monkeypatch, change)
+    calls = counted(monkeypatch, "_decompose", "_conditioned")
+    for spec in specs:
+        pipeline.run(spec, store=RunStore(tmp_path))
+    expected = 2 if change != {"precision": "w8a8"} else 1 + (pipeline.machine.needs_reduced_range())
+    assert calls == {"_decompose": 1, "_conditioned": expected}
+
+
+def prepared(folder, monkeypatch, change):
+    """Two specs that differ by `change`; their dense models are measured, which builds nothing that counts."""
+    specs = (CALIBRATED, dataclasses.replace(CALIBRATED, **change))
+    for spec in specs:
+        pipeline.run(spec.dense(), store=RunStore(folder))
+    forget(monkeypatch)
+    return specs
+
+
+def forget(monkeypatch):
+    for name in ("_DECOMPOSED", "_CONDITIONED"):
+        monkeypatch.setattr(build, name, Latest())
+
+
+def test_what_is_kept_cannot_be_changed_from_outside():
+    latest = Latest()
+    first = latest.get("a", lambda: [1])
+    first.append(2)
+    assert latest.get("a", lambda: [9]) == [1] and latest.get("b", lambda: [3]) == [3]
+    assert latest.get("a", lambda: [4]) == [4], "only the last one is kept"

@@ -26,7 +26,8 @@ NETWORKS = {
 RATIOS = (1.25, 1.5, 2.0, 3.0, 4.0, 6.0)
 LATER_DEPTH = 4.0
 """Of the policy `later`: at this exponent the first third of a network stays dense."""
-CALIB_SAMPLES = 1000
+CALIB_SAMPLES = {"resnet20_cifar10": 1000}
+"""Calibration images; those of a run unless another number stands here."""
 ALL_ALIKE = ("resnet20_cifar10",)
 """Networks whose layers all take Tucker-2 when the method is `auto`: it would measure the same models again."""
 COMPONENTS_RATIO = 2.0
@@ -36,7 +37,8 @@ FP32_AND_INT8 = (("fp32", "torch"), *(("int8", backend) for backend in BACKENDS)
 
 def dense_spec(model: str) -> RunSpec:
     """The untouched network in fp32, through torch."""
-    return RunSpec(model, DATA, samples=NETWORKS[model], calib_samples=CALIB_SAMPLES)
+    usual = RunSpec(model, DATA, samples=NETWORKS[model])
+    return replace(usual, calib_samples=CALIB_SAMPLES.get(model, usual.calib_samples))
 
 
 def is_study_run(spec: RunSpec, dense: RunSpec | None) -> bool:
