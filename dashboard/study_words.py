@@ -15,6 +15,7 @@ from tdq_core.table import ranks_text
 IMAGES = "CIFAR-10 (JPEG copy)"
 """What the images are called wherever a number on them is shown."""
 TARGETS = (0.005, 0.01, 0.02, 0.03)
+_TOP1 = "top-1 (%), 95 % interval"
 _NEAR = 0.02
 """Ratios that differ by less than this share count as the same one."""
 
@@ -38,7 +39,8 @@ def curves_in_words(curves: Sequence[Curve]) -> str:
         return ""
     middle = min(ratios, key=lambda r: abs(r - 2.0))
     lost = [f"{c.line.label} {_drop(r)}" for c in curves if (r := at_ratio(c, middle))]
-    return f"At {text.both_ways(middle)} of the params, points of top-1 lost: {'; '.join(lost)}. {_reach(curves)}"
+    kept = text.percent(1 / middle, 0)
+    return f"Drops in points at {middle:g}x smaller ({kept} of the params kept): {'; '.join(lost)}. {_reach(curves)}"
 
 
 def _drop(record: RunRecord) -> str:
@@ -48,11 +50,16 @@ def _drop(record: RunRecord) -> str:
 
 def _reach(curves: Sequence[Curve]) -> str:
     """Up to which ratio each line loses at most a point."""
-    told = []
-    for curve in curves:
-        good = [p.ratio for p in curve.points if p.record.spec.method != "none" and p.record.drop()[0] <= 0.01]
-        told.append(f"{curve.line.label} {f'up to {max(good):.2f}x' if good else 'nowhere'}")
-    return f"At most one point is lost by {'; '.join(told)}."
+    reach = {
+        c.line.label: [p.ratio for p in c.points if p.record.spec.method != "none" and p.record.drop()[0] <= 0.01]
+        for c in curves
+    }
+    within = [f"{label} up to {max(ratios):.2f}x" for label, ratios in reach.items() if ratios]
+    beyond = [label for label, ratios in reach.items() if not ratios]
+    if not within:
+        return "None of them stays within one point of the dense model at any ratio that was measured."
+    rest = f" Not at any measured ratio: {'; '.join(beyond)}." if beyond else ""
+    return f"Within one point of the dense model stay {'; '.join(within)}.{rest}"
 
 
 def quantized_after(curves: Sequence[Curve]) -> str:
@@ -90,14 +97,15 @@ def _network(model: str, card: dict[str, Any], cost: tuple[int, int] | None) -> 
     score = card.get("scores", {}).get("eval")
     row: dict[str, Any] = {"network": model, "params": cost[0] if cost else None, "MACs": cost[1] if cost else None}
     if not score:
-        return row | {"training": f"not trained yet: tdq train {model} --data {DATA}"}
+        return row | {_TOP1: "", "training": f"not trained yet: tdq train {model} --data {DATA}"}
     recipe = card["recipe"]
     cost_text = (
         f"{text.seconds(card['seconds'])} on {_machine(card)}, {recipe['epochs']} epochs of batches of "
         f"{recipe['batch']}{_sizes(recipe)}"
     )
-    spread = f"{text.percent(score['top1_low'])} to {text.percent(score['top1_high'])}"
-    return row | {"top-1 (%)": 100 * score["top1"], "95 % interval": spread, "n": score["n"], "training": cost_text}
+    spread = f"[{100 * score['top1_low']:.2f}, {100 * score['top1_high']:.2f}]"
+    top1 = f"{100 * score['top1']:.2f} {spread}, n = {score['n']:,}"
+    return row | {_TOP1: top1, "training": cost_text}
 
 
 def _machine(card: dict[str, Any]) -> str:

@@ -67,8 +67,6 @@ def _networks(model: str, records: Records) -> None:
     columns = {
         "params": st.column_config.NumberColumn(format="localized"),
         "MACs": st.column_config.NumberColumn("MACs per image", format="localized"),
-        "top-1 (%)": st.column_config.NumberColumn(format="%.2f"),
-        "n": st.column_config.NumberColumn(format="localized"),
         "training": st.column_config.TextColumn(width="large"),
     }
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)

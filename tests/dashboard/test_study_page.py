@@ -119,8 +119,9 @@ def test_words_are_counted_from_the_runs():
     records = study_records()
     everywhere, later = curves_of(TUCKER2_ALL, records), curves_of(TUCKER2_LATER, records)
     told = study_words.curves_in_words(everywhere)
-    assert "At 2.00x smaller, 50.0\N{NO-BREAK SPACE}% kept of the params" in told and "FP32 +5.00 [" in told
-    assert "FP32 nowhere" in told and "FP32 up to 2.00x" in study_words.curves_in_words(later)
+    assert "at 2x smaller (50\N{NO-BREAK SPACE}% of the params kept): FP32 +5.00 [" in told
+    assert "None of them stays within one point" in told
+    assert "Within one point of the dense model stay FP32 up to 2.00x." in study_words.curves_in_words(later)
     assert study_words.quantized_after(everywhere).endswith("INT8 loses, in points, ONNX Runtime +3.00 to +3.00.")
     assert "2x: +0.50 instead of +5.00" in study_words.later_against_all(later, everywhere)
 
@@ -143,7 +144,7 @@ def test_networks_that_are_not_trained_say_how_to():
     }  # fmt: skip
     rows = study_words.network_rows({MODEL: card}, {MODEL: (269_722, 41_000_000), "resnet18_cifar10": (11, 22)})
     assert [r["network"] for r in rows] == list(NETWORKS)
-    assert rows[0]["params"] == 269_722 and rows[0]["top-1 (%)"] == 91.0
+    assert rows[0]["params"] == 269_722 and rows[0]["top-1 (%), 95 % interval"] == "91.00 [90.00, 92.00], n = 5,000"
     assert "5 at 16 px, 3 at 24 px first" in rows[0]["training"] and "2 threads of a CPU" in rows[0]["training"]
     others = {r["network"]: r for r in rows[1:]}
     assert others["resnet18_cifar10"]["params"] == 11
