@@ -12,7 +12,7 @@ from dashboard import study_words
 from dashboard.figures.study import curves_figure, curves_of
 from dashboard.study_views import CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
 from tdq_core.records import RunRecord
-from tdq_core.shipped.study import NETWORKS, dense_spec, study_specs
+from tdq_core.shipped.study import NETWORKS, dense_spec, is_study_run, study_specs
 from tdq_core.specs import RankRule
 from tdq_core.store import RunStore
 
@@ -161,8 +161,15 @@ def test_every_line_of_the_views_is_measured_by_the_grid():
 
 
 def test_runs_on_other_images_are_not_the_studys(app, studied):
-    at = opened(app, figure="tucker2-all", network=MODEL)
-    assert f"{MODEL}: 8 runs" in at.selectbox[0].options
-    RunStore(studied).put(made("4", right=3, spec={"samples": 50}, data="3" * 64))
     assert f"{MODEL}: 8 runs" in opened(app, figure="tucker2-all", network=MODEL).selectbox[0].options
-    assert dense_spec(MODEL).samples is None
+    for name in "456789ghi":  # more of them than the study has
+        RunStore(studied).put(made(name, right=3, spec={"samples": 50}, data="3" * 64))
+    RunStore(studied).put(made("j", right=3, data="4" * 64))  # of other weights or images, and fewer
+    assert f"{MODEL}: 8 runs" in opened(app, figure="tucker2-all", network=MODEL).selectbox[0].options
+
+
+@pytest.mark.parametrize("other", [{"samples": 50}, {"seed": 1}, {"weights": "w.pt"}, {"data": "digits"}], ids=str)
+def test_a_run_of_the_study_is_on_its_images_and_weights(other):
+    dense = dense_spec(MODEL)
+    assert is_study_run(dataclasses.replace(dense, data="cifar10-jpeg:somewhere", precision="int8"), dense)
+    assert not is_study_run(dataclasses.replace(dense, **other), dense)
