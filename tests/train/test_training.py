@@ -59,6 +59,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(at, straight, tmp_path
     assert seen == [*range(1, at + 1), *range(at, 65)], "only the step that was not kept is done twice"
     assert same(weights(tmp_path), weights(straight))
     assert [e["epoch"] for e in again["history"]] == [1, 2, 3, 4]
+    times = [e["seconds"] for e in again["history"]]
+    assert times == sorted(times) and 0 < times[-1] <= again["seconds"] + 0.1
     assert not (tmp_path / "digits_resnet.pt").exists(), "a finished run leaves no state"
 
 
@@ -196,7 +198,7 @@ def test_shifts_and_mirrors_are_those_of_a_plain_loop():
 
 
 def test_smaller_images_keep_their_mean_and_their_shape():
-    images = torch.rand(2, 3, 32, 48)
+    images = torch.rand(2, 3, 48, 72)
     small = resized(images, 16)
     assert small.shape == (2, 3, 16, 24) and resized(images, None) is images
     assert small.mean() == pytest.approx(float(images.mean()), abs=0.01)
