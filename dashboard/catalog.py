@@ -3,7 +3,6 @@ so that a file that changed is read again, and one damaged file does not hide th
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +19,10 @@ from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.recipe.kept import read_recipe, recipe_paths
 from tdq_core.recipe.report import Report
 from tdq_core.records import RunRecord
+from tdq_core.shipped.costs import read_costs
 from tdq_core.shipped.study import NETWORKS, dense_spec, is_study_run
-from tdq_core.specs import RANDOM_WEIGHTS, RankRule, RunSpec
-from tdq_core.store import RunStore, read_record
+from tdq_core.specs import RankRule, RunSpec
+from tdq_core.store import RunStore, read_record, shipped_folder
 
 ROUTER = Path(__file__).resolve().parent / "app.py"
 
@@ -102,11 +102,8 @@ def cards() -> dict[str, dict[str, Any]]:
 
 
 def network_costs() -> dict[str, tuple[int, int]]:
-    """By network of the study (params, MACs), where its layers have been read."""
-    trained = cards()
-    specs = {m: dense_spec(m) if m in trained else replace(dense_spec(m), weights=RANDOM_WEIGHTS) for m in NETWORKS}
-    tables = {model: layer_table(spec) for model, spec in specs.items()}
-    return {model: (table.params, table.macs) for model, table in tables.items() if table}
+    """By network of the study (params, MACs)."""
+    return read_costs(shipped_folder())
 
 
 def layer_table(spec: RunSpec) -> LayerTable | None:

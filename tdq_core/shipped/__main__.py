@@ -3,6 +3,7 @@
 import sys
 
 from tdq_core.cli.terminal import err, progress_bars
+from tdq_core.shipped.costs import write_costs
 from tdq_core.shipped.rebuild import MODELS, rebuild
 from tdq_core.store import RunStore, shipped_folder
 
@@ -12,6 +13,7 @@ def main(models: list[str]) -> int:
         err.print(f"The models with shipped runs are {', '.join(MODELS)}. Got '{unknown[0]}'.", markup=False)
         return 2
     with progress_bars() as on_progress:
+        write_costs(shipped_folder())
         for model in models or MODELS:
             rebuild(model, shipped_folder(), on_progress)
     err.print(f"{sum(1 for _ in RunStore(shipped_folder()).paths())} runs are in '{shipped_folder().name}'.")

@@ -1,7 +1,6 @@
 """Measure the shipped runs that are missing. What is recorded already is kept; delete a file to measure it again."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tdq_core.cli.terminal import err
@@ -10,7 +9,7 @@ from tdq_core.files import write_atomically
 from tdq_core.models.registry import WEIGHTS_FOLDER
 from tdq_core.progress import Progress
 from tdq_core.shipped import digits, study
-from tdq_core.specs import DEFAULT_ETA, RANDOM_WEIGHTS, RankRule, RunSpec
+from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
 from tdq_core.store import RunStore
 
 MODELS = (digits.MODEL, *study.NETWORKS)
@@ -24,10 +23,7 @@ def rebuild(model: str, folder: Path, on_progress: Progress) -> None:
     elif (WEIGHTS_FOLDER / f"{model}.safetensors").exists():
         _measure(list(study.study_specs(model)), study.COMPONENTS_RATIO, folder, on_progress)
     else:
-        _costs(replace(study.dense_spec(model), weights=RANDOM_WEIGHTS), folder)
-        err.print(
-            f"{model}: no weights, so that only its costs are read; first `tdq train {model} --data {study.DATA}`."
-        )
+        err.print(f"{model}: no weights, nothing is measured; first `tdq train {model} --data {study.DATA}`.")
 
 
 def _measure(specs: Sequence[RunSpec], studied: float, folder: Path, on_progress: Progress) -> None:
@@ -35,7 +31,7 @@ def _measure(specs: Sequence[RunSpec], studied: float, folder: Path, on_progress
     from tdq_core.pipeline import run
 
     store, dense = RunStore(folder), specs[0]
-    _costs(dense, folder)
+    _layers(dense, folder)
     for done, spec in enumerate(specs):
         on_progress(f"runs of {dense.model}", done, len(specs))
         record = run(spec, store=store).record
@@ -45,7 +41,7 @@ def _measure(specs: Sequence[RunSpec], studied: float, folder: Path, on_progress
     study_components(components, folders=[folder / "components"], on_progress=on_progress)
 
 
-def _costs(spec: RunSpec, folder: Path) -> None:
+def _layers(spec: RunSpec, folder: Path) -> None:
     from tdq_core.layer_files import table_path
     from tdq_core.pipeline import read_table
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from tdq_core.layer_files import table_path
-from tdq_core.layers import LayerTable
 from tdq_core.models.registry import entry
 from tdq_core.records import RunRecord
-from tdq_core.shipped.study import NETWORKS, RATIOS, dense_spec
+from tdq_core.shipped.costs import read_costs
+from tdq_core.shipped.study import NETWORKS, RATIOS
 from tdq_core.store import shipped_folder
 from tdq_core.table import method_text
 
@@ -27,15 +26,16 @@ ROWS = (
 def network_table() -> str:
     """Trained networks: costs, dense top-1 with its interval, and what the training cost."""
     lines = ["| network | params | MACs | top-1 on 5,000 test images [95 %] | training |", f"|{'---|' * 5}"]
+    costs = read_costs(shipped_folder())
     for model in NETWORKS:
         weights = entry(model).weights
         if not weights or not weights.card:
             continue
-        card, table = weights.card, LayerTable.read(shipped_folder() / table_path(dense_spec(model)))
+        card, (params, macs) = weights.card, costs[model]
         score, recipe = card["scores"]["eval"], card["recipe"]
         low, high = 100 * score["top1_low"], 100 * score["top1_high"]
         lines.append(
-            f"| `{model}` | {table.params:,} | {table.macs:,} | {100 * score['top1']:.2f} % [{low:.2f}, {high:.2f}] "
+            f"| `{model}` | {params:,} | {macs:,} | {100 * score['top1']:.2f} % [{low:.2f}, {high:.2f}] "
             f"| {recipe['epochs']} epochs, {card['seconds'] / 60:.0f} min on "
             f"{card['device'] if card['device'] != 'cpu' else str(card['threads']) + ' threads of a CPU'} |"
         )

@@ -99,6 +99,7 @@ def _write(loaded: LoadedModel, path: Path, recipe: Recipe) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: stored(value).contiguous() for name, value in loaded.module.state_dict().items()}
     safetensors.torch.save_file(state, path)
+    path.chmod(0o644)  # safetensors writes private files; weights are for everybody
     return path
 
 

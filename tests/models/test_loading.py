@@ -85,6 +85,7 @@ def test_the_hosted_file_of_the_registry_is_the_public_checkpoint(
     shared: Path, depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(registry, "WEIGHTS_FOLDER", tmp_path)  # shipped weights come before hosted ones
     hosted = registry.entry(f"resnet{depth}_cifar10").weights
     assert hosted
     place = tmp_path / "hub" / "checkpoints" / hosted.file

@@ -129,6 +129,7 @@ def test_the_card_tells_what_the_file_in_half_precision_does(tmp_path):
         kinds[value.ndim > 1].add(value.dtype)
     assert kinds[True] == {torch.float16} and torch.float16 not in kinds[False]
     assert json.loads(json.dumps(told)) == json.loads((tmp_path / "digits_resnet.json").read_text())
+    assert (tmp_path / "digits_resnet.safetensors").stat().st_mode & 0o777 == 0o644
     assert told["sha256"] == card.file_sha256(tmp_path / "digits_resnet.safetensors")
     score = told["scores"]["eval"]
     assert (
