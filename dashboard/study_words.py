@@ -99,10 +99,7 @@ def _network(model: str, card: dict[str, Any], cost: tuple[int, int] | None) -> 
     if not score:
         return row | {_TOP1: "", "training": f"not trained yet: tdq train {model} --data {DATA}"}
     recipe = card["recipe"]
-    cost_text = (
-        f"{text.seconds(card['seconds'])} on {_machine(card)}, {recipe['epochs']} epochs of batches of "
-        f"{recipe['batch']}{_sizes(recipe)}"
-    )
+    cost_text = f"{text.seconds(card['seconds'])}, {recipe['epochs']} epochs{_sizes(recipe)}, {_machine(card)}"
     spread = f"[{100 * score['top1_low']:.2f}, {100 * score['top1_high']:.2f}]"
     top1 = f"{100 * score['top1']:.2f} {spread}, n = {score['n']:,}"
     return row | {_TOP1: top1, "training": cost_text}
@@ -116,7 +113,7 @@ def _machine(card: dict[str, Any]) -> str:
 
 def _sizes(recipe: dict[str, Any]) -> str:
     small = ", ".join(f"{epochs} at {pixels} px" for pixels, epochs in recipe.get("sizes") or ())
-    return f" ({small} first)" if small else ""
+    return f" ({small})" if small else ""
 
 
 def is_study_pipeline(record: RunRecord) -> bool:
@@ -148,7 +145,7 @@ def recipe_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
 def _recipe(limit: float, name: str, best: Pick, by_id: dict[str, RunRecord]) -> dict[str, Any]:
     spec = by_id[best.run_id].spec
     return {
-        "drop at most": f"{100 * limit:g} points",
+        "drop at most": _bound(limit),
         "pipeline": name,
         "what it is": f"{method_label(spec)}, {ranks_text(spec)}, INT8, {BACKEND_LABELS[spec.backend]}",
         "param ratio": best.params_ratio,
@@ -160,7 +157,11 @@ def _recipe(limit: float, name: str, best: Pick, by_id: dict[str, RunRecord]) ->
     }
 
 
+def _bound(limit: float) -> str:
+    return f"{100 * limit:g} point{'s' * (limit != 0.01)}"
+
+
 def _missed(limit: float, name: str, picks: Sequence[Pick]) -> dict[str, Any]:
     least = min((p.chosen_drop[0] for p in picks), default=None)
     why = "not measured" if least is None else f"none: the least drop is {text.points(least)}"
-    return {"drop at most": f"{100 * limit:g} points", "pipeline": name, "what it is": why}
+    return {"drop at most": _bound(limit), "pipeline": name, "what it is": why}

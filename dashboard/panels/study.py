@@ -95,7 +95,7 @@ def _curves(view: View) -> Callable[[str, Records], None]:
                 "first balances ranges and mixes components without changing what the layer computes. The view "
                 "*Component ranges* shows what is behind it."
             )
-        st.caption(_origin(records))
+        st.caption(f"{_origin(records)} Dashed: the dense model in FP32. Press a name in the legend to hide its line.")
         blocks.download_csv(drawn_runs(view, records), f"tdq-{model}-{view.key}", key=f"csv-{view.key}")
         _link("explore", "All runs of this network, and sliders for its ranks, on the page Explore", model)
 
@@ -112,10 +112,7 @@ def _origin(records: Records) -> str:
     first = records[0]
     n = first.metrics.n if first.metrics else 0
     weights = first.provenance.get("weights")
-    return (
-        f"{IMAGES}, {n:,} class-balanced test images, the same for all runs; dashed: the dense model in FP32. "
-        f"Weights: {weights}. Press a name in the legend to hide its line."
-    )
+    return f"{IMAGES}, {n:,} class-balanced test images, the same for all runs. Weights: {weights}."
 
 
 def _additivity(model: str, records: Records) -> None:

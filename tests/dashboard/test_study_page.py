@@ -145,7 +145,7 @@ def test_networks_that_are_not_trained_say_how_to():
     rows = study_words.network_rows({MODEL: card}, {MODEL: (269_722, 41_000_000), "resnet18_cifar10": (11, 22)})
     assert [r["network"] for r in rows] == list(NETWORKS)
     assert rows[0]["params"] == 269_722 and rows[0]["top-1 (%), 95 % interval"] == "91.00 [90.00, 92.00], n = 5,000"
-    assert "5 at 16 px, 3 at 24 px first" in rows[0]["training"] and "2 threads of a CPU" in rows[0]["training"]
+    assert "10 epochs (5 at 16 px, 3 at 24 px)" in rows[0]["training"] and "2 threads of a CPU" in rows[0]["training"]
     others = {r["network"]: r for r in rows[1:]}
     assert others["resnet18_cifar10"]["params"] == 11
     assert all(r["training"] == f"not trained yet: tdq train {m} --data cifar10-jpeg" for m, r in others.items())
