@@ -14,7 +14,7 @@ from dashboard.study_views import CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, po
 from tdq_core.records import RunRecord
 from tdq_core.shipped.study import NETWORKS, dense_spec, is_study_run, study_specs
 from tdq_core.specs import RankRule
-from tdq_core.store import RunStore
+from tdq_core.store import RunStore, shipped_folder
 
 MODEL = "resnet20_cifar10"
 
@@ -173,3 +173,11 @@ def test_a_run_of_the_study_is_on_its_images_and_weights(other):
     dense = dense_spec(MODEL)
     assert is_study_run(dataclasses.replace(dense, data="cifar10-jpeg:somewhere", precision="int8"), dense)
     assert not is_study_run(dataclasses.replace(dense, **other), dense)
+
+
+def test_the_two_recipes_of_the_readme_are_those_of_the_runs():
+    runs = [r for r in RunStore(shipped_folder()).all() if r.spec.model == "resnet18_cifar10"]
+    study, own = (row for row in study_words.recipe_rows(runs) if row["drop at most"] == "1 point")
+    told = " ".join((shipped_folder().parent / "README.md").read_text().split())
+    assert study["verified"] == own["verified"] == "yes"
+    assert f"file {study['size ratio']:.1f} times smaller, TDQ's own in one {own['size ratio']:.1f} times" in told
