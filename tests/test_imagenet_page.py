@@ -39,5 +39,5 @@ def test_the_pages_commands_run_and_give_the_four_cells(shared: Path, tmp_path: 
     cells = {(r["spec"]["method"], r["spec"]["precision"], r["spec"]["calibrated"]) for r in records}
     quantized = {("none", "int8", False), ("tucker2", "int8", False), ("tucker2", "int8", True)}
     assert cells == {("none", "fp32", False), ("tucker2", "fp32", False)} | quantized
-    rows = list(csv.DictReader((tmp_path / "imagenet.csv").open()))
-    assert {r["run_id"] for r in rows} == {r["run_id"] for r in records}
+    rows = csv.DictReader((tmp_path / "imagenet.csv").read_text().splitlines())
+    assert {r["run_id"] for r in rows if r["model"] == "resnet18"} == {r["run_id"] for r in records}
