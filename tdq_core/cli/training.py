@@ -27,6 +27,7 @@ def train(
     shift: Annotated[int | None, typer.Option(help="Random shifts of up to this many pixels.")] = None,
     mirror: Annotated[bool | None, typer.Option(help="Mirror half of the images (not for digits).")] = None,
     sizes: Annotated[str | None, typer.Option(help="First epochs on smaller images, as 16:5,24:3 (px:epochs).")] = None,
+    depths: Annotated[str | None, typer.Option(help="First epochs on fewer blocks a stage, as 1:4 (n:epochs).")] = None,
     bf16: Annotated[bool | None, typer.Option(help="Products in bfloat16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of starting weights, order and shifts.")] = None,
     output: Annotated[Path, typer.Option("--out", help="Folder for the weights and their card.")] = WEIGHTS_FOLDER,
@@ -41,8 +42,8 @@ def train(
 
     data = data or ("digits" if model == "digits_resnet" else "cifar10")
     asked: dict[str, Any] = {"epochs": epochs, "batch": batch, "peak_lr": peak_lr, "weight_decay": weight_decay,
-             "label_smoothing": label_smoothing, "shift": shift, "mirror": mirror, "sizes": _sizes(sizes),
-             "bf16": bf16, "seed": seed}  # fmt: skip
+             "label_smoothing": label_smoothing, "shift": shift, "mirror": mirror, "sizes": _steps("sizes", sizes),
+             "depths": _steps("depths", depths), "bf16": bf16, "seed": seed}  # fmt: skip
     entry(model)
     recipe = dataclasses.replace(recipe_of(model), **{k: v for k, v in asked.items() if v is not None})
     with progress_bars() as on_progress:
@@ -64,14 +65,15 @@ def train(
         out.print(f"  {score['split']}: top-1 {percent(score['top1'])}, n = {score['n']}", markup=False)
 
 
-def _sizes(text: str | None) -> tuple[tuple[int, int], ...] | None:
-    """'16:5,24:3' as ((16, 5), (24, 3)); an empty text is the full size throughout."""
+def _steps(name: str, text: str | None) -> tuple[tuple[int, int], ...] | None:
+    """'16:5,24:3' as ((16, 5), (24, 3)); an empty text is everything throughout."""
     if text is None or not text:
         return None if text is None else ()
     if not re.fullmatch(r"\d+:\d+(,\d+:\d+)*", text):
-        raise InputError(f"The '--sizes' must be pixels:epochs with commas between, as 16:5,24:3. Got '{text}'.")
+        what = "pixels" if name == "sizes" else "blocks"
+        raise InputError(f"The '--{name}' must be {what}:epochs with commas between, as 16:5,24:3. Got '{text}'.")
     pairs = (part.split(":") for part in text.split(","))
-    return tuple((int(pixels), int(epochs)) for pixels, epochs in pairs)
+    return tuple((int(value), int(epochs)) for value, epochs in pairs)
 
 
 def _command(model: str, data: str, asked: dict[str, Any]) -> str:
@@ -82,7 +84,7 @@ def _command(model: str, data: str, asked: dict[str, Any]) -> str:
         if isinstance(value, bool):
             parts.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, tuple):
-            parts.append(f"--{flag} {','.join(f'{px}:{n}' for px, n in value)}")
+            parts.append(f"--{flag} {','.join(f'{at}:{n}' for at, n in value)}")
         elif value is not None:
             parts.append(f"--{flag} {value}")
     return " ".join(parts)
@@ -91,6 +93,7 @@ def _command(model: str, data: str, asked: dict[str, Any]) -> str:
 def _tell(told: dict[str, Any], epochs: int) -> None:
     left = told["seconds"] / told["epoch"] * (epochs - told["epoch"]) / 60
     size = f"{told['size']} px" if told["size"] else "full size"
+    size += f", {told['depth']} a stage" if told["depth"] else ""
     val = "" if told["val_top1"] is None else f", validation {percent(told['val_top1'])}"
     err.print(
         f"epoch {told['epoch']}/{epochs}, {size}: loss {told['loss']:.3f}{val}; {told['seconds']:.0f} s so far, "

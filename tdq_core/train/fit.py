@@ -16,6 +16,7 @@ from tdq_core.files import write_atomically
 from tdq_core.models.loading import LoadedModel
 from tdq_core.progress import Progress
 from tdq_core.train.augment import augmented, resized
+from tdq_core.train.depth import begin_shallow, set_depth
 from tdq_core.train.recipe import Recipe
 from tdq_core.train.state import load_state, packed
 
@@ -23,7 +24,7 @@ SECONDS_BETWEEN_STATES = 60.0
 """A killed run loses at most this much work."""
 
 EpochTold = Callable[[dict[str, Any]], None]
-"""Called after every epoch with its entry of the history: epoch, size, loss, val_top1, seconds."""
+"""Called after every epoch with its entry of the history: epoch, size, depth, loss, val_top1, seconds."""
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Done:
         draw: state of the generator that images are drawn and moved with.
         loss: sum of the losses of the epoch under way.
         seconds: of all sessions that trained.
-        history: one entry an epoch: epoch, size, loss, val_top1 (null at smaller sizes), seconds.
+        history: one entry an epoch: epoch, size, depth, loss, val_top1 (null before all is full), seconds.
         best_right: validation images that the best epoch classifies right; -1 before there is one.
     """
 
@@ -65,6 +66,8 @@ class Fit:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.preprocessing = loaded.preprocessing
         self.module = loaded.module.requires_grad_(True).to(self.device)
+        if recipe.depths:
+            begin_shallow(self.module, recipe.depths[0][0])
         if recipe.bf16:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         inputs, labels = zip(*train.batches(loaded.preprocessing, batch_size=512))
@@ -93,6 +96,7 @@ class Fit:
             if self.path and now - saved >= SECONDS_BETWEEN_STATES:
                 self._keep()
                 saved = now
+        set_depth(self.module, None)
         self.module.load_state_dict(self.done.best)
         self.module.eval().requires_grad_(False).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return self.done
@@ -103,13 +107,14 @@ class Fit:
             self.done.order = torch.randperm(len(self.inputs), generator=self.draw)
         chosen = self.done.order[at * self.recipe.batch : (at + 1) * self.recipe.batch]
         if len(chosen) > 1:  # batch norm cannot take a batch of one; the next epoch draws this image elsewhere
-            self._learn(chosen.to(self.device), self.recipe.size(epoch))
+            self._learn(chosen.to(self.device), epoch)
         self.schedule.step()
         self.done.step += 1
 
-    def _learn(self, chosen: Tensor, pixels: int | None) -> None:
+    def _learn(self, chosen: Tensor, epoch: int) -> None:
         self.module.train()
-        images = resized(augmented(self.inputs[chosen], self.recipe, self.draw), pixels)
+        set_depth(self.module, self.recipe.depth(epoch))
+        images = resized(augmented(self.inputs[chosen], self.recipe, self.draw), self.recipe.size(epoch))
         with self._autocast():
             logits = self.module(images)
         loss = functional.cross_entropy(
@@ -124,11 +129,12 @@ class Fit:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.bf16)
 
     def _close_epoch(self) -> dict[str, Any]:
-        """Judge the epoch on the validation images, where it saw the full size; the latest of equals is the best."""
+        """Judge the epoch on the validation images, where size and depth were full; the latest of equals is best."""
         epoch = self.done.step // self.steps_an_epoch
-        pixels = self.recipe.size(epoch - 1)
-        entry = {"epoch": epoch, "size": pixels, "loss": self.done.loss / self.steps_an_epoch, "val_top1": None}
-        if pixels is None:
+        size, depth = self.recipe.size(epoch - 1), self.recipe.depth(epoch - 1)
+        loss = self.done.loss / self.steps_an_epoch
+        entry: dict[str, Any] = {"epoch": epoch, "size": size, "depth": depth, "loss": loss, "val_top1": None}
+        if size is None and depth is None:
             right = int(outcomes(self._predict, self.val, self.preprocessing).sum())
             entry["val_top1"] = right / len(self.val)
             if right >= self.done.best_right:

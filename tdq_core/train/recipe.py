@@ -16,6 +16,8 @@ class Recipe:
         shift: images are padded by this many pixels and cropped at random.
         mirror: half of the images are mirrored left to right.
         sizes: (pixels, epochs) of the first epochs, on smaller images; the epochs that are left see the full size.
+        depths: (blocks, epochs) of the first epochs, in which every stage of a residual network runs only its first
+            blocks; the others join later, as identities at first. Counted from the start, as `sizes` are.
         bf16: products in bfloat16 with channels last, sums and weights in float32; on a CPU without bfloat16 slow.
         fp16_file: kernels are stored in half precision; vectors (batch norm, biases) stay as they are.
     """
@@ -28,6 +30,7 @@ class Recipe:
     shift: int = 1
     mirror: bool = False
     sizes: tuple[tuple[int, int], ...] = ()
+    depths: tuple[tuple[int, int], ...] = ()
     bf16: bool = False
     fp16_file: bool = False
     seed: int = 0
@@ -38,24 +41,29 @@ class Recipe:
                 "Training needs at least 1 epoch, a batch of at least 1 and a positive learning rate. "
                 f"Got {self.epochs}, {self.batch} and {self.peak_lr:g}."
             )
-        if self.small_epochs >= self.epochs or any(px < 1 or epochs < 1 for px, epochs in self.sizes):
-            raise InputError(
-                "The 'sizes' of training must leave at least one epoch for the full size, and each needs 1 pixel and "
-                f"1 epoch. Got {self.sizes} of {self.epochs} epochs."
-            )
-
-    @property
-    def small_epochs(self) -> int:
-        """Epochs on smaller images; none of them can be the best one."""
-        return sum(epochs for _, epochs in self.sizes)
+        for name, whole in (("sizes", "size"), ("depths", "depth")):
+            steps = getattr(self, name)
+            if sum(epochs for _, epochs in steps) >= self.epochs or any(n < 1 or epochs < 1 for n, epochs in steps):
+                raise InputError(
+                    f"The '{name}' of training must leave at least one epoch for the full {whole}, and each needs at "
+                    f"least 1 of its unit and 1 epoch. Got {steps} of {self.epochs} epochs."
+                )
 
     def size(self, epoch: int) -> int | None:
         """Pixels of the images in this epoch (from 0), None for the full size."""
-        for pixels, epochs in self.sizes:
-            if epoch < epochs:
-                return pixels
-            epoch -= epochs
-        return None
+        return _at(self.sizes, epoch)
+
+    def depth(self, epoch: int) -> int | None:
+        """Blocks of every stage that run in this epoch (from 0), None for all."""
+        return _at(self.depths, epoch)
+
+
+def _at(steps: tuple[tuple[int, int], ...], epoch: int) -> int | None:
+    for value, epochs in steps:
+        if epoch < epochs:
+            return value
+        epoch -= epochs
+    return None
 
 
 _CIFAR = Recipe(
@@ -69,6 +77,9 @@ RECIPES: dict[str, Recipe] = {
     ),
     "resnet18_cifar10": Recipe(
         10, 128, 0.2, 5e-4, 0.1, 4, True, sizes=((16, 5), (24, 3)), bf16=True, fp16_file=True
+    ),
+    "resnet50_cifar10": Recipe(
+        8, 128, 0.2, 5e-4, 0.1, 4, True, sizes=((16, 6), (24, 1)), depths=((1, 4),), bf16=True, fp16_file=True
     ),
     "alexnet_cifar10": Recipe(
         20, 128, 0.02, 5e-4, 0.1, 4, True, bf16=True, fp16_file=True
