@@ -96,7 +96,6 @@ class Fit:
             if self.path and now - saved >= SECONDS_BETWEEN_STATES:
                 self._keep()
                 saved = now
-        set_depth(self.module, None)
         self.module.load_state_dict(self.done.best)
         self.module.eval().requires_grad_(False).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return self.done

@@ -168,7 +168,7 @@ def test_bfloat16_learns_too(tmp_path):
         ({"batch": 0}, "a batch of at least 1"),
         ({"peak_lr": 0.0}, "positive learning rate"),
         ({"epochs": 5, "sizes": ((16, 5),)}, "at least one epoch for the full size"),
-        ({"epochs": 5, "sizes": ((0, 1),)}, "needs 1 pixel"),
+        ({"epochs": 5, "sizes": ((0, 1),)}, "at least 1 of its unit"),
         ({"epochs": 5, "sizes": ((16, 0),)}, "1 epoch"),
     ],
 )
