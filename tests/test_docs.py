@@ -7,21 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tdq_core.shipped.digits import readme_table
-from tdq_core.shipped.study import NETWORKS
-from tdq_core.shipped.tables import drops_table, missing_networks, network_table
-from tdq_core.store import RunStore, shipped_folder
+from tdq_core.shipped.pages import filled, write_pages
+from tdq_core.store import shipped_folder
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text()
-ZOO = (PROJECT / "docs" / "zoo.md").read_text()
 COMMANDS = sorted({" ".join(m.split()) for m in re.findall(r"\.venv/bin/tdq ([^#\n]+)", README)})
-
-
-def test_the_table_is_written_from_the_shipped_runs():
-    shown = re.search(r"<!-- table -->\n(.*?)\n<!-- /table -->", README, re.S)
-    assert shown and shown.group(1) == readme_table(RunStore(shipped_folder()).all())
-    assert f"{sum(1 for _ in RunStore(shipped_folder()).paths())} measured runs" in README
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -62,10 +53,21 @@ def test_links_lead_somewhere():
     ] == []
 
 
-def test_the_tables_of_the_zoo_are_written_from_cards_and_records():
-    records = RunStore(shipped_folder()).all()
-    measured = [m for m in NETWORKS if any(r.spec.model == m for r in records)]
-    wanted = {"networks": network_table()} | {m: drops_table(m, records) for m in measured}
-    shown = dict(re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- /\w+ -->", ZOO, re.S))
-    assert shown == wanted
-    assert f"Not trained yet: {missing_networks()}." in " ".join(ZOO.split())
+def test_what_pages_say_of_runs_and_training_is_written_from_records_and_cards():
+    """`python -m tdq_core.shipped` writes these pages anew."""
+    assert {path: path.read_text() for path in filled(PROJECT)} == filled(PROJECT)
+
+
+@pytest.mark.parametrize("page", ["README.md", "cached_runs/README.md", "docs/zoo.md"])
+def test_a_page_without_a_place_for_its_table_is_not_passed_over(page, tmp_path):
+    for path in filled(PROJECT):
+        copy = tmp_path / path.relative_to(PROJECT)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(path.read_text())
+    for record in shipped_folder().glob("*.json"):
+        (tmp_path / "cached_runs" / record.name).symlink_to(record)
+    write_pages(tmp_path)
+    assert (tmp_path / page).read_text() == (PROJECT / page).read_text()
+    (tmp_path / page).write_text(re.sub(r"<!-- /\w+ -->", "", (PROJECT / page).read_text()))
+    with pytest.raises(ValueError, match="no place"):
+        write_pages(tmp_path)

@@ -177,9 +177,3 @@ def test_auto_is_left_out_where_it_is_tucker2():
         )
         methods = {p.method for p in plan.decomposed()}
         assert ("auto" in {spec.method for spec in study_specs(model)}) == (methods != {"tucker2"}), model
-
-
-def test_the_readme_of_the_runs_tells_how_many_there_are():
-    text = (shipped_folder() / "README.md").read_text()
-    told = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", text, re.M))
-    assert told == {model: str(len(BY_MODEL[model])) for model in MEASURED}

@@ -4,6 +4,7 @@ import sys
 
 from tdq_core.cli.terminal import err, progress_bars
 from tdq_core.shipped.costs import write_costs
+from tdq_core.shipped.pages import write_pages
 from tdq_core.shipped.rebuild import MODELS, rebuild
 from tdq_core.store import RunStore, shipped_folder
 
@@ -16,6 +17,7 @@ def main(models: list[str]) -> int:
         write_costs(shipped_folder())
         for model in models or MODELS:
             rebuild(model, shipped_folder(), on_progress)
+    write_pages(shipped_folder().parent)
     err.print(f"{sum(1 for _ in RunStore(shipped_folder()).paths())} runs are in '{shipped_folder().name}'.")
     return 0
 

@@ -1,4 +1,4 @@
-"""Tables of docs/zoo.md, written from cards and records; a test holds the page against them."""
+"""Tables of the study's networks in Markdown, written from cards and records."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ ROWS = (
 
 
 def network_table() -> str:
-    """Trained networks: costs, dense top-1 with its interval, and what the training cost."""
+    """Trained networks: costs, dense top-1 with its interval, what the training cost; and which are not trained."""
     lines = ["| network | params | MACs | top-1 on 5,000 test images [95 %] | training |", f"|{'---|' * 5}"]
     costs = read_costs(shipped_folder())
     for model in NETWORKS:
@@ -39,12 +39,24 @@ def network_table() -> str:
             f"| {recipe['epochs']} epochs, {card['seconds'] / 60:.0f} min on "
             f"{card['device'] if card['device'] != 'cpu' else str(card['threads']) + ' threads of a CPU'} |"
         )
-    return "\n".join(lines)
+    missing = ", ".join(f"`{m}`" for m in NETWORKS if not ((w := entry(m).weights) and w.card))
+    return "\n".join(lines) + (f"\n\nNot trained yet: {missing}." if missing else "")
 
 
-def missing_networks() -> str:
-    """Networks without a card, for a sentence."""
-    return ", ".join(f"`{m}`" for m in NETWORKS if not ((w := entry(m).weights) and w.card))
+def count_table(models: Sequence[str], records: Sequence[RunRecord]) -> str:
+    """How many runs are shipped of each network."""
+    counts = [f"| `{m}` | {sum(r.spec.model == m for r in records)} |" for m in models]
+    return "\n".join(["| network | runs |", "|---|---|", *counts])
+
+
+def drops_tables(models: Sequence[str], records: Sequence[RunRecord]) -> str:
+    """A `drops_table` for each network under a line that says on how many images, and what the dense model has."""
+    parts = []
+    for model in models:
+        dense = next(r.baseline for r in records if r.spec.model == model and r.baseline)
+        title = f"`{model}`, {dense.n:,} class-balanced test images, dense {100 * dense.top1:.1f} %:"
+        parts += [title, drops_table(model, records)]
+    return "\n\n".join(parts)
 
 
 def drops_table(model: str, records: Sequence[RunRecord]) -> str:
