@@ -55,7 +55,7 @@ def train(
             state_folder=runs_folder() / "training",
             command=_command(model, data, asked),
             on_progress=on_progress,
-            on_epoch=lambda told: _tell(told, recipe.epochs),
+            on_epoch=lambda told, left: _tell(told, recipe.epochs, left),
         )
     if as_json:
         print_json(card)
@@ -90,14 +90,13 @@ def _command(model: str, data: str, asked: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _tell(told: dict[str, Any], epochs: int) -> None:
-    left = told["seconds"] / told["epoch"] * (epochs - told["epoch"]) / 60
+def _tell(told: dict[str, Any], epochs: int, left: float) -> None:
     size = f"{told['size']} px" if told["size"] else "full size"
     size += f", {told['depth']} a stage" if told["depth"] else ""
     val = "" if told["val_top1"] is None else f", validation {percent(told['val_top1'])}"
     err.print(
         f"epoch {told['epoch']}/{epochs}, {size}: loss {told['loss']:.3f}{val}; {told['seconds']:.0f} s so far, "
-        f"about {left:.0f} min left at this pace",
+        f"about {left / 60:.0f} min left at this pace",
         markup=False,
         soft_wrap=True,
     )

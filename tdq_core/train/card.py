@@ -37,7 +37,7 @@ def train(
     state_folder: Path | None = None,
     command: str = "",
     on_progress: Progress = silent,
-    on_epoch: EpochTold = lambda entry: None,
+    on_epoch: EpochTold = lambda entry, left: None,
 ) -> dict[str, Any]:
     """Train `model` on the train split of `data`; write `<model>.safetensors` and its card `<model>.json` to `folder`.
 

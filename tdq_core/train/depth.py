@@ -38,6 +38,12 @@ def set_depth(module: nn.Module, blocks: int | None) -> None:
                 block.forward = _pass_on  # an attribute of the instance hides the method
 
 
+def share_running(module: nn.Module, blocks: int | None) -> float:
+    """Blocks that run at this depth, of all; 1 for a network without residual stages."""
+    lengths = [len(stage) for stage in _stages(module)]
+    return sum(min(n, blocks) for n in lengths) / sum(lengths) if lengths and blocks else 1.0
+
+
 def _stages(module: nn.Module) -> Iterator[nn.Sequential]:
     for name, child in module.named_children():
         if re.fullmatch(r"layer\d+", name) and isinstance(child, nn.Sequential):

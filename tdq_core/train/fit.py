@@ -16,15 +16,15 @@ from tdq_core.files import write_atomically
 from tdq_core.models.loading import LoadedModel
 from tdq_core.progress import Progress
 from tdq_core.train.augment import augmented, resized
-from tdq_core.train.depth import begin_shallow, set_depth
+from tdq_core.train.depth import begin_shallow, set_depth, share_running
 from tdq_core.train.recipe import Recipe
 from tdq_core.train.state import load_state, packed
 
 SECONDS_BETWEEN_STATES = 60.0
 """A killed run loses at most this much work."""
 
-EpochTold = Callable[[dict[str, Any]], None]
-"""Called after every epoch with its entry of the history: epoch, size, depth, loss, val_top1, seconds."""
+EpochTold = Callable[[dict[str, Any], float], None]
+"""Called after an epoch with its entry of the history (epoch, size, depth, loss, val_top1, seconds), and seconds left."""
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Fit:
             self.done.seconds = before + now - start
             on_progress("train", self.done.step, self.steps)
             if self.done.step % self.steps_an_epoch == 0:
-                on_epoch(self._close_epoch())
+                on_epoch(self._close_epoch(), self._seconds_left())
             if self.path and now - saved >= SECONDS_BETWEEN_STATES:
                 self._keep()
                 saved = now
@@ -142,6 +142,18 @@ class Fit:
         self.done.loss = 0.0
         self.done.history.append(entry | {"seconds": round(self.done.seconds, 1)})
         return self.done.history[-1]
+
+    def _seconds_left(self) -> float:
+        """At the pace so far, if work goes with pixels and with blocks that run."""
+        done = self.done.step // self.steps_an_epoch
+        work = [self._work(epoch) for epoch in range(self.recipe.epochs)]
+        return self.done.seconds * sum(work[done:]) / sum(work[:done])
+
+    def _work(self, epoch: int) -> float:
+        """Of an epoch, in epochs at full size and depth."""
+        full = min(self.inputs.shape[2:])
+        pixels = self.recipe.size(epoch) or full
+        return (pixels / full) ** 2 * share_running(self.module, self.recipe.depth(epoch))
 
     def _predict(self, images: Tensor) -> Tensor:
         return self.module.eval()(images.to(self.device)).cpu()

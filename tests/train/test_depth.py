@@ -75,7 +75,7 @@ def test_blocks_that_wait_are_skipped_and_do_not_learn(monkeypatch):
         if done % STEPS == 0:
             learnt.append([changed(blocks(run.module, i), starts[i]) for i in range(3)])
 
-    done = run.run(look, lambda entry: None)
+    done = run.run(look, lambda entry, left: None)
     assert depths == [1] * STEPS + [2] * 2 * STEPS + [None] * STEPS
     assert learnt == [[True, False, False], [True, True, False], [True, True, False], [True, True, True]]
     assert [entry["depth"] for entry in done.history] == [1, 2, 2, None]
@@ -83,9 +83,18 @@ def test_blocks_that_wait_are_skipped_and_do_not_learn(monkeypatch):
     assert [entry["val_top1"] is None for entry in done.history] == [True, True, True, False]
 
 
+def test_the_time_left_goes_with_pixels_and_blocks():
+    """Epochs of work: one of 6 px and a third of the blocks, two with two thirds, one whole."""
+    told: list[float] = []
+    run = growing()
+    run.run(silent, lambda entry, left: told.append(left / run.done.seconds))
+    work = [(6 / 8) ** 2 / 3, 2 / 3, 2 / 3, 1.0]
+    assert told == pytest.approx([sum(work[n:]) / sum(work[:n]) for n in (1, 2, 3, 4)])
+
+
 def test_a_trained_network_runs_all_its_blocks():
     run = growing()
-    run.run(silent, lambda entry: None)
+    run.run(silent, lambda entry, left: None)
     images, reference = torch.randn(3, 1, 8, 8), grey_resnet().eval()
     reference.load_state_dict(run.module.state_dict())
     with torch.no_grad():
@@ -101,12 +110,12 @@ def test_a_killed_run_goes_on_at_its_depth(at, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     straight = growing()
-    straight.run(silent, lambda entry: None)
+    straight.run(silent, lambda entry, left: None)
     path = tmp_path / "state.pt"
     with pytest.raises(KeyboardInterrupt):
-        growing(path).run(kill, lambda entry: None)
+        growing(path).run(kill, lambda entry, left: None)
     again = growing(path)
-    done: Done = again.run(silent, lambda entry: None)
+    done: Done = again.run(silent, lambda entry, left: None)
     wanted: dict[str, Any] = straight.module.state_dict()
     assert all(torch.equal(value, wanted[name]) for name, value in again.module.state_dict().items())
     assert [entry["depth"] for entry in done.history] == [1, 2, 2, None]
