@@ -99,7 +99,7 @@ def _network(model: str, card: dict[str, Any], cost: tuple[int, int] | None) -> 
     if not score:
         return row | {_TOP1: "", "training": f"not trained yet: tdq train {model} --data {DATA}"}
     recipe = card["recipe"]
-    cost_text = f"{text.seconds(card['seconds'])}, {recipe['epochs']} epochs{_sizes(recipe)}, {_machine(card)}"
+    cost_text = f"{text.seconds(card['seconds'])}, {recipe['epochs']} epochs{_smaller(recipe)}, {_machine(card)}"
     spread = f"[{100 * score['top1_low']:.2f}, {100 * score['top1_high']:.2f}]"
     top1 = f"{100 * score['top1']:.2f} {spread}, n = {score['n']:,}"
     return row | {_TOP1: top1, "training": cost_text}
@@ -111,9 +111,12 @@ def _machine(card: dict[str, Any]) -> str:
     return f"{card.get('threads') or card['cores']} threads of {card['cpu']}"
 
 
-def _sizes(recipe: dict[str, Any]) -> str:
-    small = ", ".join(f"{epochs} at {pixels} px" for pixels, epochs in recipe.get("sizes") or ())
-    return f" ({small})" if small else ""
+def _smaller(recipe: dict[str, Any]) -> str:
+    """Epochs on less than whole images and whole networks, in brackets."""
+    sizes = ", ".join(f"{epochs} at {pixels} px" for pixels, epochs in recipe.get("sizes") or ())
+    depths = ", ".join(f"{epochs} with {blocks} a stage" for blocks, epochs in recipe.get("depths") or ())
+    both = "; ".join(filter(None, (sizes, depths)))
+    return f" ({both})" if both else ""
 
 
 def is_study_pipeline(record: RunRecord) -> bool:
@@ -148,8 +151,8 @@ def _recipe(limit: float, name: str, best: Pick, by_id: dict[str, RunRecord]) ->
         "drop at most": _bound(limit),
         "pipeline": name,
         "what it is": f"{method_label(spec)}, {ranks_text(spec)}, INT8, {BACKEND_LABELS[spec.backend]}",
-        "param ratio": best.params_ratio,
-        "size ratio": best.bytes_ratio,
+        "params": text.both_ways(best.params_ratio),
+        "file": text.both_ways(best.bytes_ratio),
         "drop": f"{text.points(best.chosen_drop[0])}",
         "drop on the others": f"{text.points(best.verified_drop[0])} {text.interval(*best.verified_drop[1:])}",
         "verified": "yes" if best.verified else "no",
@@ -164,4 +167,5 @@ def _bound(limit: float) -> str:
 def _missed(limit: float, name: str, picks: Sequence[Pick]) -> dict[str, Any]:
     least = min((p.chosen_drop[0] for p in picks), default=None)
     why = "not measured" if least is None else f"none: the least drop is {text.points(least)}"
-    return {"drop at most": _bound(limit), "pipeline": name, "what it is": why}
+    nothing = dict.fromkeys(("params", "file", "drop", "drop on the others", "verified", "run"), "")
+    return {"drop at most": _bound(limit), "pipeline": name, "what it is": why} | nothing

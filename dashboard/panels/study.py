@@ -156,8 +156,7 @@ def _studied(study: Components) -> str:
 
 def _recipes(model: str, records: Records) -> None:
     columns = {
-        "param ratio": st.column_config.NumberColumn(format="%.2fx"),
-        "size ratio": st.column_config.NumberColumn(format="%.2fx", help="File, dense fp32 / compressed"),
+        "file": st.column_config.TextColumn(help="Against the dense fp32 file"),
         "what it is": st.column_config.TextColumn(width="large"),
     }
     st.dataframe(pd.DataFrame(recipe_rows(records)), hide_index=True, column_config=columns)

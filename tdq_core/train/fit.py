@@ -24,7 +24,7 @@ SECONDS_BETWEEN_STATES = 60.0
 """A killed run loses at most this much work."""
 
 EpochTold = Callable[[dict[str, Any], float], None]
-"""Called after an epoch with its entry of the history (epoch, size, depth, loss, val_top1, seconds), and seconds left."""
+"""After an epoch: its entry of the history (epoch, size, depth, loss, val_top1, seconds), and the seconds left."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 from made_up import N, record
 from streamlit.testing.v1 import AppTest
 
-from dashboard import study_words
+from dashboard import study_words, text
 from dashboard.figures.study import curves_figure, curves_of
 from dashboard.study_views import CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
 from tdq_core.records import RunRecord
@@ -131,21 +131,24 @@ def test_recipes_choose_the_smallest_file_within_the_bound():
     rows = study_words.recipe_rows([*study_records(), small])
     own = [r for r in rows if r["pipeline"] == "TDQ's own"]
     study = [r for r in rows if r["pipeline"] == "the study's"]
-    assert [r["run"][0] for r in own] == ["3"] * 4 and own[0]["size ratio"] == 4.0
-    assert all(r["what it is"].startswith("none: the least drop is +") for r in study)
+    assert [r["run"][0] for r in own] == ["3"] * 4 and own[0]["file"] == text.both_ways(4.0)
+    assert all(r["what it is"].startswith("none: the least drop is +") and r["file"] == "" for r in study)
     assert study_words.recipe_rows(study_records())[1]["what it is"] == "not measured"
 
 
 def test_networks_that_are_not_trained_say_how_to():
     card = {
         "scores": {"eval": {"top1": 0.91, "top1_low": 0.90, "top1_high": 0.92, "n": 5000}},
-        "recipe": {"epochs": 10, "batch": 128, "sizes": [[16, 5], [24, 3]]},
+        "recipe": {"epochs": 10, "batch": 128, "sizes": [[16, 5], [24, 3]], "depths": [[1, 4]]},
         "seconds": 2400.0, "cpu": "a CPU", "cores": 2, "threads": 2, "device": "cpu",
     }  # fmt: skip
     rows = study_words.network_rows({MODEL: card}, {MODEL: (269_722, 41_000_000), "resnet18_cifar10": (11, 22)})
     assert [r["network"] for r in rows] == list(NETWORKS)
     assert rows[0]["params"] == 269_722 and rows[0]["top-1 (%), 95 % interval"] == "91.00 [90.00, 92.00], n = 5,000"
-    assert "10 epochs (5 at 16 px, 3 at 24 px)" in rows[0]["training"] and "2 threads of a CPU" in rows[0]["training"]
+    assert (
+        "10 epochs (5 at 16 px, 3 at 24 px; 4 with 1 a stage)" in rows[0]["training"]
+        and "2 threads of a CPU" in rows[0]["training"]
+    )
     others = {r["network"]: r for r in rows[1:]}
     assert others["resnet18_cifar10"]["params"] == 11
     assert all(r["training"] == f"not trained yet: tdq train {m} --data cifar10-jpeg" for m, r in others.items())
@@ -180,4 +183,6 @@ def test_the_two_recipes_of_the_readme_are_those_of_the_runs():
     study, own = (row for row in study_words.recipe_rows(runs) if row["drop at most"] == "1 point")
     told = " ".join((shipped_folder().parent / "README.md").read_text().split())
     assert study["verified"] == own["verified"] == "yes"
-    assert f"file {study['size ratio']:.1f} times smaller, TDQ's own in one {own['size ratio']:.1f} times" in told
+    ratio = {row["pipeline"]: f"{float(row['file'].partition('x')[0]):.1f}" for row in (study, own)}
+    first, second = ratio.values()
+    assert f"file {first} times smaller, TDQ's own in one {second} times" in told
