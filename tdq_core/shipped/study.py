@@ -15,7 +15,7 @@ from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
 DATA = "cifar10-jpeg"
 NETWORKS = {
     "resnet20_cifar10": None,
-    "alexnet_cifar10": 1000,
+    "alexnet_cifar10": None,
     "googlenet_cifar10": 1000,
     "resnet18_cifar10": 1000,
     "resnet34_cifar10": 1000,
