@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from dashboard.palette import METHOD_COLOURS, decomposition
 from tdq_core.records import RunRecord
+from tdq_core.shipped.study import MATRICES
+from tdq_core.specs import RunSpec
 
 
 class Line(NamedTuple):
@@ -45,7 +47,13 @@ class Line(NamedTuple):
         rule = spec.rule
         if rule is None or (rule.kind, rule.policy, rule.budget) != ("ratio", self.policy, "params"):
             return False
-        return decomposition(spec) == self.method and self.condition in (None, spec.condition) and not spec.symmetric
+        return _as_drawn(spec) == self.method and self.condition in (None, spec.condition) and not spec.symmetric
+
+
+def _as_drawn(spec: RunSpec) -> str:
+    """The decomposition; `auto` counts as Tucker-2 where the study's networks take it in its place."""
+    name = decomposition(spec)
+    return name.replace("auto", "tucker2") if spec.model in MATRICES else name
 
 
 class View(NamedTuple):

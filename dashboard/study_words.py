@@ -9,7 +9,7 @@ from dashboard.palette import BACKEND_LABELS, method_label
 from tdq_core.recipe.picks import Pick, best_first, pick
 from tdq_core.recipe.target import Target
 from tdq_core.records import RunRecord
-from tdq_core.shipped.study import DATA, NETWORKS
+from tdq_core.shipped.study import DATA, NETWORKS, tucker2_of
 from tdq_core.table import ranks_text
 
 IMAGES = "CIFAR-10 (JPEG copy)"
@@ -122,7 +122,9 @@ def _smaller(recipe: dict[str, Any]) -> str:
 def is_study_pipeline(record: RunRecord) -> bool:
     """Tucker-2 of the weights, then INT8, as the study did it."""
     spec = record.spec
-    return spec.method == "tucker2" and not spec.calibrated and not spec.finetune and spec.precision == "int8"
+    return (
+        spec.method == tucker2_of(spec.model) and not spec.calibrated and not spec.finetune and spec.precision == "int8"
+    )
 
 
 def is_own_pipeline(record: RunRecord) -> bool:

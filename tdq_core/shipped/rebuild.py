@@ -18,15 +18,16 @@ MODELS = (digits.MODEL, *study.NETWORKS)
 def rebuild(model: str, folder: Path, on_progress: Progress) -> None:
     """Every shipped run of one model, its layer table and its study of components; of the digits also the recipe."""
     if model == digits.MODEL:
-        _measure(list(digits.digits_specs()), digits.STUDIED_RATIO, folder, on_progress)
+        _measure(list(digits.digits_specs()), RankRule("ratio", digits.STUDIED_RATIO), folder, on_progress)
         _recipe(folder, on_progress)
     elif (WEIGHTS_FOLDER / f"{model}.safetensors").exists():
-        _measure(list(study.study_specs(model)), study.COMPONENTS_RATIO, folder, on_progress)
+        studied = study.COMPONENTS.get(model, RankRule("ratio", 2.0))
+        _measure(list(study.study_specs(model)), studied, folder, on_progress)
     else:
         err.print(f"{model}: no weights, nothing is measured; first `tdq train {model} --data {study.DATA}`.")
 
 
-def _measure(specs: Sequence[RunSpec], studied: float, folder: Path, on_progress: Progress) -> None:
+def _measure(specs: Sequence[RunSpec], studied: RankRule, folder: Path, on_progress: Progress) -> None:
     from tdq_core.component_study import study as study_components
     from tdq_core.pipeline import run
 
@@ -37,7 +38,7 @@ def _measure(specs: Sequence[RunSpec], studied: float, folder: Path, on_progress
         record = run(spec, store=store).record
         if record.state != "complete":
             err.print(f"{spec.method} {spec.rule} {spec.precision} {spec.backend}: {record.reason}", markup=False)
-    components = study_spec(dense, rule=RankRule("ratio", studied), eta=DEFAULT_ETA)
+    components = study_spec(dense, rule=studied, eta=DEFAULT_ETA)
     study_components(components, folders=[folder / "components"], on_progress=on_progress)
 
 

@@ -30,9 +30,22 @@ CALIB_SAMPLES = {"resnet20_cifar10": 1000}
 """Calibration images; those of a run unless another number stands here."""
 ALL_ALIKE = ("resnet20_cifar10",)
 """Networks whose layers all take Tucker-2 when the method is `auto`: it would measure the same models again."""
-COMPONENTS_RATIO = 2.0
+MATRICES = ("alexnet_cifar10", "googlenet_cifar10", "resnet50_cifar10")
+"""Networks that hold much in 1x1 convolutions and linear layers, which Tucker-2 and CP leave dense."""
+CP_RATIOS = {"alexnet_cifar10": (), "googlenet_cifar10": RATIOS[:3], "resnet50_cifar10": RATIOS[:2]}
+"""Ratios that CP of the kernels alone can reach; all of them where no others stand here."""
+COMPONENTS = {
+    "alexnet_cifar10": RankRule("ratio", 2.0, budget="macs"),
+    "resnet50_cifar10": RankRule("ratio", 1.5),
+}
+"""Rank rule of the study of components; 2x of the params where no other stands here."""
 EVERYWHERE = tuple(itertools.product(PRECISIONS, BACKENDS))
 FP32_AND_INT8 = (("fp32", "torch"), *(("int8", backend) for backend in BACKENDS))
+
+
+def tucker2_of(model: str) -> str:
+    """The method that is Tucker-2 for kernels; where matrices hold much, the one that takes SVD for them."""
+    return "auto" if model in MATRICES else "tucker2"
 
 
 def dense_spec(model: str) -> RunSpec:
@@ -50,17 +63,18 @@ def is_study_run(spec: RunSpec, dense: RunSpec | None) -> bool:
 
 def study_specs(model: str) -> Iterator[RunSpec]:
     """All runs of a network, those that the named figures need most first."""
-    dense = dense_spec(model)
+    dense, tucker2 = dense_spec(model), tucker2_of(model)
 
     def at(method: str, policy: str = "uniform", depth: float = 1.0, **more: Any) -> list[RunSpec]:
-        rules = [RankRule("ratio", ratio, policy=policy, depth=depth) for ratio in RATIOS]
+        ratios = CP_RATIOS.get(model, RATIOS) if method == "cp" else RATIOS
+        rules = [RankRule("ratio", ratio, policy=policy, depth=depth) for ratio in ratios]
         return [replace(dense, method=method, rule=rule, **more) for rule in rules]
 
-    yield from _in([dense, *at("tucker2"), *at("tucker2", "later", LATER_DEPTH)], EVERYWHERE)
-    yield from _in([*at("tucker2", "global", calibrated=True), *at("cp")], FP32_AND_INT8)
+    yield from _in([dense, *at(tucker2), *at(tucker2, "later", LATER_DEPTH)], EVERYWHERE)
+    yield from _in([*at(tucker2, "global", calibrated=True), *at("cp")], FP32_AND_INT8)
     yield from _in([replace(spec, condition=False) for spec in at("cp")], FP32_AND_INT8[1:])
     yield from _in([*at("cp", epc=True), *at("cp", epc=True, calibrated=True)], FP32_AND_INT8)
-    if model not in ALL_ALIKE:
+    if tucker2 != "auto" and model not in ALL_ALIKE:
         yield from _in([*at("auto"), *at("auto", "global", calibrated=True)], FP32_AND_INT8)
 
 
