@@ -35,7 +35,7 @@ from dashboard.study_words import (
 from tdq_core.additivity import find_cells
 from tdq_core.components import Components
 from tdq_core.records import RunRecord
-from tdq_core.shipped.study import DATA
+from tdq_core.shipped.study import CP_RATIOS, DATA, MATRICES, RATIOS
 from tdq_core.shipped.study import NETWORKS as NETWORK_SAMPLES
 
 _BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
@@ -80,6 +80,9 @@ def _networks(model: str, records: Records) -> None:
 def _curves(view: View) -> Callable[[str, Records], None]:
     def show(model: str, records: Records) -> None:
         curves = curves_of(view, records)
+        if view is CP_INT8 and not CP_RATIOS.get(model, RATIOS):
+            st.info(_OUT_OF_REACH)
+            return
         if not curves:
             _not_measured(model)
             return
@@ -95,11 +98,24 @@ def _curves(view: View) -> Callable[[str, Records], None]:
                 "first balances ranges and mixes components without changing what the layer computes. The view "
                 "*Component ranges* shows what is behind it."
             )
+        if view is not CP_INT8 and model in MATRICES:
+            st.markdown(_MATRICES)
         st.caption(f"{_origin(records)} Dashed: the dense model in FP32. Press a name in the legend to hide its line.")
         blocks.download_csv(drawn_runs(view, records), f"tdq-{model}-{view.key}", key=f"csv-{view.key}")
         _link("explore", "All runs of this network, and sliders for its ranks, on the page Explore", model)
 
     return show
+
+
+_MATRICES = (
+    "Much of this network is in 1x1 convolutions and linear layers, which Tucker-2 leaves dense: the lines are of the "
+    "method `auto`, which takes Tucker-2 for larger kernels and SVD for these."
+)
+_OUT_OF_REACH = (
+    "CP factorises kernels larger than 1x1, and too little of this network is in them: not even rank 1 everywhere makes "
+    "the whole network 1.25 times smaller, so that there is no curve to draw. Its linear layers take SVD: see the view "
+    "*Tucker-2, all layers*."
+)
 
 
 def _link(page: str, label: str, model: str) -> None:
@@ -147,10 +163,11 @@ def _components(model: str, records: Records) -> None:
 
 def _studied(study: Components) -> str:
     known = study.provenance
-    ratio = study.spec.rule.value if study.spec.rule else 1
+    rule = study.spec.rule
+    ratio = f" at {rule.budget} ratio {rule.value:g}" if rule and rule.value else ""
     return (
-        f"Ranges over {known.get('calib_n'):,} calibration images of {known.get('calib_split')}; CP at params ratio "
-        f"{ratio:g}. Lower is better on both strips."
+        f"Ranges over {known.get('calib_n'):,} calibration images of {known.get('calib_split')}; CP{ratio}. "
+        "Lower is better on both strips."
     )
 
 
