@@ -112,9 +112,9 @@ _MATRICES = (
     "method `auto`, which takes Tucker-2 for larger kernels and SVD for these."
 )
 _OUT_OF_REACH = (
-    "CP factorises kernels larger than 1x1, and too little of this network is in them: not even rank 1 everywhere makes "
-    "the whole network 1.25 times smaller, so that there is no curve to draw. Its linear layers take SVD: see the view "
-    "*Tucker-2, all layers*."
+    "CP factorises kernels larger than 1x1, and too little of this network is in them: not even rank 1 everywhere "
+    "makes the whole network 1.25 times smaller, so that there is no curve to draw. Its linear layers take SVD: see "
+    "the view *Tucker-2, all layers*."
 )
 
 
