@@ -12,7 +12,7 @@ from dashboard import study_words, text
 from dashboard.figures.study import curves_figure, curves_of
 from dashboard.study_views import CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
 from tdq_core.records import RunRecord
-from tdq_core.shipped.study import NETWORKS, dense_spec, is_study_run, study_specs
+from tdq_core.shipped.study import CP_RATIOS, NETWORKS, RATIOS, dense_spec, is_study_run, study_specs
 from tdq_core.specs import RankRule
 from tdq_core.store import RunStore, shipped_folder
 
@@ -154,13 +154,36 @@ def test_networks_that_are_not_trained_say_how_to():
     assert all(r["training"] == f"not trained yet: tdq train {m} --data cifar10-jpeg" for m, r in others.items())
 
 
-def test_every_line_of_the_views_is_measured_by_the_grid():
+@pytest.mark.parametrize("model", NETWORKS)
+def test_every_line_of_the_views_is_measured_by_the_grid(model):
     """A figure that asks for runs which nobody measures would stay empty."""
-    grid = [dataclasses.replace(record("a"), spec=spec) for spec in study_specs(MODEL)]
+    grid = [dataclasses.replace(record("a"), spec=spec) for spec in study_specs(model)]
     for view in VIEWS:
         for line in view.lines:
             ratios = {r.spec.rule.value for r in grid if line.holds(r) and r.spec.rule}
-            assert len(ratios) == 6, (view.key, line.label)
+            assert ratios == set(CP_RATIOS.get(model, RATIOS) if view is CP_INT8 else RATIOS), (view.key, line.label)
+
+
+def alexnet(name: str, **about: Any) -> RunRecord:
+    about["spec"] = {"model": "alexnet_cifar10", "calib_samples": 512} | about.pop("spec", {})
+    return made(name, **about)
+
+
+def test_a_network_of_matrices_is_drawn_with_the_method_that_factorises_them(app, empty):
+    """AlexNet: `auto` stands for Tucker-2 on the curves and as the study's pipeline, and the page says so."""
+    runs = [alexnet("a", right=N - 4), alexnet("b", right=N - 9, method="auto", ratio=2.0),
+            alexnet("c", right=N - 6, method="auto", ratio=2.0, precision="int8", size=500),
+            alexnet("d", right=N - 5, method="auto", ratio=2.0, precision="int8", size=400,
+                    spec={"calibrated": True})]  # fmt: skip
+    assert [p.record.run_id[0] for p in points_of(TUCKER2_ALL.lines[0], runs)] == ["a", "b"]
+    assert not points_of(TUCKER2_ALL.lines[0], [made("e", right=N, method="auto", ratio=2.0)]), "of ResNet-20 it is not"
+    picked = {row["pipeline"]: row["run"][0] for row in study_words.recipe_rows(runs) if row["run"]}
+    assert picked == {"the study's": "c", "TDQ's own": "d"}
+    for one in runs:
+        RunStore(empty).put(one)
+    assert "the lines are of the method `auto`" in words(opened(app, figure="tucker2-all", network="alexnet_cifar10"))
+    cp = opened(app, figure="cp-int8", network="alexnet_cifar10")
+    assert "not even rank 1 everywhere makes the whole network 1.25 times smaller" in cp.info[0].value
 
 
 def test_runs_on_other_images_are_not_the_studys(app, studied):
