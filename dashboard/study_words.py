@@ -10,6 +10,7 @@ from tdq_core.recipe.picks import Pick, best_first, pick
 from tdq_core.recipe.target import Target
 from tdq_core.records import RunRecord
 from tdq_core.shipped.study import DATA, NETWORKS, tucker2_of
+from tdq_core.shipped.tables import threads_text
 from tdq_core.table import ranks_text
 
 IMAGES = "CIFAR-10 (JPEG copy)"
@@ -108,7 +109,7 @@ def _network(model: str, card: dict[str, Any], cost: tuple[int, int] | None) -> 
 def _machine(card: dict[str, Any]) -> str:
     if card.get("device", "cpu") != "cpu":
         return str(card["device"])
-    return f"{card.get('threads') or card['cores']} threads of {card['cpu']}"
+    return f"{threads_text(card)} of {card['cpu']}"
 
 
 def _smaller(recipe: dict[str, Any]) -> str:

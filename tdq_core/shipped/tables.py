@@ -1,6 +1,7 @@
 """Tables of the study's networks in Markdown, written from cards and records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tdq_core.models.registry import entry
 from tdq_core.records import RunRecord
@@ -18,6 +19,7 @@ ROWS = (
     ("cp + epc", "uniform", True),
     ("cp + epc + calibrated", "uniform", True),
     ("auto", "uniform", True),
+    ("auto", "later", True),
     ("auto + calibrated", "global", True),
 )
 """Method, policy, and whether INT8 is conditioned."""
@@ -37,10 +39,15 @@ def network_table() -> str:
         lines.append(
             f"| `{model}` | {params:,} | {macs:,} | {100 * score['top1']:.2f} % [{low:.2f}, {high:.2f}] "
             f"| {recipe['epochs']} epochs, {card['seconds'] / 60:.0f} min on "
-            f"{card['device'] if card['device'] != 'cpu' else str(card['threads']) + ' threads of a CPU'} |"
+            f"{card['device'] if card['device'] != 'cpu' else threads_text(card) + ' of a CPU'} |"
         )
     missing = ", ".join(f"`{m}`" for m in NETWORKS if not ((w := entry(m).weights) and w.card))
     return "\n".join(lines) + (f"\n\nNot trained yet: {missing}." if missing else "")
+
+
+def threads_text(card: Mapping[str, Any]) -> str:
+    """'2 threads', of the session that ended the training."""
+    return f"{card['threads']} thread{'s' * (card['threads'] != 1)}"
 
 
 def count_table(models: Sequence[str], records: Sequence[RunRecord]) -> str:
@@ -65,7 +72,7 @@ def drops_table(model: str, records: Sequence[RunRecord]) -> str:
     lines = [f"| | {' | '.join(f'{r:g}x' for r in RATIOS)} |", f"|{'---|' * (len(RATIOS) + 1)}"]
     for method, policy, conditioned in ROWS:
         found = {
-            (r.spec.rule.value, r.spec.precision): f"{100 * r.drop()[0]:.1f}"
+            (r.spec.rule.value, r.spec.precision): f"{100 * r.drop()[0]:.1f}".replace("-0.0", "0.0")
             for r in own
             if r.spec.rule
             and (method_text(r.spec), r.spec.rule.policy) == (method, policy)
