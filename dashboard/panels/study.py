@@ -164,7 +164,8 @@ def _components(model: str, records: Records) -> None:
 def _studied(study: Components) -> str:
     known = study.provenance
     rule = study.spec.rule
-    ratio = f" at {rule.budget} ratio {rule.value:g}" if rule and rule.value else ""
+    budget = {"macs": "MACs"}.get(rule.budget, rule.budget) if rule else ""
+    ratio = f" at {budget} ratio {rule.value:g}" if rule and rule.value else ""
     return (
         f"Ranges over {known.get('calib_n'):,} calibration images of {known.get('calib_split')}; CP{ratio}. "
         "Lower is better on both strips."
@@ -172,16 +173,13 @@ def _studied(study: Components) -> str:
 
 
 def _recipes(model: str, records: Records) -> None:
-    columns = {
-        "file": st.column_config.TextColumn(help="Against the dense fp32 file"),
-        "what it is": st.column_config.TextColumn(width="large"),
-    }
+    columns = {"file": st.column_config.TextColumn(help="Against the dense fp32 file")}
     st.dataframe(pd.DataFrame(recipe_rows(records)), hide_index=True, column_config=columns)
     st.markdown(
         "Of each pipeline the smallest file whose drop stays within the bound on every other image; 'drop on the "
         "others' are the images between, which no choice has looked at (95 % interval, paired). The study's is "
-        "Tucker-2 of the weights, all layers or later ones first, then INT8; TDQ's fits factors to the outputs of "
-        "unlabelled images first."
+        "Tucker-2 (SVD for matrices) of the weights, all layers or later ones first, then INT8; TDQ's fits factors to "
+        "the outputs of unlabelled images first."
     )
     st.caption(_origin(records))
 
