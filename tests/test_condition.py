@@ -105,7 +105,7 @@ def step(seen, scheme):
 
 def span(values):
     seen = Span.empty(values.shape[1])
-    seen.add(values.transpose(0, 1).flatten(1))
+    seen.add(values)
     return seen
 
 
@@ -120,6 +120,20 @@ def forward(chain, x, steps):
             spans.append(span(x))
             x = (x / steps[j]).round() * steps[j] if steps else x
     return x, tuple(spans)
+
+
+@pytest.mark.parametrize("shape, axis", [((3, 4, 5, 6), 1), ((2, 7, 4), 2), ((9, 4), 1)])
+def test_spans_are_those_of_a_plain_loop_over_channels(shape, axis):
+    generator = torch.Generator().manual_seed(0)
+    passes = [torch.randn(shape, generator=generator) + torch.tensor(2.0) for _ in range(2)]
+    seen = Span.empty(4)
+    for values in passes:
+        seen.add(values)
+    for c in range(4):
+        flat = torch.cat([v.select(axis, c).flatten() for v in passes]).double()
+        assert (seen.low[c], seen.high[c]) == (min(0.0, float(flat.min())), float(flat.max()))
+        assert float(seen.mean_square[c]) == pytest.approx(float(flat.square().mean()), rel=1e-6)
+    assert seen.count == 2 * passes[0].numel() // 4
 
 
 def test_rounding_keeps_to_the_grid_after_the_batch_norm_is_folded():

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from tdq_core.condition.chain import Chain, write
-from tdq_core.condition.observe import Batches, pass_through
+from tdq_core.condition.observe import Batches, channel_rows, pass_through
 from tdq_core.condition.rounding import rounded
 from tdq_core.quantize.scheme import Scheme
 
@@ -43,11 +43,10 @@ class _Shift:
         self._handle = module.register_forward_hook(self._add)
 
     def _add(self, _: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        shift = self._rounded(args[0]) - output
-        flat = shift.transpose(0, 1).flatten(1) if shift.ndim == 4 else shift.flatten(0, -2).T
-        total = flat.double().sum(1)
+        rows = channel_rows(self._rounded(args[0]) - output)
+        total = rows.sum(2).double().sum(0)
         self._sum = total if self._sum is None else self._sum + total
-        self._count += flat.shape[1]
+        self._count += rows.shape[0] * rows.shape[2]
 
     def finish(self) -> Tensor:
         self._handle.remove()

@@ -29,11 +29,13 @@ class Span:
         return cls(low, high, square)
 
     def add(self, values: Tensor) -> None:
-        """Values (channels, n)."""
-        self.low = torch.minimum(self.low, values.amin(1).double())
-        self.high = torch.maximum(self.high, values.amax(1).double())
-        self.square += values.double().square().sum(1)
-        self.count += values.shape[1]
+        """Values (N, C, H, W) or (..., C), float32: sums within a row are float32, rows are summed in float64."""
+        rows = channel_rows(values)
+        low, high = torch.aminmax(rows, dim=2)
+        self.low = torch.minimum(self.low, low.amin(0).double())
+        self.high = torch.maximum(self.high, high.amax(0).double())
+        self.square += torch.linalg.vector_norm(rows, dim=2).double().square().sum(0)
+        self.count += rows.shape[0] * rows.shape[2]
 
     @property
     def mean_square(self) -> Tensor:
@@ -77,11 +79,9 @@ def observe(
             inner = tuple(Span.empty(len(layer.weight)) for layer in layers[:-1])
             seen = Observed(Span.empty(_channels_in(layers[0])), inner, norms.get(name))
             found[name] = seen
-            hooks.append(
-                layers[0].register_forward_pre_hook(lambda _, args, span=seen.before: span.add(_flat(args[0])))
-            )
+            hooks.append(layers[0].register_forward_pre_hook(lambda _, args, span=seen.before: span.add(args[0])))
             for layer, span in zip(layers, seen.inner):
-                hooks.append(layer.register_forward_hook(lambda _, __, out, span=span: span.add(_flat(out))))
+                hooks.append(layer.register_forward_hook(lambda _, __, out, span=span: span.add(out)))
         pass_through(model, batches, on_progress)
     return found
 
@@ -104,9 +104,9 @@ def _sequential(model: nn.Module, name: str) -> nn.Sequential:
     return module
 
 
-def _flat(values: Tensor) -> Tensor:
-    """(N, C, H, W) or (..., C) as (C, n)."""
-    return values.transpose(0, 1).flatten(1) if values.ndim == 4 else values.flatten(0, -2).T
+def channel_rows(values: Tensor) -> Tensor:
+    """(N, C, H, W) or (..., C) as (rows, C, n): nothing is copied where channels come first already."""
+    return values.flatten(2) if values.ndim == 4 else values.flatten(0, -2).T[None]
 
 
 @dataclass
