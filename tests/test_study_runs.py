@@ -39,7 +39,7 @@ from tdq_core.shipped.study import (
     study_specs,
     tucker2_of,
 )
-from tdq_core.specs import RankRule
+from tdq_core.specs import RankRule, RunSpec
 from tdq_core.store import RunStore, shipped_folder
 
 BY_MODEL: dict[str, list[RunRecord]] = defaultdict(list)
@@ -63,22 +63,23 @@ def test_runs_are_complete_many_and_of_the_grid(model):
     assert {r.metrics.n for r in records} == {NETWORKS[model] or 5000}
 
 
-WHOLE_GRID = ("resnet20_cifar10",)
+WHOLE_GRID = ("resnet20_cifar10", "alexnet_cifar10")
 """Networks of which everything that the grid asks for is measured."""
+INT8_OF_ONNXRUNTIME = ("resnet50_cifar10",)
+"""Networks whose decomposed models are measured in INT8 through one backend so far."""
 
 
 @each
 def test_every_curve_and_every_cell_of_the_views_is_there(model):
-    """Tucker-2 over all layers and later ones at six ratios in fp32 and in INT8 on both backends, or the whole grid."""
+    """Tucker-2 over all layers and later ones at six ratios in fp32 and in INT8, or the whole grid."""
     found = {json.dumps(r.spec.to_dict()) for r in BY_MODEL[model]}
-    needed = [
-        spec
-        for spec in study_specs(model)
-        if model in WHOLE_GRID
-        or (
-            spec.method == tucker2_of(model) and not spec.calibrated and (spec.precision, spec.backend) in FP32_AND_INT8
-        )
-    ]
+    cells = {cell for cell in FP32_AND_INT8 if model not in INT8_OF_ONNXRUNTIME or cell != ("int8", "torch")}
+
+    def is_needed(spec: RunSpec) -> bool:
+        drawn = spec.method == tucker2_of(model) and not spec.calibrated
+        return model in WHOLE_GRID or (drawn and (spec.precision, spec.backend) in cells)
+
+    needed = [spec for spec in study_specs(model) if is_needed(spec)]
     assert [spec for spec in needed if json.dumps(spec.to_dict()) not in found] == []
     joint = [r for r in BY_MODEL[model] if r.spec.method != "none" and r.spec.precision != "fp32"]
     assert {c.both.run_id for c in find_cells(BY_MODEL[model])} == {r.run_id for r in joint}
