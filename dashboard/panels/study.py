@@ -49,17 +49,25 @@ def show_view(view: View, model: str, records: Records) -> None:
     if records or view is NETWORKS:
         _SHOWN[view](model, records)
     if not records:
-        _not_measured(model)
+        _not_measured(model, records)
 
 
-def _not_measured(model: str) -> None:
-    with st.container(border=True):
-        st.markdown(f"**No run of {model} on {IMAGES} is here.**")
-        st.markdown(
+def _not_measured(model: str, records: Records) -> None:
+    """What is missing, of the figure or of all figures, and the commands that measure it."""
+    train = f"tdq train {model} --data cifar10-jpeg:FOLDER\n"
+    if records:
+        what = f"**What this figure draws has not been measured for {model}.**"
+        how = "This command measures what is missing, and needs the images and the weights. Then this page draws it."
+    else:
+        what = f"**No run of {model} on {IMAGES} is here.**"
+        how = (
             "It has not been trained, or its runs have not been measured: these two commands do both, and need the "
             "images. Then this page draws them. For single runs press **Run** on the page Explore."
         )
-        st.code(f"tdq train {model} --data cifar10-jpeg:FOLDER\npython -m tdq_core.shipped {model}", language="bash")
+    with st.container(border=True):
+        st.markdown(what)
+        st.markdown(how)
+        st.code(f"{'' if records else train}python -m tdq_core.shipped {model}", language="bash")
 
 
 def _networks(model: str, records: Records) -> None:
@@ -84,7 +92,7 @@ def _curves(view: View) -> Callable[[str, Records], None]:
             st.info(_OUT_OF_REACH)
             return
         if not curves:
-            _not_measured(model)
+            _not_measured(model, records)
             return
         intervals = st.toggle("95 % intervals", **flag("study_intervals", True))
         st.plotly_chart(curves_figure(curves, intervals=intervals), key=f"study-{view.key}", config=_BARE)
@@ -134,7 +142,7 @@ def _origin(records: Records) -> str:
 def _additivity(model: str, records: Records) -> None:
     cells = find_cells(records)
     if not cells:
-        _not_measured(model)
+        _not_measured(model, records)
         return
     info = additivity_info(cells)
     intervals = st.toggle("95 % intervals", **flag("study_cells", False))
@@ -151,7 +159,7 @@ def _additivity(model: str, records: Records) -> None:
 def _components(model: str, records: Records) -> None:
     study = next((s for s in catalog.studies().found if s.spec.model == model), None)
     if study is None:
-        _not_measured(model)
+        _not_measured(model, records)
         return
     worst = max(study.layers, key=lambda la: sum_of_squares(la.variants["als"]))
     st.plotly_chart(strip_figure(study, worst.name), key="study-strip", config=_BARE)
@@ -173,7 +181,8 @@ def _studied(study: Components) -> str:
 
 
 def _recipes(model: str, records: Records) -> None:
-    columns = {"file": st.column_config.TextColumn(help="Against the dense fp32 file")}
+    widths = {"drop at most": 90, "what it is": 290, "params": 165, "file": 165, "drop": 60, "verified": 60}
+    columns = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
     st.dataframe(pd.DataFrame(recipe_rows(records)), hide_index=True, column_config=columns)
     st.markdown(
         "Of each pipeline the smallest file whose drop stays within the bound on every other image; 'drop on the "

@@ -80,6 +80,12 @@ def test_where_nothing_is_measured_every_figure_says_what_to_do(app, empty, view
     assert "tdq train googlenet_cifar10" in at.code[0].value
 
 
+def test_a_figure_whose_runs_are_missing_does_not_say_that_there_are_none(app, studied):
+    at = opened(app, figure="components", network=MODEL)
+    assert f"What this figure draws has not been measured for {MODEL}." in words(at)
+    assert at.code[0].value == f"python -m tdq_core.shipped {MODEL}" and "No run of" not in words(at)
+
+
 def test_an_address_that_names_nothing_shows_the_first_figure(app, studied):
     at = opened(app, figure="nonsense", network="../etc/passwd")
     assert at.subheader[0].value == VIEWS[0].title and at.query_params["network"] == MODEL
