@@ -70,8 +70,8 @@ def _steps(name: str, text: str | None) -> tuple[tuple[int, int], ...] | None:
     if text is None or not text:
         return None if text is None else ()
     if not re.fullmatch(r"\d+:\d+(,\d+:\d+)*", text):
-        what = "pixels" if name == "sizes" else "blocks"
-        raise InputError(f"The '--{name}' must be {what}:epochs with commas between, as 16:5,24:3. Got '{text}'.")
+        what, example = {"sizes": ("pixels", "16:5,24:3"), "depths": ("blocks", "1:4,2:2")}[name]
+        raise InputError(f"The '--{name}' must be {what}:epochs with commas between, as {example}. Got '{text}'.")
     pairs = (part.split(":") for part in text.split(","))
     return tuple((int(value), int(epochs)) for value, epochs in pairs)
 
