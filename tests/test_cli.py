@@ -188,6 +188,22 @@ def test_training_is_seeded_and_writes_a_card_that_loads(tdq, tmp_path):
     assert record["provenance"]["weights_sha256"] == cards[0]["sha256"]
 
 
+@pytest.mark.parametrize("name, example", [("sizes", "pixels:epochs with commas between, as 16:5,24:3"),
+                                           ("depths", "blocks:epochs with commas between, as 1:4,2:2")])  # fmt: skip
+def test_first_epochs_that_cannot_be_read_are_one_sentence(tdq, name, example):
+    told = tdq("train", f"--{name}", "1:4;2")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert " ".join(told.stderr.split()) == f"tdq: The '--{name}' must be {example}. Got '1:4;2'."
+
+
+def test_first_epochs_are_numbers_and_epochs(tdq, tmp_path):
+    """Read into the recipe, and told in the card's command."""
+    told = tdq("train", "--epochs", "3", "--sizes", "4:1,6:1", "--depths", "", "--out", tmp_path / "w", "--json")
+    card = json.loads(told.stdout)
+    assert (card["recipe"]["sizes"], card["recipe"]["depths"]) == ([[4, 1], [6, 1]], [])
+    assert card["source"].endswith("--epochs 3 --sizes 4:1,6:1 --depths ''`"), "as a shell takes it"
+
+
 def test_help_is_quick_to_import():
     code = "import sys; import tdq_core.cli; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

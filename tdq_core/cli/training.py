@@ -84,7 +84,8 @@ def _command(model: str, data: str, asked: dict[str, Any]) -> str:
         if isinstance(value, bool):
             parts.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, tuple):
-            parts.append(f"--{flag} {','.join(f'{at}:{n}' for at, n in value)}")
+            steps = ",".join(f"{at}:{n}" for at, n in value)
+            parts.append(f"--{flag} " + (steps or "''"))
         elif value is not None:
             parts.append(f"--{flag} {value}")
     return " ".join(parts)
