@@ -210,3 +210,11 @@ def test_cp_is_asked_for_the_ratios_that_it_can_reach(model):
         return True
 
     assert tuple(filter(in_reach, RATIOS)) == CP_RATIOS.get(model, RATIOS)
+
+
+def test_the_page_tells_how_much_of_a_network_is_matrices():
+    shares, page = [], " ".join((shipped_folder().parent / "docs" / "zoo.md").read_text().split())
+    for model in ("alexnet_cifar10", "resnet50_cifar10"):
+        table = LayerTable.read(shipped_folder() / table_path(dense_spec(model)))
+        shares.append(f"{100 * sum(la.params for la in table.layers if la.taps == 1) / table.params:.0f} %")
+    assert f"AlexNet and ResNet-50 hold {' and '.join(shares)} of their params in linear layers" in page

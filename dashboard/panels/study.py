@@ -11,6 +11,7 @@ from dashboard.figures.additivity import additivity_figure, additivity_info, joi
 from dashboard.figures.additivity import what_is_seen as what_adds_up
 from dashboard.figures.components import ranges_figure, strip_figure
 from dashboard.figures.study import curves_figure, curves_of
+from dashboard.panels.choices import BUDGET_LABELS
 from dashboard.panels.components import what_is_seen
 from dashboard.state import flag
 from dashboard.study_views import (
@@ -172,8 +173,7 @@ def _components(model: str, records: Records) -> None:
 def _studied(study: Components) -> str:
     known = study.provenance
     rule = study.spec.rule
-    budget = {"macs": "MACs"}.get(rule.budget, rule.budget) if rule else ""
-    ratio = f" at {budget} ratio {rule.value:g}" if rule and rule.value else ""
+    ratio = f" at {BUDGET_LABELS[rule.budget]} ratio {rule.value:g}" if rule and rule.value else ""
     return (
         f"Ranges over {known.get('calib_n'):,} calibration images of {known.get('calib_split')}; CP{ratio}. "
         "Lower is better on both strips."
