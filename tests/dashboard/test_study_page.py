@@ -1,6 +1,7 @@
 """The study's figures: an address each, the runs that belong there and no others, words counted from them."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,7 @@ def test_networks_that_are_not_trained_say_how_to():
 def test_every_line_of_the_views_is_measured_by_the_grid(model):
     """A figure that asks for runs which nobody measures would stay empty."""
     grid = [dataclasses.replace(record("a"), spec=spec) for spec in study_specs(model)]
+    assert len({json.dumps(r.spec.to_dict()) for r in grid}) == len(grid), "nothing is asked for twice"
     for view in VIEWS:
         for line in view.lines:
             ratios = {r.spec.rule.value for r in grid if line.holds(r) and r.spec.rule}
