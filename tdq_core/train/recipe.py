@@ -78,6 +78,9 @@ RECIPES: dict[str, Recipe] = {
     "resnet18_cifar10": Recipe(
         10, 128, 0.2, 5e-4, 0.1, 4, True, sizes=((16, 5), (24, 3)), bf16=True, fp16_file=True
     ),
+    "googlenet_cifar10": Recipe(
+        13, 128, 0.1, 5e-4, 0.1, 4, True, sizes=((16, 9),), bf16=True, fp16_file=True
+    ),
     "resnet34_cifar10": Recipe(
         11, 128, 0.2, 5e-4, 0.1, 4, True, sizes=((16, 9), (24, 1)), depths=((1, 5), (2, 2)), bf16=True, fp16_file=True
     ),
