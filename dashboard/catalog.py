@@ -14,7 +14,7 @@ from tdq_core.components import Components, read_study, study_paths
 from tdq_core.errors import InputError
 from tdq_core.layer_files import find_layer_file
 from tdq_core.layers import LayerTable
-from tdq_core.models.registry import MODELS
+from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.recipe.kept import read_recipe, recipe_paths
 from tdq_core.recipe.report import Report
@@ -99,6 +99,12 @@ def cards() -> dict[str, dict[str, Any]]:
     """By network of the study the card of its weights, where it has been trained."""
     known = {model: MODELS[model].weights for model in NETWORKS}
     return {model: weights.card for model, weights in known.items() if weights and weights.card}
+
+
+def weights_are_here(model: str) -> bool:
+    """Whether the file with the registered weights of one of the study's networks lies beside its card."""
+    weights = MODELS[model].weights
+    return weights is not None and (WEIGHTS_FOLDER / weights.file).exists()
 
 
 def network_costs() -> dict[str, tuple[int, int]]:

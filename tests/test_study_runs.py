@@ -33,6 +33,7 @@ from tdq_core.shipped.study import (
     CP_RATIOS,
     DATA,
     FP32_AND_INT8,
+    MATRICES,
     NETWORKS,
     RATIOS,
     dense_spec,
@@ -65,7 +66,7 @@ def test_runs_are_complete_many_and_of_the_grid(model):
 
 WHOLE_GRID = ("resnet20_cifar10", "alexnet_cifar10")
 """Networks of which everything that the grid asks for is measured."""
-INT8_OF_ONNXRUNTIME = ("resnet50_cifar10",)
+INT8_OF_ONNXRUNTIME = ("resnet34_cifar10", "resnet50_cifar10")
 """Networks whose decomposed models are measured in INT8 through one backend so far."""
 
 
@@ -212,9 +213,18 @@ def test_cp_is_asked_for_the_ratios_that_it_can_reach(model):
     assert tuple(filter(in_reach, RATIOS)) == CP_RATIOS.get(model, RATIOS)
 
 
-def test_the_page_tells_how_much_of_a_network_is_matrices():
-    shares, page = [], " ".join((shipped_folder().parent / "docs" / "zoo.md").read_text().split())
-    for model in ("alexnet_cifar10", "resnet50_cifar10"):
+def test_the_page_tells_how_much_of_a_network_is_matrices_and_how_far_tucker2_goes():
+    shares, reach, page = [], [], " ".join((shipped_folder().parent / "docs" / "zoo.md").read_text().split())
+    for model in MATRICES:
         table = LayerTable.read(shipped_folder() / table_path(dense_spec(model)))
         shares.append(f"{100 * sum(la.params for la in table.layers if la.taps == 1) / table.params:.0f} %")
-    assert f"AlexNet and ResNet-50 hold {' and '.join(shares)} of their params in linear layers" in page
+        with pytest.raises(Refused) as far:
+            make_plan(table, "tucker2", RankRule("ratio", 1000.0))
+        reach.append(re.search(r"rank 1 everywhere gives ([\d.]+)\.", str(far.value))[1] + "x")
+    assert f"AlexNet, GoogLeNet and ResNet-50 hold {listed(shares)} of their params in linear layers" in page
+    assert f"at rank 1 everywhere, reaches {listed(reach)} there" in page
+
+
+def listed(words: list[str]) -> str:
+    """'a, b and c'."""
+    return f"{', '.join(words[:-1])} and {words[-1]}"

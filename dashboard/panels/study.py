@@ -55,20 +55,27 @@ def show_view(view: View, model: str, records: Records) -> None:
 
 def _not_measured(model: str, records: Records) -> None:
     """What is missing, of the figure or of all figures, and the commands that measure it."""
-    train = f"tdq train {model} --data cifar10-jpeg:FOLDER\n"
+    measure = f"python -m tdq_core.shipped {model}"
     if records:
         what = f"**What this figure draws has not been measured for {model}.**"
-        how = "This command measures what is missing, and needs the images and the weights. Then this page draws it."
     else:
         what = f"**No run of {model} on {IMAGES} is here.**"
+    if catalog.weights_are_here(model):
         how = (
-            "It has not been trained, or its runs have not been measured: these two commands do both, and need the "
-            "images. Then this page draws them. For single runs press **Run** on the page Explore."
+            "This command measures what is missing, and needs the images; then this page draws it. "
+            "For single runs press **Run** on the page Explore."
         )
+        commands = measure
+    else:
+        how = (
+            "Its weights are not here. These two commands train it, which gives other weights on another machine, and "
+            "measure all of its runs; they need the images. Then this page draws it."
+        )
+        commands = f"tdq train {model} --data {DATA}:FOLDER\n{measure}"
     with st.container(border=True):
         st.markdown(what)
         st.markdown(how)
-        st.code(f"{'' if records else train}python -m tdq_core.shipped {model}", language="bash")
+        st.code(commands, language="bash")
 
 
 def _networks(model: str, records: Records) -> None:

@@ -76,15 +76,23 @@ def test_every_figure_has_an_address(app, studied, view):
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda v: v.key)
 def test_where_nothing_is_measured_every_figure_says_what_to_do(app, empty, view):
-    at = opened(app, figure=view.key, network="googlenet_cifar10")
-    assert "No run of googlenet_cifar10 on CIFAR-10 (JPEG copy) is here." in words(at)
-    assert "tdq train googlenet_cifar10" in at.code[0].value
+    at = opened(app, figure=view.key, network=MODEL)
+    assert f"No run of {MODEL} on CIFAR-10 (JPEG copy) is here." in words(at)
+    assert at.code[0].value == f"python -m tdq_core.shipped {MODEL}"
 
 
 def test_a_figure_whose_runs_are_missing_does_not_say_that_there_are_none(app, studied):
     at = opened(app, figure="components", network=MODEL)
     assert f"What this figure draws has not been measured for {MODEL}." in words(at)
     assert at.code[0].value == f"python -m tdq_core.shipped {MODEL}" and "No run of" not in words(at)
+
+
+def test_where_the_weights_are_missing_as_well_training_comes_first(app, studied, monkeypatch, tmp_path):
+    monkeypatch.setattr("dashboard.catalog.WEIGHTS_FOLDER", tmp_path)
+    at = opened(app, figure="components", network=MODEL)
+    first, then = at.code[0].value.splitlines()
+    assert first == f"tdq train {MODEL} --data cifar10-jpeg:FOLDER" and then == f"python -m tdq_core.shipped {MODEL}"
+    assert "Its weights are not here." in words(at)
 
 
 def test_an_address_that_names_nothing_shows_the_first_figure(app, studied):
