@@ -92,6 +92,13 @@ _CP = (
          symbol="diamond"),
 )  # fmt: skip
 
+_FITTED = (
+    Line("Weights, FP32", "tucker2"),
+    Line("Weights, INT8", "tucker2", "int8", "onnxruntime", dash="dash", symbol="diamond"),
+    Line("Outputs, FP32", "tucker2 + calibrated", policy="global"),
+    Line("Outputs, INT8", "tucker2 + calibrated", "int8", "onnxruntime", "global", dash="dash", symbol="diamond"),
+)
+
 NETWORKS = View("networks", "The networks", "What was trained, how large is it, and how good?")
 TUCKER2_ALL = View(
     "tucker2-all", "Tucker-2, all layers", "How much accuracy does Tucker-2 cost, and INT8 after it?",
@@ -100,11 +107,17 @@ TUCKER2_ALL = View(
 TUCKER2_LATER = View(
     "tucker2-later", "Tucker-2, later layers", "Is it better to leave early layers alone?", _tucker2("later")
 )
+CALIBRATED = View(
+    "calibrated",
+    "Fitted to outputs",
+    "What do a few unlabelled images buy, with neither labels nor retraining?",
+    _FITTED,
+)
 ADDITIVITY = View("additivity", "Do the drops add up?", "Is the joint drop of TD and Q the sum of the separate ones?")
 CP_INT8 = View("cp-int8", "CP + INT8", "Why does CP fail in INT8, and what mends it?", _CP)
 COMPONENTS = View("components", "Component ranges", "What do CP's components look like before and after EPC?")
 RECIPES = View("recipes", "Two recipes", "The study's pipeline against TDQ's own, both in INT8: size and drop.")
-VIEWS = (TUCKER2_ALL, TUCKER2_LATER, ADDITIVITY, CP_INT8, COMPONENTS, RECIPES, NETWORKS)
+VIEWS = (TUCKER2_ALL, TUCKER2_LATER, ADDITIVITY, CP_INT8, COMPONENTS, CALIBRATED, RECIPES, NETWORKS)
 
 
 def points_of(line: Line, records: Iterable[RunRecord]) -> tuple[Point, ...]:

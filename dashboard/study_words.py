@@ -5,17 +5,13 @@ from typing import Any
 
 from dashboard import text
 from dashboard.figures.study import Curve
-from dashboard.palette import BACKEND_LABELS, method_label
-from tdq_core.recipe.picks import Pick, best_first, pick
-from tdq_core.recipe.target import Target
+from dashboard.palette import BACKEND_LABELS
 from tdq_core.records import RunRecord
-from tdq_core.shipped.study import DATA, NETWORKS, tucker2_of
+from tdq_core.shipped.study import DATA, NETWORKS
 from tdq_core.shipped.tables import threads_text
-from tdq_core.table import ranks_text
 
 IMAGES = "CIFAR-10 (JPEG copy)"
 """What the images are called wherever a number on them is shown."""
-TARGETS = (0.005, 0.01, 0.02, 0.03)
 _TOP1 = "top-1 (%), 95 % interval"
 _NEAR = 0.02
 """Ratios that differ by less than this share count as the same one."""
@@ -77,16 +73,16 @@ def quantized_after(curves: Sequence[Curve]) -> str:
     return f"On top of FP32 at the same ratio INT8 loses, in points, {' and '.join(told)}." if told else ""
 
 
-def later_against_all(later: Sequence[Curve], everywhere: Sequence[Curve]) -> str:
-    """The FP32 lines of both ways of sharing out a ratio."""
-    if not later or not everywhere:
+def instead_of(curves: Sequence[Curve], others: Sequence[Curve], what: str) -> str:
+    """What the first of `curves` loses at each of its ratios beside the first of `others`; `what` says what differs."""
+    if not curves or not others:
         return ""
     told = []
-    for ratio in ratios_of(later):
-        a, b = at_ratio(everywhere[0], ratio), at_ratio(later[0], ratio)
-        if a and b:
-            told.append(f"{ratio:g}x: {text.points(b.drop()[0])} instead of {text.points(a.drop()[0])}")
-    return f"FP32 drops in points, later layers first instead of all alike: {'; '.join(told)}." if told else ""
+    for ratio in ratios_of(curves):
+        old, new = at_ratio(others[0], ratio), at_ratio(curves[0], ratio)
+        if old and new:
+            told.append(f"{ratio:g}x: {text.points(new.drop()[0])} instead of {text.points(old.drop()[0])}")
+    return f"{what}: {'; '.join(told)}." if told else ""
 
 
 def network_rows(known: dict[str, Any], costs: dict[str, tuple[int, int]]) -> list[dict[str, Any]]:
@@ -118,57 +114,3 @@ def _smaller(recipe: dict[str, Any]) -> str:
     depths = ", ".join(f"{epochs} with {blocks} a stage" for blocks, epochs in recipe.get("depths") or ())
     both = "; ".join(filter(None, (sizes, depths)))
     return f" ({both})" if both else ""
-
-
-def is_study_pipeline(record: RunRecord) -> bool:
-    """Tucker-2 of the weights, then INT8, as the study did it."""
-    spec = record.spec
-    return (
-        spec.method == tucker2_of(spec.model) and not spec.calibrated and not spec.finetune and spec.precision == "int8"
-    )
-
-
-def is_own_pipeline(record: RunRecord) -> bool:
-    """What TDQ would do: factors fitted to outputs, conditioned, INT8."""
-    spec = record.spec
-    return spec.calibrated and spec.precision == "int8" and spec.condition and not spec.symmetric
-
-
-def recipe_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
-    """For each bound on the drop the smallest file of either pipeline; chosen on every other image."""
-    pipelines = (("the study's", is_study_pipeline), ("TDQ's own", is_own_pipeline))
-    rows = []
-    for limit in TARGETS:
-        target = Target("drop", limit)
-        for name, belongs in pipelines:
-            picks = [pick(r, name, None, target) for r in records if r.state == "complete" and belongs(r)]
-            met = [p for p in best_first(picks, target) if p.met]
-            by_id = {r.run_id: r for r in records}
-            rows.append(_recipe(limit, name, met[0], by_id) if met else _missed(limit, name, picks))
-    return rows
-
-
-def _recipe(limit: float, name: str, best: Pick, by_id: dict[str, RunRecord]) -> dict[str, Any]:
-    spec = by_id[best.run_id].spec
-    return {
-        "drop at most": _bound(limit),
-        "pipeline": name,
-        "what it is": f"{method_label(spec)}, {ranks_text(spec)}, INT8, {BACKEND_LABELS[spec.backend]}",
-        "params": text.both_ways(best.params_ratio),
-        "file": text.both_ways(best.bytes_ratio),
-        "drop": f"{text.points(best.chosen_drop[0])}",
-        "drop on the others": f"{text.points(best.verified_drop[0])} {text.interval(*best.verified_drop[1:])}",
-        "verified": "yes" if best.verified else "no",
-        "run": best.run_id,
-    }
-
-
-def _bound(limit: float) -> str:
-    return f"{100 * limit:g} point{'s' * (limit != 0.01)}"
-
-
-def _missed(limit: float, name: str, picks: Sequence[Pick]) -> dict[str, Any]:
-    least = min((p.chosen_drop[0] for p in picks), default=None)
-    why = "not measured" if least is None else f"none: the least drop is {text.points(least)}"
-    nothing = dict.fromkeys(("params", "file", "drop", "drop on the others", "verified", "run"), "")
-    return {"drop at most": _bound(limit), "pipeline": name, "what it is": why} | nothing

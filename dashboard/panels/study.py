@@ -1,6 +1,6 @@
 """The named figures of the study, one function each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -10,12 +10,14 @@ from dashboard.component_words import sum_of_squares
 from dashboard.figures.additivity import additivity_figure, additivity_info, joined_runs
 from dashboard.figures.additivity import what_is_seen as what_adds_up
 from dashboard.figures.components import ranges_figure, strip_figure
-from dashboard.figures.study import curves_figure, curves_of
+from dashboard.figures.study import Curve, curves_figure, curves_of
 from dashboard.panels.choices import BUDGET_LABELS
 from dashboard.panels.components import what_is_seen
+from dashboard.pipelines import network_recipes, recipe_rows
 from dashboard.state import flag
 from dashboard.study_views import (
     ADDITIVITY,
+    CALIBRATED,
     COMPONENTS,
     CP_INT8,
     NETWORKS,
@@ -28,10 +30,9 @@ from dashboard.study_views import (
 from dashboard.study_words import (
     IMAGES,
     curves_in_words,
-    later_against_all,
+    instead_of,
     network_rows,
     quantized_after,
-    recipe_rows,
 )
 from tdq_core.additivity import find_cells
 from tdq_core.components import Components
@@ -43,11 +44,14 @@ _BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]
 Records = Sequence[RunRecord]
 
 
-def show_view(view: View, model: str, records: Records) -> None:
+def show_view(view: View, model: str, by_model: Mapping[str, Records]) -> None:
     """One figure of one network, with its paragraph; where runs are missing, which and how to get them."""
+    records = by_model[model]
     st.subheader(view.title)
     st.markdown(f"*{view.question}*")
-    if records or view is NETWORKS:
+    if view is NETWORKS:
+        _networks(by_model)
+    elif records:
         _SHOWN[view](model, records)
     if not records:
         _not_measured(model, records)
@@ -78,12 +82,12 @@ def _not_measured(model: str, records: Records) -> None:
         st.code(commands, language="bash")
 
 
-def _networks(model: str, records: Records) -> None:
+def _networks(by_model: Mapping[str, Records]) -> None:
     rows = network_rows(catalog.cards(), catalog.network_costs())
     columns = {
         "params": st.column_config.NumberColumn(format="localized"),
         "MACs": st.column_config.NumberColumn("MACs per image", format="localized"),
-        "training": st.column_config.TextColumn(width="large"),
+        "training": st.column_config.TextColumn(width=480),
     }
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
     st.markdown(
@@ -91,6 +95,15 @@ def _networks(model: str, records: Records) -> None:
         "these numbers are not comparable with published ones. Weights are chosen on 5,000 validation images that are "
         "neither trained on nor tested on."
     )
+    if rows := network_recipes(by_model):
+        st.markdown(
+            "**The smallest INT8 file that loses at most one point**, by the study's pipeline and by TDQ's own:"
+        )
+        st.dataframe(pd.DataFrame(rows), hide_index=True)
+        st.markdown(
+            "Chosen on every other test image; 'drop on the others' are the images between, in points (95 % interval, "
+            "paired). The view *Two recipes* says what is in the files, at other bounds as well."
+        )
 
 
 def _curves(view: View) -> Callable[[str, Records], None]:
@@ -104,16 +117,15 @@ def _curves(view: View) -> Callable[[str, Records], None]:
             return
         intervals = st.toggle("95 % intervals", **flag("study_intervals", True))
         st.plotly_chart(curves_figure(curves, intervals=intervals), key=f"study-{view.key}", config=_BARE)
-        words = [curves_in_words(curves), quantized_after(curves) if view is not CP_INT8 else ""]
-        if view is TUCKER2_LATER:
-            words.append(later_against_all(curves, curves_of(TUCKER2_ALL, records)))
-        st.markdown(" ".join(filter(None, words)))
+        st.markdown(" ".join(filter(None, _words(view, curves, records))))
         if view is CP_INT8:
             st.markdown(
                 "All INT8 lines here are ONNX Runtime's. 'As it is' quantizes what least squares gives; 'conditioned' "
                 "first balances ranges and mixes components without changing what the layer computes. The view "
                 "*Component ranges* shows what is behind it."
             )
+        if view is CALIBRATED:
+            st.markdown(_FITTED.format(records[0].spec.calib_samples))
         if view is not CP_INT8 and model in MATRICES:
             st.markdown(_MATRICES)
         st.caption(f"{_origin(records)} Dashed: the dense model in FP32. Press a name in the legend to hide its line.")
@@ -123,9 +135,30 @@ def _curves(view: View) -> Callable[[str, Records], None]:
     return show
 
 
+def _words(view: View, curves: Sequence[Curve], records: Records) -> list[str]:
+    """Sentences counted from the lines, some of them empty."""
+    words = [curves_in_words(curves)]
+    if view in (TUCKER2_ALL, TUCKER2_LATER):
+        words.append(quantized_after(curves))
+    if view is TUCKER2_LATER:
+        alike = curves_of(TUCKER2_ALL, records)
+        words.append(instead_of(curves, alike, "FP32 drops in points, later layers first instead of all alike"))
+    if view is CALIBRATED:
+        weights, outputs = (
+            [c for c in curves if c.line == line] for line in (CALIBRATED.lines[1], CALIBRATED.lines[3])
+        )
+        words.append(instead_of(outputs, weights, "INT8 drops in points, fitted to outputs instead of to weights"))
+    return words
+
+
 _MATRICES = (
     "Much of this network is in 1x1 convolutions and linear layers, which Tucker-2 leaves dense: the lines are of the "
     "method `auto`, which takes Tucker-2 for larger kernels and SVD for these."
+)
+_FITTED = (
+    "'Weights': factors that come closest to the weights, the ratio shared out to all layers alike. 'Outputs': factors "
+    "that come closest to each layer's outputs on {:,} unlabelled training images, in the network as it is compressed "
+    "so far, and ranks where they cost least output error. INT8 is ONNX Runtime's."
 )
 _OUT_OF_REACH = (
     "CP factorises kernels larger than 1x1, and too little of this network is in them: not even rank 1 everywhere "
@@ -201,11 +234,11 @@ def _recipes(model: str, records: Records) -> None:
 
 
 _SHOWN: dict[View, Callable[[str, Records], None]] = {
-    NETWORKS: _networks,
     TUCKER2_ALL: _curves(TUCKER2_ALL),
     TUCKER2_LATER: _curves(TUCKER2_LATER),
     ADDITIVITY: _additivity,
     CP_INT8: _curves(CP_INT8),
     COMPONENTS: _components,
+    CALIBRATED: _curves(CALIBRATED),
     RECIPES: _recipes,
 }

@@ -24,4 +24,4 @@ model = st.selectbox(
     "Network", models, width=420, format_func=lambda m: f"{m}: {len(by_model[m])} runs",
     **record_choice("network", models),
 )  # fmt: skip
-show_view(next(v for v in VIEWS if v.key == figure), model, by_model[model])
+show_view(next(v for v in VIEWS if v.key == figure), model, by_model)

@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import study_words, text
 from dashboard.figures.study import curves_figure, curves_of
-from dashboard.study_views import CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
+from dashboard.pipelines import network_recipes, recipe_rows
+from dashboard.study_views import CALIBRATED, CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
 from tdq_core.records import RunRecord
 from tdq_core.shipped.study import CP_RATIOS, NETWORKS, RATIOS, dense_spec, is_study_run, study_specs
 from tdq_core.specs import RankRule
@@ -114,6 +115,21 @@ def test_a_line_holds_its_own_runs_and_the_dense_model_of_its_cell():
     assert found["CP + EPC, FP32"] == ["a"], "a line without decomposed runs"
 
 
+def test_factors_fitted_to_outputs_are_drawn_beside_those_of_the_weights(app, studied):
+    for precision in ("fp32", "int8"):
+        fitted = made(
+            "45"[precision == "int8"], right=N - 6, size=500, method="tucker2", ratio=2.0, policy="global",
+            precision=precision, spec={"calibrated": True},
+        )  # fmt: skip
+        RunStore(studied).put(fitted)
+    own = [r for r in RunStore(studied).all() if r.spec.model == MODEL]
+    drawn = [[p.record.run_id[0] for p in points_of(line, own)] for line in CALIBRATED.lines]
+    assert drawn == [["a", "c"], ["b", "d"], ["a", "4"], ["b", "5"]]
+    told = words(opened(app, figure="calibrated", network=MODEL))
+    assert "INT8 drops in points, fitted to outputs instead of to weights: 2x: +1.00 instead of +8.00." in told
+    assert "outputs on 1,000 unlabelled training images" in told
+
+
 def test_lines_without_decomposed_runs_are_not_drawn():
     drawn = [c.line.label for c in curves_of(CP_INT8, study_records())]
     assert drawn == ["CP, FP32", "CP, INT8 as it is", "CP, INT8 conditioned"]
@@ -138,17 +154,27 @@ def test_words_are_counted_from_the_runs():
     assert "None of them stays within one point" in told
     assert "Within one point of the dense model stay FP32 up to 2.00x." in study_words.curves_in_words(later)
     assert study_words.quantized_after(everywhere).endswith("INT8 loses, in points, ONNX Runtime +3.00 to +3.00.")
-    assert "2x: +0.50 instead of +5.00" in study_words.later_against_all(later, everywhere)
+    assert "2x: +0.50 instead of +5.00" in study_words.instead_of(later, everywhere, "FP32")
 
 
 def test_recipes_choose_the_smallest_file_within_the_bound():
     small = made("3", right=N - 4, size=250, method="tucker2", ratio=4.0, precision="int8", spec={"calibrated": True})
-    rows = study_words.recipe_rows([*study_records(), small])
+    rows = recipe_rows([*study_records(), small])
     own = [r for r in rows if r["pipeline"] == "TDQ's own"]
     study = [r for r in rows if r["pipeline"] == "the study's"]
     assert [r["run"][0] for r in own] == ["3"] * 4 and own[0]["file"] == text.both_ways(4.0)
     assert all(r["what it is"].startswith("none: the least drop is +") and r["file"] == "" for r in study)
-    assert study_words.recipe_rows(study_records())[1]["what it is"] == "not measured"
+    assert recipe_rows(study_records())[1]["what it is"] == "not measured"
+
+
+def test_networks_are_told_the_smallest_file_of_either_pipeline_within_a_point():
+    small = made("3", right=N - 4, size=250, method="tucker2", ratio=4.0, precision="int8", spec={"calibrated": True})
+    (row,) = network_recipes(dict.fromkeys(NETWORKS, ()) | {MODEL: [*study_records(), small]})
+    assert row["network"] == MODEL and row["TDQ's own: file"] == text.both_ways(4.0)
+    assert row["TDQ's own: drop on the others"].startswith("0.00 [")
+    assert (
+        row["the study's: file"].startswith("none: the least drop is +") and not row["the study's: drop on the others"]
+    )
 
 
 def test_networks_that_are_not_trained_say_how_to():
@@ -193,7 +219,7 @@ def test_a_network_of_matrices_is_drawn_with_the_method_that_factorises_them(app
                     spec={"calibrated": True})]  # fmt: skip
     assert [p.record.run_id[0] for p in points_of(TUCKER2_ALL.lines[0], runs)] == ["a", "b"]
     assert not points_of(TUCKER2_ALL.lines[0], [made("e", right=N, method="auto", ratio=2.0)]), "of ResNet-20 it is not"
-    picked = {row["pipeline"]: row["run"][0] for row in study_words.recipe_rows(runs) if row["run"]}
+    picked = {row["pipeline"]: row["run"][0] for row in recipe_rows(runs) if row["run"]}
     assert picked == {"the study's": "c", "TDQ's own": "d"}
     for one in runs:
         RunStore(empty).put(one)
@@ -219,7 +245,7 @@ def test_a_run_of_the_study_is_on_its_images_and_weights(other):
 
 def test_the_two_recipes_of_the_readme_are_those_of_the_runs():
     runs = [r for r in RunStore(shipped_folder()).all() if r.spec.model == "resnet18_cifar10"]
-    study, own = (row for row in study_words.recipe_rows(runs) if row["drop at most"] == "1 point")
+    study, own = (row for row in recipe_rows(runs) if row["drop at most"] == "1 point")
     told = " ".join((shipped_folder().parent / "README.md").read_text().split())
     assert study["verified"] == own["verified"] == "yes"
     ratio = {row["pipeline"]: f"{float(row['file'].partition('x')[0]):.1f}" for row in (study, own)}
