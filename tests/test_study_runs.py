@@ -1,6 +1,7 @@
 """The shipped runs of the study's networks: recomputed as far as that is quick, without the images where they are not
 here, all offenders at once."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -40,7 +41,8 @@ from tdq_core.shipped.study import (
     study_specs,
     tucker2_of,
 )
-from tdq_core.specs import RankRule, RunSpec
+from tdq_core.shipped.tables import additivity_table
+from tdq_core.specs import BACKENDS, RankRule, RunSpec
 from tdq_core.store import RunStore, shipped_folder
 
 BY_MODEL: dict[str, list[RunRecord]] = defaultdict(list)
@@ -211,6 +213,23 @@ def test_cp_is_asked_for_the_ratios_that_it_can_reach(model):
         return True
 
     assert tuple(filter(in_reach, RATIOS)) == CP_RATIOS.get(model, RATIOS)
+
+
+def test_the_table_of_interactions_says_what_a_plain_loop_counts():
+    right = {
+        (r.spec.method, r.spec.rule and r.spec.rule.value, r.spec.precision, r.spec.backend): r.metrics.correct()
+        for r in BY_MODEL["resnet20_cifar10"]
+        if r.spec.method == "none" or (r.spec.method == "cp" and not (r.spec.epc or r.spec.calibrated))
+        if r.spec.precision == "fp32" or not (r.spec.method == "cp" and r.spec.condition)
+    }
+    dense, inside, largest = right["none", None, "fp32", "torch"].astype(float), 0, 0.0
+    for ratio, backend in itertools.product(RATIOS, BACKENDS):
+        quantized, both = right["none", None, "int8", backend], right["cp", ratio, "int8", backend]
+        lost = right["cp", ratio, "fp32", "torch"].astype(float) + quantized - both - dense
+        inside += abs(lost.mean()) <= 1.96 * lost.std(ddof=1) / len(lost) ** 0.5
+        largest = max(largest, lost.mean(), key=abs)
+    table = additivity_table(["resnet20_cifar10"], BY_MODEL["resnet20_cifar10"])
+    assert table.splitlines()[-1].endswith(f"| {inside} of {2 * len(RATIOS)}, {100 * largest:+.1f} |")
 
 
 def test_the_page_tells_how_much_of_a_network_is_matrices_and_how_far_tucker2_goes():

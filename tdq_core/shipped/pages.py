@@ -9,7 +9,7 @@ from pathlib import Path
 from tdq_core.files import write_atomically
 from tdq_core.shipped.digits import readme_table
 from tdq_core.shipped.study import NETWORKS
-from tdq_core.shipped.tables import count_table, drops_tables, network_table
+from tdq_core.shipped.tables import additivity_table, count_table, drops_tables, network_table
 from tdq_core.store import RunStore
 
 _COUNT = re.compile(r"\b\d+(?= measured runs\b)")
@@ -26,7 +26,11 @@ def filled(root: Path) -> dict[Path, str]:
     blocks = {
         "README.md": {"table": readme_table(records)},
         "cached_runs/README.md": {"counts": count_table(trained, records)},
-        "docs/zoo.md": {"networks": network_table(), "drops": drops_tables(trained, records)},
+        "docs/zoo.md": {
+            "networks": network_table(),
+            "drops": drops_tables(trained, records),
+            "additivity": additivity_table(trained, records),
+        },
     }
     pages = {root / name: _fill((root / name).read_text(), found) for name, found in blocks.items()}
     for name in ("README.md", "cached_runs/README.md"):

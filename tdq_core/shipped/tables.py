@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tdq_core.additivity import Cells, find_cells
 from tdq_core.models.registry import entry
 from tdq_core.records import RunRecord
 from tdq_core.shipped.costs import read_costs
@@ -23,6 +24,7 @@ ROWS = (
     ("auto + calibrated", "global", True),
 )
 """Method, policy, and whether INT8 is conditioned."""
+GROUPS = ("tucker2, auto", "cp + epc", "cp", "cp, not conditioned")
 
 
 def network_table() -> str:
@@ -85,3 +87,29 @@ def drops_table(model: str, records: Sequence[RunRecord]) -> str:
             cells = [f"{found.get((ratio, 'fp32'), '-')} / {found.get((ratio, 'int8'), '-')}" for ratio in RATIOS]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def additivity_table(models: Sequence[str], records: Sequence[RunRecord]) -> str:
+    """By network and decomposition how many INT8 cells have an interaction whose interval contains zero, of how many,
+    and the interaction that is largest in size, in points; '-' where none was measured."""
+    lines = [f"| | {' | '.join(GROUPS)} |", f"|{'---|' * (len(GROUPS) + 1)}"]
+    for model in models:
+        cells = find_cells(r for r in records if r.spec.model == model and r.spec.precision in ("fp32", "int8"))
+        told = (_interactions([c for c in cells if _group(c) == group]) for group in GROUPS)
+        lines.append(f"| `{model}` | {' | '.join(told)} |")
+    return "\n".join(lines)
+
+
+def _group(cells: Cells) -> str:
+    spec = cells.both.spec
+    if spec.method != "cp":
+        return GROUPS[0]
+    return GROUPS[1] if spec.epc else GROUPS[2 if spec.condition else 3]
+
+
+def _interactions(cells: Sequence[Cells]) -> str:
+    if not cells:
+        return "-"
+    found = [c.interaction() for c in cells]
+    largest = max((mean for mean, _, _ in found), key=abs)
+    return f"{sum(low <= 0 <= high for _, low, high in found)} of {len(found)}, {100 * largest:+.1f}"
