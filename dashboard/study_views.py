@@ -35,6 +35,10 @@ class Line(NamedTuple):
     def colour(self) -> str:
         return METHOD_COLOURS[self.method]
 
+    def is_plain(self, other: "Line") -> bool:
+        """Whether this line is the other one in fp32."""
+        return self.precision == "fp32" and (self.method, self.policy) == (other.method, other.policy)
+
     def holds(self, record: RunRecord) -> bool:
         """Whether the run belongs on this line; the dense model of the same cell is its start, at ratio 1."""
         spec = record.spec

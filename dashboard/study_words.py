@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dashboard import text
-from dashboard.figures.study import Curve
-from dashboard.palette import BACKEND_LABELS
+from dashboard.figures.study import Curve, rounded
 from tdq_core.records import RunRecord
 from tdq_core.shipped.study import DATA, NETWORKS
 from tdq_core.shipped.tables import threads_text
@@ -59,18 +58,15 @@ def _reach(curves: Sequence[Curve]) -> str:
     return f"Within one point of the dense model stay {'; '.join(within)}.{rest}"
 
 
-def quantized_after(curves: Sequence[Curve]) -> str:
-    """What INT8 costs beside FP32 at the same ratios, by backend."""
-    plain = next((c for c in curves if c.line.precision == "fp32"), None)
+def lost_to_rounding(curves: Sequence[Curve]) -> str:
+    """What fewer bits cost beside FP32 at the same ratios, the least and the most of each line."""
     told = []
     for curve in curves:
-        if not plain or curve.line.precision != "int8":
-            continue
-        pairs = [(at_ratio(plain, r), at_ratio(curve, r)) for r in ratios_of(curves)]
-        costs = [b.drop()[0] - a.drop()[0] for a, b in pairs if a and b]
-        if costs:
-            told.append(f"{BACKEND_LABELS[curve.line.backend]} {text.points(min(costs))} to {text.points(max(costs))}")
-    return f"On top of FP32 at the same ratio INT8 loses, in points, {' and '.join(told)}." if told else ""
+        losses = [r.loss[0] for r in rounded(curve, curves) if r.record.spec.method != "none"]
+        if losses:
+            least, most = text.points(min(losses)), text.points(max(losses))
+            told.append(f"{curve.line.label} {least}" + (f" to {most}" if most != least else ""))
+    return f"Lost on top of FP32 at the same ratio, in points: {'; '.join(told)}." if told else ""
 
 
 def instead_of(curves: Sequence[Curve], others: Sequence[Curve], what: str) -> str:

@@ -65,6 +65,10 @@ class Metrics:
         """Per-image right/wrong as a bool array of shape (n,)."""
         return unpack_outcomes(self.outcomes, self.n)
 
+    def drop_from(self, before: "Metrics") -> tuple[float, float, float]:
+        """Top-1 lost against `before` on the same images, as (points 0-1, low, high): paired by image, 95 %."""
+        return paired_mean(before.correct().astype(float) - self.correct().astype(float))
+
 
 @dataclass(frozen=True)
 class LayerRecord:
@@ -134,7 +138,7 @@ class RunRecord:
         assert self.metrics and self.baseline, "asked of complete runs only"
         if self.metrics == self.baseline:
             return 0.0, 0.0, 0.0
-        return paired_mean(self.baseline.correct().astype(float) - self.metrics.correct().astype(float))
+        return self.metrics.drop_from(self.baseline)
 
     def bytes_ratio(self) -> float:
         """File size of the dense fp32 model / file size of this one."""

@@ -1,14 +1,19 @@
-"""Accuracy against ratio: one line for each way of doing it."""
+"""Accuracy against ratio, one line for each way of doing it; below it what fewer bits cost at the same ratio."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from dashboard import text
 from dashboard.palette import GREY
 from dashboard.study_views import Line, Point, View, points_of
+from tdq_core.additivity import Interval
 from tdq_core.records import RunRecord
+
+_DODGE = 1.012
+"""Neighbouring lines stand apart by this factor of the ratio where their intervals would cover each other."""
 
 
 class Curve(NamedTuple):
@@ -22,42 +27,97 @@ def curves_of(view: View, records: Sequence[RunRecord]) -> tuple[Curve, ...]:
     return tuple(c for c in found if any(p.record.spec.method != "none" for p in c.points))
 
 
+class Rounded(NamedTuple):
+    """A run in fewer bits than fp32, and what that loses against fp32 at the same ranks."""
+
+    ratio: float
+    record: RunRecord
+    loss: Interval
+
+
+def rounded(curve: Curve, curves: Iterable[Curve]) -> tuple[Rounded, ...]:
+    """The curve's runs beside those in fp32 of the same method, policy and rule, paired by image; none without them."""
+    line = curve.line
+    if line.precision == "fp32":
+        return ()
+    plain = [p.record for other in curves if other.line.is_plain(line) for p in other.points]
+    pairs = [(p, next((r for r in plain if r.spec.rule == p.record.spec.rule), None)) for p in curve.points]
+    return tuple(
+        Rounded(p.ratio, p.record, p.record.metrics.drop_from(before.metrics))
+        for p, before in pairs
+        if before and before.metrics and p.record.metrics
+    )
+
+
 def curves_figure(curves: Iterable[Curve], *, intervals: bool) -> go.Figure:
-    """Top-1 over the ratio of params, log scale; each point's `customdata` is its run's id."""
-    curves, figure = tuple(curves), go.Figure()
+    """Top-1 over the ratio of params, log scale, and below it what fewer bits lose at the same ratio; each point's
+    `customdata` is its run's id, and a name in the legend stands for its line in both."""
+    curves = tuple(curves)
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.66, 0.34], vertical_spacing=0.06)
     for curve in curves:
-        figure.add_trace(_trace(curve, intervals))
+        figure.add_trace(_trace(curve, intervals), row=1, col=1)
+    losses = [(c.line, found) for c in curves if (found := rounded(c, curves))]
+    for place, (line, found) in enumerate(losses):
+        dodge = _DODGE ** (place - (len(losses) - 1) / 2)
+        figure.add_trace(_rounded_trace(line, found, dodge, intervals), row=2, col=1)
     dense = next((p.record for c in curves for p in c.points if p.record.baseline), None)
     if dense and dense.baseline:
-        figure.add_hline(y=100 * dense.baseline.top1, line={"color": GREY, "dash": "dash", "width": 1})
+        figure.add_hline(y=100 * dense.baseline.top1, line={"color": GREY, "dash": "dash", "width": 1}, row=1, col=1)
+    figure.add_hline(y=0, line={"color": GREY, "width": 1}, row=2, col=1)
     ratios = sorted({round(p.ratio, 2) for c in curves for p in c.points})
     ticks = [r for r in (1, 1.25, 1.5, 2, 3, 4, 6, 8, 10) if not ratios or r <= ratios[-1] * 1.05]
-    figure.update_xaxes(
-        title="Params, original / compressed (share kept), log scale", type="log", zeroline=False, tickvals=ticks,
-        ticktext=[f"{r:g}x<br>{100 / r:.0f} %" for r in ticks],
-    )  # fmt: skip
-    figure.update_yaxes(title="Top-1 (%)", zeroline=False)
+    figure.update_xaxes(type="log", zeroline=False, tickvals=ticks,
+                        ticktext=[f"{r:g}x<br>{100 / r:.0f} %" for r in ticks])  # fmt: skip
+    figure.update_xaxes(title="Params, original / compressed (share kept), log scale", row=2, col=1)
+    figure.update_yaxes(title="Top-1 (%)", zeroline=False, row=1, col=1)
+    figure.update_yaxes(title="Lost on top of<br>FP32 (points)", zeroline=False, row=2, col=1)
     figure.update_layout(
-        height=440, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest", uirevision="same",
-        legend={"itemclick": "toggle", "itemdoubleclick": False},
+        height=640, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest", uirevision="same",
+        legend={"itemclick": "toggle", "itemdoubleclick": False, "tracegroupgap": 0},
     )  # fmt: skip
     return figure
 
 
 def _trace(curve: Curve, intervals: bool) -> go.Scatter:
-    line, metrics = curve.line, [p.record.metrics for p in curve.points]
-    top1 = [100 * m.top1 for m in metrics if m]
+    metrics = [p.record.metrics for p in curve.points]
+    spreads = [(m.top1, m.top1_low, m.top1_high) for m in metrics if m]
+    return _scatter(curve.line, [p.ratio for p in curve.points], spreads, intervals).update(
+        customdata=[p.record.run_id for p in curve.points],
+        text=[_facts(curve.line, p) for p in curve.points],
+    )
+
+
+def _rounded_trace(line: Line, found: Sequence[Rounded], dodge: float, intervals: bool) -> go.Scatter:
+    return _scatter(line, [r.ratio * dodge for r in found], [r.loss for r in found], intervals).update(
+        customdata=[r.record.run_id for r in found], text=[_loss_facts(line, r) for r in found], showlegend=False
+    )
+
+
+def _scatter(
+    line: Line, x: Sequence[float], shares: Sequence[tuple[float, float, float]], intervals: bool
+) -> go.Scatter:
+    """Shares (0-1, low, high) in per cent, as the line is drawn."""
     bars = {
         "type": "data", "symmetric": False, "thickness": 1, "width": 3,
-        "array": [100 * (m.top1_high - m.top1) for m in metrics if m],
-        "arrayminus": [100 * (m.top1 - m.top1_low) for m in metrics if m],
+        "array": [100 * (high - share) for share, _, high in shares],
+        "arrayminus": [100 * (share - low) for share, low, _ in shares],
     }  # fmt: skip
     return go.Scatter(
-        x=[p.ratio for p in curve.points], y=top1, mode="lines+markers", name=line.label,
+        x=x, y=[100 * share for share, _, _ in shares], mode="lines+markers", name=line.label, legendgroup=line.label,
         line={"color": line.colour, "dash": line.dash, "width": 2}, marker={"symbol": line.symbol, "size": 9},
-        error_y=bars if intervals else None, customdata=[p.record.run_id for p in curve.points],
-        text=[_facts(line, p) for p in curve.points], hovertemplate="%{text}<extra></extra>",
+        error_y=bars if intervals else None, hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
+
+
+def _loss_facts(line: Line, run: Rounded) -> str:
+    loss, low, high = run.loss
+    return "<br>".join(
+        (
+            f"<b>{line.label}</b>, {text.both_ways(run.ratio)} (params)",
+            f"{text.points(loss)} points {text.interval(low, high)} lost on top of FP32, paired",
+            f"run {run.record.run_id[:8]}",
+        )
+    )
 
 
 def _facts(line: Line, point: Point) -> str:

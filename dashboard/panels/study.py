@@ -31,8 +31,8 @@ from dashboard.study_words import (
     IMAGES,
     curves_in_words,
     instead_of,
+    lost_to_rounding,
     network_rows,
-    quantized_after,
 )
 from tdq_core.additivity import find_cells
 from tdq_core.components import Components
@@ -85,9 +85,9 @@ def _not_measured(model: str, records: Records) -> None:
 def _networks(by_model: Mapping[str, Records]) -> None:
     rows = network_rows(catalog.cards(), catalog.network_costs())
     columns = {
-        "params": st.column_config.NumberColumn(format="localized"),
-        "MACs": st.column_config.NumberColumn("MACs per image", format="localized"),
-        "training": st.column_config.TextColumn(width=480),
+        "params": st.column_config.NumberColumn(format="localized", width=100),
+        "MACs": st.column_config.NumberColumn("MACs per image", format="localized", width=120),
+        "training": st.column_config.TextColumn(width=580),
     }
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
     st.markdown(
@@ -128,7 +128,10 @@ def _curves(view: View) -> Callable[[str, Records], None]:
             st.markdown(_FITTED.format(records[0].spec.calib_samples))
         if view is not CP_INT8 and model in MATRICES:
             st.markdown(_MATRICES)
-        st.caption(f"{_origin(records)} Dashed: the dense model in FP32. Press a name in the legend to hide its line.")
+        st.caption(
+            f"{_origin(records)} Dashed: the dense model in FP32. Below: fewer bits against FP32 at the same ratio, "
+            "paired by image. Press a name in the legend to hide its line."
+        )
         blocks.download_csv(drawn_runs(view, records), f"tdq-{model}-{view.key}", key=f"csv-{view.key}")
         _link("explore", "All runs of this network, and sliders for its ranks, on the page Explore", model)
 
@@ -137,9 +140,7 @@ def _curves(view: View) -> Callable[[str, Records], None]:
 
 def _words(view: View, curves: Sequence[Curve], records: Records) -> list[str]:
     """Sentences counted from the lines, some of them empty."""
-    words = [curves_in_words(curves)]
-    if view in (TUCKER2_ALL, TUCKER2_LATER):
-        words.append(quantized_after(curves))
+    words = [curves_in_words(curves), lost_to_rounding(curves)]
     if view is TUCKER2_LATER:
         alike = curves_of(TUCKER2_ALL, records)
         words.append(instead_of(curves, alike, "FP32 drops in points, later layers first instead of all alike"))

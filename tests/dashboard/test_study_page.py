@@ -10,9 +10,10 @@ from made_up import N, record
 from streamlit.testing.v1 import AppTest
 
 from dashboard import study_words, text
-from dashboard.figures.study import curves_figure, curves_of
+from dashboard.figures.study import curves_figure, curves_of, rounded
 from dashboard.pipelines import network_recipes, recipe_rows
 from dashboard.study_views import CALIBRATED, CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
+from tdq_core.intervals import paired_mean
 from tdq_core.records import RunRecord
 from tdq_core.shipped.study import CP_RATIOS, NETWORKS, RATIOS, dense_spec, is_study_run, study_specs
 from tdq_core.specs import RankRule
@@ -138,12 +139,26 @@ def test_lines_without_decomposed_runs_are_not_drawn():
 def test_the_figure_shows_the_records_numbers():
     records = study_records()
     figure = curves_figure(curves_of(TUCKER2_ALL, records), intervals=True)
-    fp32 = next(t for t in figure.data if t.name == "FP32")
+    (fp32,) = (t for t in figure.data if t.name == "FP32")
     assert list(fp32.x) == [1.0, 2.0]
     assert list(fp32.y) == [100 * (N - 4) / N, 100 * (N - 14) / N]
     metrics = records[2].metrics
     assert fp32.error_y.array[1] == pytest.approx(100 * (metrics.top1_high - metrics.top1))
-    assert figure.layout.xaxis.title.text.startswith("Params, original / compressed")
+    assert figure.layout.xaxis2.title.text.startswith("Params, original / compressed")
+
+
+def test_below_stands_what_rounding_loses_against_fp32_at_the_same_ratio():
+    records = study_records()
+    curves = curves_of(TUCKER2_ALL, records)
+    upper, lower = (t for t in curves_figure(curves, intervals=True).data if t.name == "INT8, ONNX Runtime")
+    assert list(lower.y) == [1.0, 3.0] and list(lower.customdata) == list(upper.customdata)
+    assert not lower.showlegend and lower.legendgroup == upper.legendgroup, "one name for both"
+    before, after = records[2].metrics.correct(), records[3].metrics.correct()
+    _, low, high = paired_mean(before.astype(float) - after.astype(float))
+    assert [lower.error_y.arrayminus[1], lower.error_y.array[1]] == pytest.approx([3 - 100 * low, 100 * high - 3])
+    records[2] = made("c", right=N - 14, method="tucker2", ratio=4.0, size=250)
+    apart = curves_of(TUCKER2_ALL, records)
+    assert [r.record.run_id[0] for r in rounded(apart[-1], apart)] == ["b"], "without its FP32 run nothing is claimed"
 
 
 def test_words_are_counted_from_the_runs():
@@ -153,7 +168,10 @@ def test_words_are_counted_from_the_runs():
     assert "at 2x smaller (50\N{NO-BREAK SPACE}% of the params kept): FP32 +5.00 [" in told
     assert "None of them stays within one point" in told
     assert "Within one point of the dense model stay FP32 up to 2.00x." in study_words.curves_in_words(later)
-    assert study_words.quantized_after(everywhere).endswith("INT8 loses, in points, ONNX Runtime +3.00 to +3.00.")
+    assert study_words.lost_to_rounding(everywhere).endswith("in points: INT8, ONNX Runtime +3.00.")
+    assert study_words.lost_to_rounding(curves_of(CP_INT8, records)).endswith(
+        "in points: CP, INT8 as it is +63.00; CP, INT8 conditioned +18.00."
+    )
     assert "2x: +0.50 instead of +5.00" in study_words.instead_of(later, everywhere, "FP32")
 
 
