@@ -188,6 +188,13 @@ def test_training_is_seeded_and_writes_a_card_that_loads(tdq, tmp_path):
     assert record["provenance"]["weights_sha256"] == cards[0]["sha256"]
 
 
+def test_training_again_tells_whether_the_weights_are_the_same_bits(tdq, tmp_path):
+    first, again, other = (tdq("train", "--epochs", epochs, "--out", tmp_path).stdout for epochs in "112")
+    assert "bits" not in first, "there was nothing to compare with"
+    assert "The same bits as the weights that the card there told of before" in again
+    assert "Other bits than the weights that the card there told of before" in other
+
+
 @pytest.mark.parametrize("name, example", [("sizes", "pixels:epochs with commas between, as 16:5,24:3"),
                                            ("depths", "blocks:epochs with commas between, as 1:4,2:2")])  # fmt: skip
 def test_first_epochs_that_cannot_be_read_are_one_sentence(tdq, name, example):

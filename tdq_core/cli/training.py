@@ -1,6 +1,7 @@
 """`tdq train`: weights of our own."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,7 @@ def train(
              "label_smoothing": label_smoothing, "shift": shift, "mirror": mirror, "sizes": _steps("sizes", sizes),
              "depths": _steps("depths", depths), "bf16": bf16, "seed": seed}  # fmt: skip
     entry(model)
+    before = _sha256_in(output / f"{model}.json")
     recipe = dataclasses.replace(recipe_of(model), **{k: v for k, v in asked.items() if v is not None})
     with progress_bars() as on_progress:
         card = fit(
@@ -63,6 +65,23 @@ def train(
     out.print(f"{output / card['file']}  sha256 {card['sha256'][:16]}…  {card['seconds']} s", markup=False)
     for score in card["scores"].values():
         out.print(f"  {score['split']}: top-1 {percent(score['top1'])}, n = {score['n']}", markup=False)
+    if before:
+        out.print(f"  {_SAME if card['sha256'] == before else _OTHER}", markup=False, soft_wrap=True)
+
+
+def _sha256_in(card: Path) -> str | None:
+    """Of the weights that the card there told of, before it is written anew; None where there is none to be read."""
+    try:
+        return str(json.loads(card.read_text())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+_SAME = "The same bits as the weights that the card there told of before: runs of those are runs of these."
+_OTHER = (
+    "Other bits than the weights that the card there told of before (recipe, machine or number of threads differ): "
+    "runs of those are not runs of these."
+)
 
 
 def _steps(name: str, text: str | None) -> tuple[tuple[int, int], ...] | None:
