@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import blocks, catalog
 from dashboard.panels.study import show_view
 from dashboard.state import record_choice
+from dashboard.study_views import NETWORKS as ALL_NETWORKS
 from dashboard.study_views import VIEWS
 from tdq_core.shipped.study import NETWORKS
 
@@ -20,8 +21,9 @@ titles = {v.key: v.title for v in VIEWS}
 figure = st.segmented_control(
     "Figure", list(titles), format_func=titles.__getitem__, required=True, **record_choice("figure", list(titles))
 )
+view = next(v for v in VIEWS if v.key == figure)
 model = st.selectbox(
-    "Network", models, width=420, format_func=lambda m: f"{m}: {len(by_model[m])} runs",
-    **record_choice("network", models),
+    "Network", models, width=420, disabled=view is ALL_NETWORKS,
+    format_func=lambda m: f"{m}: {len(by_model[m])} runs", **record_choice("network", models),
 )  # fmt: skip
-show_view(next(v for v in VIEWS if v.key == figure), model, by_model)
+show_view(view, model, by_model)

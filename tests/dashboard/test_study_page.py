@@ -74,6 +74,7 @@ def test_every_figure_has_an_address(app, studied, view):
     assert at.subheader[0].value == view.title
     assert (at.query_params["figure"], at.query_params["network"]) == (view.key, MODEL)
     assert len(words(at)) > 300, "a figure comes with words"
+    assert at.selectbox[0].disabled == (view.key == "networks"), "the table of all networks leaves nothing to choose"
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda v: v.key)
