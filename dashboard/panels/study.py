@@ -72,7 +72,7 @@ def _not_measured(model: str, records: Records) -> None:
         commands = measure
     else:
         how = (
-            "Its weights are not here. These two commands train it, which gives other weights on another machine, and "
+            "Its weights are not here. These two commands train it, with other weights on another kind of machine, and "
             "measure all of its runs; they need the images. Then this page draws it."
         )
         commands = f"tdq train {model} --data {DATA}:FOLDER\n{measure}"
