@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -32,8 +33,11 @@ def main(arguments: Sequence[str] = ()) -> None:
     recipe = recipe_of(options.model)
     if options.epochs:
         share = options.epochs / recipe.epochs
-        sizes = tuple((pixels, max(1, int(epochs * share))) for pixels, epochs in recipe.sizes)
-        recipe = replace(recipe, epochs=options.epochs, sizes=sizes)
+        sizes, depths = (
+            tuple((value, max(1, int(epochs * share))) for value, epochs in steps)
+            for steps in (recipe.sizes, recipe.depths)
+        )
+        recipe = replace(recipe, epochs=options.epochs, sizes=sizes, depths=depths)
     loaded = load_model(RunSpec(options.model, options.data, weights=RANDOM_WEIGHTS, seed=recipe.seed))
     train, val = (
         open_images(options.data, role=role, samples=None, seed=recipe.seed, num_classes=loaded.num_classes)
@@ -62,6 +66,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         f"{options.model} on {options.data}, {recipe}; n = {len(val):,} validation images; points gained, 95 %, paired"
     )
     print(f"| epoch | top-1 | {' | '.join(f'EMA {d:g}' for d in DECAYS)} |\n|{'---|' * (2 + len(DECAYS))}", flush=True)
+    torch.manual_seed(recipe.seed)  # dropout draws from the process' generator
     with progress_bars() as on_progress:
         fit.run(on_progress, told)
 
@@ -70,7 +75,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ema", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="digits_resnet")
     parser.add_argument("--data", default="digits")
-    parser.add_argument("--epochs", type=int, help="a shorter schedule than the recipe's, smaller images in proportion")
+    parser.add_argument("--epochs", type=int, help="a shorter schedule, first epochs in proportion")
     return parser.parse_args(arguments)
 
 

@@ -93,10 +93,8 @@ def _rounded_trace(line: Line, found: Sequence[Rounded], dodge: float, intervals
     )
 
 
-def _scatter(
-    line: Line, x: Sequence[float], shares: Sequence[tuple[float, float, float]], intervals: bool
-) -> go.Scatter:
-    """Shares (0-1, low, high) in per cent, as the line is drawn."""
+def _scatter(line: Line, x: Sequence[float], shares: Sequence[Interval], intervals: bool) -> go.Scatter:
+    """Shares of the images in per cent, as the line is drawn."""
     bars = {
         "type": "data", "symmetric": False, "thickness": 1, "width": 3,
         "array": [100 * (high - share) for share, _, high in shares],
