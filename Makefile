@@ -30,7 +30,7 @@ train: .venv/ready
 
 # The shipped runs, anew; what is there already is kept. MODELS="resnet20_cifar10 ...": of these models only.
 cached-runs: .venv/ready
-	$(BIN)/python -m tdq_core.shipped $(MODELS)
+	$(BIN)/python -m cached_runs $(MODELS)
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks

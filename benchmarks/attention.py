@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tdq_core.calibrate.walk import apply_calibrated
-from tdq_core.decompose.methods import Options
-from tdq_core.factorized import apply_plan
-from tdq_core.layer_table import count_params, read_layers
-from tdq_core.opening import open_run
+from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
+from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.modules import apply_plan
+from tdq_core.graph.layer_table import count_params, read_layers
+from tdq_core.pipeline.inputs import open_run
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule, RunSpec
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tdq_core.cli.terminal import progress_bars
-from tdq_core.pipeline import run
-from tdq_core.records import RunRecord
+from tdq_core.pipeline.run import run
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
-from tdq_core.store import RunStore
 
 KEPT = (0.8, 0.6, 0.4)
 INT8 = {"precision": "int8", "backend": "onnxruntime"}

@@ -17,16 +17,16 @@ import torch
 from tensorly.decomposition import parafac
 from torch import Tensor
 
-from tdq_core import machine
-from tdq_core.decompose.als import als
-from tdq_core.decompose.cp import compress, random_start
-from tdq_core.decompose.epc import correct
-from tdq_core.decompose.linalg import rel_error
-from tdq_core.decompose.methods import METHODS, Options
+from tdq_core.compression.decompose.als import als
+from tdq_core.compression.decompose.cp import compress, random_start
+from tdq_core.compression.decompose.epc import correct
+from tdq_core.compression.decompose.linalg import rel_error
+from tdq_core.compression.decompose.methods import METHODS, Options
 from tdq_core.models.loading import load_model
-from tdq_core.pipeline import read_table
+from tdq_core.pipeline.run import read_table
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule, RunSpec
+from tdq_core.system import machine
 
 SWEEPS = 10
 MOST = 50  # of our sweeps, should the error not be reached

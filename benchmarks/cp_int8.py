@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tdq_core.cli.terminal import progress_bars
-from tdq_core.condition.rounding import FAILING
-from tdq_core.intervals import paired_mean
-from tdq_core.pipeline import run
-from tdq_core.records import RunRecord
+from tdq_core.compression.condition.rounding import FAILING
+from tdq_core.pipeline.run import run
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore
 from tdq_core.specs import SIMULATED, RankRule, RunSpec
-from tdq_core.store import RunStore
+from tdq_core.stats.intervals import paired_mean
 
 INT8 = (("onnxruntime", "tensor"), ("onnxruntime", "channel"), ("torch", "channel"))
 LOOSE = 0.05

@@ -17,12 +17,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tdq_core.cli.terminal import progress_bars
 from tdq_core.data.sources import open_images
-from tdq_core.evaluate import outcomes
-from tdq_core.intervals import paired_mean
+from tdq_core.measure.evaluate import outcomes
 from tdq_core.models.loading import load_model
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
-from tdq_core.train.fit import Fit
-from tdq_core.train.recipe import recipe_of
+from tdq_core.stats.intervals import paired_mean
+from tdq_core.training.fit import Fit
+from tdq_core.training.recipe import recipe_of
 
 DECAYS = (0.99, 0.998, 0.9995)
 """What an average keeps of itself at each step."""

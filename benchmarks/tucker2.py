@@ -15,11 +15,11 @@ import torch
 from tensorly.decomposition import partial_tucker
 from torch import Tensor
 
-from tdq_core import machine
-from tdq_core.decompose.linalg import rel_error
-from tdq_core.decompose.tucker2 import decompose_tucker2
+from tdq_core.compression.decompose.linalg import rel_error
+from tdq_core.compression.decompose.tucker2 import decompose_tucker2
 from tdq_core.models.loading import load_model
 from tdq_core.specs import RunSpec
+from tdq_core.system import machine
 
 SWEEPS = 5
 SHARE = 0.5  # of each channel mode's rank

@@ -6,25 +6,25 @@ import re
 
 import pytest
 
-from tdq_core.additivity import find_cells
+from cached_runs.digits import digits_specs, grid_of
+from tdq_core.analysis.additivity import find_cells
+from tdq_core.compression.decompose.cp import decompose_cp
+from tdq_core.compression.decompose.methods import METHODS
+from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.data.sources import open_images
-from tdq_core.decompose.cp import decompose_cp
-from tdq_core.decompose.methods import METHODS
-from tdq_core.factorized import apply_plan
-from tdq_core.layer_files import table_path
-from tdq_core.layer_table import count_macs, count_params
-from tdq_core.layers import LayerTable
+from tdq_core.graph.layer_table import count_macs, count_params
+from tdq_core.layers.table import LayerTable
 from tdq_core.models.loading import load_model
-from tdq_core.opening import open_run
-from tdq_core.pipeline import read_table, run
+from tdq_core.pipeline.inputs import open_run
+from tdq_core.pipeline.run import read_table, run
 from tdq_core.ranks.plan import make_plan
-from tdq_core.recipe.kept import read_recipe, recipe_paths
-from tdq_core.recipe.picks import pick
-from tdq_core.recipe.target import parse_target
-from tdq_core.records import RunRecord
-from tdq_core.shipped.digits import digits_specs, grid_of
+from tdq_core.recipes.choices import pick
+from tdq_core.recipes.saved import read_recipe, recipe_paths
+from tdq_core.recipes.target import parse_target
+from tdq_core.records.layer_files import table_path
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore, shipped_folder
 from tdq_core.specs import RankRule, RunSpec
-from tdq_core.store import RunStore, shipped_folder
 
 RECIPES = [read_recipe(path) for path in recipe_paths([shipped_folder() / "recipes"])]
 TRIED = {p.run_id for r in RECIPES for p in (*r.tried, r.reference)}

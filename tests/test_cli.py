@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tdq_core.records import RunRecord
+from tdq_core.records.record import RunRecord
 
 PROJECT = Path(__file__).resolve().parent.parent
 

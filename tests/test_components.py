@@ -14,9 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from tdq_core import jobs
-from tdq_core.component_study import study
-from tdq_core.components import (
+from tdq_core.analysis.component_study import study
+from tdq_core.analysis.components import (
     DIGITS,
     STAGES,
     VARIANTS,
@@ -29,15 +28,16 @@ from tdq_core.components import (
     study_spec,
     write_study,
 )
-from tdq_core.condition.apply import condition
-from tdq_core.decompose.cp import decompose_cp
-from tdq_core.decompose.methods import Options
+from tdq_core.compression.condition.apply import condition
+from tdq_core.compression.decompose.cp import decompose_cp
+from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.modules import apply_plan
+from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.errors import InputError
-from tdq_core.factorized import apply_plan
-from tdq_core.jobs import Request
-from tdq_core.opening import open_run
-from tdq_core.pipeline import read_table
-from tdq_core.quantize.scheme import Scheme
+from tdq_core.jobs import queue as jobs
+from tdq_core.jobs.queue import Request
+from tdq_core.pipeline.inputs import open_run
+from tdq_core.pipeline.run import read_table
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule, RunSpec
 

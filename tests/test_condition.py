@@ -4,18 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from tdq_core.condition.apply import balance, condition
-from tdq_core.condition.batch_norm import reestimate_batch_norms
-from tdq_core.condition.bias import correct_biases
-from tdq_core.condition.chain import Chain, write
-from tdq_core.condition.mixing import can_mix, mixed
-from tdq_core.condition.noise import predicted_noise
-from tdq_core.condition.observe import Observed, Span, observe
-from tdq_core.condition.rounding import FAILING, predicted_failure, rounded, rounding_error
-from tdq_core.condition.scales import choose_scales
-from tdq_core.decompose.methods import Options
-from tdq_core.factorized import factorize
-from tdq_core.quantize.scheme import Scheme
+from tdq_core.compression.condition.apply import balance, condition
+from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
+from tdq_core.compression.condition.bias import correct_biases
+from tdq_core.compression.condition.chain import Chain, write
+from tdq_core.compression.condition.mixing import can_mix, mixed
+from tdq_core.compression.condition.noise import predicted_noise
+from tdq_core.compression.condition.observe import Observed, Span, observe
+from tdq_core.compression.condition.rounding import FAILING, predicted_failure, rounded, rounding_error
+from tdq_core.compression.condition.scales import choose_scales
+from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.modules import factorize
+from tdq_core.compression.quantize.scheme import Scheme
 
 INT8 = Scheme(8, 8)
 SCHEMES = [INT8, Scheme(8, 8, reduced=True), Scheme(4, 8), Scheme(4, None), Scheme(6, 6, granularity="tensor")]

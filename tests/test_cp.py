@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from tdq_core.decompose import cp as module
-from tdq_core.decompose.als import WORK, Products, affordable, als
-from tdq_core.decompose.cp import compress, cp_memory, decompose_cp, random_start
-from tdq_core.decompose.epc import _rounds, correct_cp, degeneracy
-from tdq_core.decompose.linalg import rel_error
-from tdq_core.decompose.methods import METHODS, Options
-from tdq_core.decompose.ridge import least_squares
+from tdq_core.compression.decompose import cp as module
+from tdq_core.compression.decompose.als import WORK, Products, affordable, als
+from tdq_core.compression.decompose.cp import compress, cp_memory, decompose_cp, random_start
+from tdq_core.compression.decompose.epc import _rounds, correct_cp, degeneracy
+from tdq_core.compression.decompose.linalg import rel_error
+from tdq_core.compression.decompose.methods import METHODS, Options
+from tdq_core.compression.decompose.ridge import least_squares
 from tdq_core.errors import InputError, Refused
 
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorly.decomposition import partial_tucker
 
-from tdq_core.decompose.cp import decompose_cp
-from tdq_core.decompose.linalg import leading_left, rel_error, squared_singular_values
-from tdq_core.decompose.svd import decompose_svd
-from tdq_core.decompose.tucker2 import decompose_tucker2
+from tdq_core.compression.decompose.cp import decompose_cp
+from tdq_core.compression.decompose.linalg import leading_left, rel_error, squared_singular_values
+from tdq_core.compression.decompose.svd import decompose_svd
+from tdq_core.compression.decompose.tucker2 import decompose_tucker2
 
 
 def kernel(o=10, i=8, h=3, w=3, seed=0):

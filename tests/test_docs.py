@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tdq_core.shipped.pages import filled, write_pages
-from tdq_core.store import shipped_folder
+from cached_runs.pages import filled, write_pages
+from tdq_core.records.store import shipped_folder
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text()
@@ -54,7 +54,7 @@ def test_links_lead_somewhere():
 
 
 def test_what_pages_say_of_runs_and_training_is_written_from_records_and_cards():
-    """`python -m tdq_core.shipped` writes these pages anew."""
+    """`python -m cached_runs` writes these pages anew."""
     assert {path: path.read_text() for path in filled(PROJECT)} == filled(PROJECT)
 
 

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from tdq_core.decompose import ridge
-from tdq_core.decompose.cp import decompose_cp
-from tdq_core.decompose.epc import (
+from tdq_core.compression.decompose import ridge
+from tdq_core.compression.decompose.cp import decompose_cp
+from tdq_core.compression.decompose.epc import (
     correct,
     correct_cp,
     degeneracy,
     sensitivity,
     sum_of_squared_norms,
 )
-from tdq_core.decompose.linalg import rel_error
-from tdq_core.decompose.ridge import smallest_within
+from tdq_core.compression.decompose.linalg import rel_error
+from tdq_core.compression.decompose.ridge import smallest_within
 from tdq_core.errors import InputError
 from tdq_core.specs import RankRule, RunSpec
 

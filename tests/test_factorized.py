@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tdq_core.factorized import apply_plan, factorize
-from tdq_core.layer_table import count_macs, count_params, read_layers
+from tdq_core.compression.decompose.modules import apply_plan, factorize
+from tdq_core.graph.layer_table import count_macs, count_params, read_layers
 from tdq_core.ranks.costs import cost, max_ranks, refusal
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule

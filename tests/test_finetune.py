@@ -8,24 +8,24 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.modules import apply_plan
+from tdq_core.compression.finetune import checkpoint as checkpoints
+from tdq_core.compression.finetune import distil as distilling
+from tdq_core.compression.finetune.augment import augmented
+from tdq_core.compression.finetune.distil import distil
+from tdq_core.compression.finetune.features import distance
+from tdq_core.compression.finetune.rounding import InRounding
+from tdq_core.compression.quantize.activation_grid import ActivationGrid
+from tdq_core.compression.quantize.artefact import Request
+from tdq_core.compression.quantize.fold import folded
+from tdq_core.compression.quantize.scheme import Scheme
+from tdq_core.compression.quantize.simulated_layers import input_grids, plain_layers
+from tdq_core.compression.quantize.torch_simulated import torch_simulated
 from tdq_core.data.sources import open_images
-from tdq_core.decompose.methods import Options
 from tdq_core.errors import InputError
-from tdq_core.factorized import apply_plan
-from tdq_core.finetune import checkpoint as checkpoints
-from tdq_core.finetune import distil as distilling
-from tdq_core.finetune.augment import augmented
-from tdq_core.finetune.distil import distil
-from tdq_core.finetune.features import distance
-from tdq_core.finetune.rounding import InRounding
-from tdq_core.layer_table import count_params, read_layers
+from tdq_core.graph.layer_table import count_params, read_layers
 from tdq_core.models.loading import load_model
-from tdq_core.quantize.activation_grid import ActivationGrid
-from tdq_core.quantize.artefact import Request
-from tdq_core.quantize.fold import folded
-from tdq_core.quantize.scheme import Scheme
-from tdq_core.quantize.simulated_layers import input_grids, plain_layers
-from tdq_core.quantize.torch_simulated import torch_simulated
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule, RunSpec
 

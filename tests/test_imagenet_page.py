@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from tdq_core.torchvision_compat import torchvision
+from tdq_core.system.torchvision_compat import torchvision
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "imagenet.md").read_text()
 SET_UP, COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE, re.S)

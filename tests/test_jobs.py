@@ -12,15 +12,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from tdq_core import job_worker, jobs
 from tdq_core.errors import InputError, RunFailed
-from tdq_core.jobs import Job, JobState, Request
-from tdq_core.layer_files import find_layer_file
-from tdq_core.layers import LayerTable
-from tdq_core.recipe import search
-from tdq_core.recipe.target import Target
+from tdq_core.jobs import queue as jobs
+from tdq_core.jobs import worker as job_worker
+from tdq_core.jobs.queue import Job, JobState, Request
+from tdq_core.layers.table import LayerTable
+from tdq_core.recipes import search
+from tdq_core.recipes.target import Target
+from tdq_core.records.layer_files import find_layer_file
+from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
-from tdq_core.store import RunStore
 
 SPEC = RunSpec("digits_resnet", "digits", method="svd", rule=RankRule("ratio", 2.0), samples=50)
 
@@ -28,7 +29,7 @@ SPEC = RunSpec("digits_resnet", "digits", method="svd", rule=RankRule("ratio", 2
 @pytest.fixture(autouse=True)
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TDQ_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr("tdq_core.store.PROJECT", tmp_path)
+    monkeypatch.setattr("tdq_core.records.store.PROJECT", tmp_path)
     return tmp_path / "runs"
 
 

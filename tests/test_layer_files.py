@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tdq_core.layer_files import find_layer_file, layer_file_name, table_path, write_layer_file
-from tdq_core.layers import LayerTable
+from tdq_core.layers.table import LayerTable
+from tdq_core.records.layer_files import find_layer_file, layer_file_name, table_path, write_layer_file
 from tdq_core.specs import RankRule, RunSpec
 
 SPEC = RunSpec("digits_resnet", "digits")
@@ -17,7 +17,7 @@ TABLE = LayerTable("digits_resnet", "d", 10, 20, ())
 @pytest.fixture(autouse=True)
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TDQ_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr("tdq_core.store.PROJECT", tmp_path)
+    monkeypatch.setattr("tdq_core.records.store.PROJECT", tmp_path)
     return tmp_path
 
 

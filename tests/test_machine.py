@@ -2,7 +2,7 @@
 
 import pytest
 
-from tdq_core import machine
+from tdq_core.system import machine
 
 
 @pytest.mark.parametrize(

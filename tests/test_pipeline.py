@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from tdq_core import build, pipeline
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError, RunFailed
-from tdq_core.latest import Latest
 from tdq_core.models.loading import load_model
-from tdq_core.records import RunRecord
+from tdq_core.pipeline.run import build
+from tdq_core.pipeline.run import run as pipeline
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
-from tdq_core.store import RunStore
+from tdq_core.system.memo import Latest
 
 DENSE = RunSpec("digits_resnet", "digits")
 TUCKER = RunSpec("digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 2))

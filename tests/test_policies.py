@@ -10,13 +10,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tdq_core.errors import InputError, Refused
-from tdq_core.layers import Layer, LayerTable
-from tdq_core.rank_rule import BUDGETS, POLICIES, RankRule
+from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.allocate import front, tails
 from tdq_core.ranks.costs import cost, max_ranks, refusal, saves
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, weakened
 from tdq_core.ranks.plan import make_plan, needs_spectra
 from tdq_core.ranks.ratio import offered
+from tdq_core.specs.rank_rule import BUDGETS, POLICIES, RankRule
 
 
 def layer(name, o, i, k=3, *, stride=1, decay=0.9, end="", seed=0):

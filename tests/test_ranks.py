@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tdq_core.errors import InputError, Refused
-from tdq_core.layers import Layer, LayerTable
+from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.costs import cost, ladder, max_ranks
 from tdq_core.ranks.evbmf import evbmf_rank
 from tdq_core.ranks.modes import energy_rank
@@ -196,6 +196,6 @@ def test_nothing_decomposed_is_refused_with_the_reasons():
 
 
 def test_planning_needs_no_torch():
-    modules = "tdq_core.ranks.plan, tdq_core.table, tdq_core.store, tdq_core.additivity"
+    modules = "tdq_core.ranks.plan, tdq_core.records.table, tdq_core.records.store, tdq_core.analysis.additivity"
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

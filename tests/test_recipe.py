@@ -9,17 +9,17 @@ from typer.testing import CliRunner
 
 from tdq_core.cli import app
 from tdq_core.errors import InputError, RunFailed
-from tdq_core.pipeline import Outcome
-from tdq_core.recipe import search
-from tdq_core.recipe.arms import ARMS, DENSE, OWN, RATIOS, REFERENCE, STUDY
-from tdq_core.recipe.kept import read_recipe, recipe_folders, recipe_paths, write_recipe
-from tdq_core.recipe.picks import best_first, pick
-from tdq_core.recipe.report import Report, write_up
-from tdq_core.recipe.search import find_recipe
-from tdq_core.recipe.target import Target, parse_target
-from tdq_core.records import Metrics, RunRecord
+from tdq_core.pipeline.run import Outcome
+from tdq_core.recipes import search
+from tdq_core.recipes.candidates import ARMS, DENSE, OWN, RATIOS, REFERENCE, STUDY
+from tdq_core.recipes.choices import best_first, pick
+from tdq_core.recipes.report import Report, write_up
+from tdq_core.recipes.saved import read_recipe, recipe_folders, recipe_paths, write_recipe
+from tdq_core.recipes.search import find_recipe
+from tdq_core.recipes.target import Target, parse_target
+from tdq_core.records.record import Metrics, RunRecord
+from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
-from tdq_core.store import RunStore
 
 PLAIN = RunSpec("digits_resnet", "digits")
 

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tdq_core.additivity import find_cells
+from tdq_core.analysis.additivity import find_cells
 from tdq_core.errors import InputError
-from tdq_core.intervals import pack_outcomes, paired_mean, unpack_outcomes, wilson
-from tdq_core.pareto import pareto_front
-from tdq_core.records import LayerRecord, Metrics, RunRecord
+from tdq_core.records.record import LayerRecord, Metrics, RunRecord
+from tdq_core.records.store import RunStore, read_record
+from tdq_core.records.table import COLUMNS, row, to_csv
 from tdq_core.specs import RankRule, RunSpec
-from tdq_core.store import RunStore, read_record
-from tdq_core.table import COLUMNS, row, to_csv
+from tdq_core.stats.intervals import pack_outcomes, paired_mean, unpack_outcomes, wilson
+from tdq_core.stats.pareto import pareto_front
 
 DIGESTS = {"model": "m", "data": "d"}
 

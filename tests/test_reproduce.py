@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tdq_core.cli import app
-from tdq_core.reproduce import command_line
 from tdq_core.specs import RankRule, RunSpec
+from tdq_core.specs.command import command_line
 
 SPECS = [
     RunSpec("digits_resnet", "digits"),

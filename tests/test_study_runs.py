@@ -11,26 +11,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tdq_core.additivity import find_cells
-from tdq_core.data.sources import open_images
-from tdq_core.decompose.cp import Cp
-from tdq_core.decompose.methods import Factors
-from tdq_core.decompose.svd import Svd
-from tdq_core.decompose.tucker2 import Tucker2
-from tdq_core.errors import Refused
-from tdq_core.factorized import apply_plan
-from tdq_core.files import file_sha256
-from tdq_core.layer_files import table_path
-from tdq_core.layer_table import count_macs, count_params
-from tdq_core.layers import LayerTable
-from tdq_core.models.loading import load_model
-from tdq_core.models.registry import WEIGHTS_FOLDER, entry
-from tdq_core.pipeline import run
-from tdq_core.ranks.costs import Cost
-from tdq_core.ranks.plan import LayerPlan, Plan, make_plan
-from tdq_core.records import RunRecord
-from tdq_core.shipped.costs import count_costs, read_costs
-from tdq_core.shipped.study import (
+from cached_runs.costs import count_costs, read_costs
+from cached_runs.study import (
     CP_RATIOS,
     DATA,
     FP32_AND_INT8,
@@ -41,9 +23,27 @@ from tdq_core.shipped.study import (
     study_specs,
     tucker2_of,
 )
-from tdq_core.shipped.tables import additivity_table
+from cached_runs.tables import additivity_table
+from tdq_core.analysis.additivity import find_cells
+from tdq_core.compression.decompose.cp import Cp
+from tdq_core.compression.decompose.methods import Factors
+from tdq_core.compression.decompose.modules import apply_plan
+from tdq_core.compression.decompose.svd import Svd
+from tdq_core.compression.decompose.tucker2 import Tucker2
+from tdq_core.data.sources import open_images
+from tdq_core.errors import Refused
+from tdq_core.graph.layer_table import count_macs, count_params
+from tdq_core.layers.table import LayerTable
+from tdq_core.models.loading import load_model
+from tdq_core.models.registry import WEIGHTS_FOLDER, entry
+from tdq_core.pipeline.run import run
+from tdq_core.ranks.costs import Cost
+from tdq_core.ranks.plan import LayerPlan, Plan, make_plan
+from tdq_core.records.layer_files import table_path
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore, shipped_folder
 from tdq_core.specs import BACKENDS, RankRule, RunSpec
-from tdq_core.store import RunStore, shipped_folder
+from tdq_core.system.files import file_sha256
 
 BY_MODEL: dict[str, list[RunRecord]] = defaultdict(list)
 for found in RunStore(shipped_folder()).all():
@@ -125,7 +125,7 @@ def shaped(weight: torch.Tensor, method: str, ranks: tuple[int, ...], options: o
 @each
 def test_params_macs_and_ranks_are_recomputed(model, monkeypatch):
     """Ranks follow from the shipped layer table; params and MACs are counted on models that are built of them."""
-    monkeypatch.setattr("tdq_core.factorized.factors_of", shaped)
+    monkeypatch.setattr("tdq_core.compression.decompose.modules.factors_of", shaped)
     table = LayerTable.read(shipped_folder() / table_path(dense_spec(model)))
     bare = load_model(replace(dense_spec(model), weights="random")).module
     example = torch.zeros(1, *entry(model).preprocessing.input_shape)

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from dashboard import text
 from dashboard.figures.tradeoff import MARKS, looks_of, marker
-from dashboard.palette import GREY, METHOD_LABELS, PRECISION_LABELS, decomposition, symbol
-from tdq_core.additivity import Cells, Interval
-from tdq_core.records import RunRecord
+from dashboard.words import text
+from dashboard.words.palette import GREY, METHOD_LABELS, PRECISION_LABELS, decomposition, symbol
+from tdq_core.analysis.additivity import Cells, Interval
+from tdq_core.records.record import RunRecord
 
 
 class AdditivityPoint(NamedTuple):

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboard import text
-from dashboard.component_words import sum_of_squares
-from dashboard.palette import GREY, VARIANT_COLOURS, VARIANT_LABELS, WARNING
-from tdq_core.components import FEW_LEVELS, STAGES, VARIANTS, Components, Inner, LayerComponents
+from dashboard.words import text
+from dashboard.words.components import sum_of_squares
+from dashboard.words.palette import GREY, VARIANT_COLOURS, VARIANT_LABELS, WARNING
+from tdq_core.analysis.components import FEW_LEVELS, STAGES, VARIANTS, Components, Inner, LayerComponents
 
 NORM_BIN = 0.1
 """Width of a bin of log10 norm."""

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from dashboard import text
-from dashboard.palette import METHOD_COLOURS, METHOD_LABELS
+from dashboard.words import text
+from dashboard.words.palette import METHOD_COLOURS, METHOD_LABELS
 from tdq_core.ranks.plan import LayerPlan
 
 MOST_NAMES = 24

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from dashboard import text
-from dashboard.palette import ACCENT, GREY, METHOD_COLOURS
-from dashboard.recipe_words import ARM_LABELS
-from tdq_core.recipe.picks import Pick
-from tdq_core.recipe.report import Report
-from tdq_core.recipe.target import parse_target
+from dashboard.words import text
+from dashboard.words.palette import ACCENT, GREY, METHOD_COLOURS
+from dashboard.words.recipe import ARM_LABELS
+from tdq_core.recipes.choices import Pick
+from tdq_core.recipes.report import Report
+from tdq_core.recipes.target import parse_target
 
 ARM_COLOURS = {
     "dense": METHOD_COLOURS["none"],

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboard import text
-from dashboard.palette import GREY
-from dashboard.study_views import Line, Point, View, points_of
-from tdq_core.additivity import Interval
-from tdq_core.records import RunRecord
+from dashboard.facts.study_views import Line, Point, View, points_of
+from dashboard.words import text
+from dashboard.words.palette import GREY
+from tdq_core.analysis.additivity import Interval
+from tdq_core.records.record import RunRecord
 
 _DODGE = 1.012
 """Neighbouring lines stand apart by this factor of the ratio where their intervals would cover each other."""

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
-from dashboard import text
-from dashboard.palette import (
+from dashboard.words import text
+from dashboard.words.palette import (
     ACCENT,
     GREY,
     METHOD_COLOURS,
@@ -17,8 +17,8 @@ from dashboard.palette import (
     decomposition,
     symbol,
 )
-from tdq_core.pareto import pareto_front
-from tdq_core.records import Metrics, RunRecord
+from tdq_core.records.record import Metrics, RunRecord
+from tdq_core.stats.pareto import pareto_front
 
 
 class Axis(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from dashboard.palette import BACKEND_LABELS, GRANULARITY_LABELS, METHOD_LABELS, PRECISION_CHOICES, RANGE_LABELS
-from dashboard.state import DEFAULT_RATIO, RULES, choice, flag, number
+from dashboard.shelf.state import DEFAULT_RATIO, RULES, choice, flag, number
+from dashboard.words.palette import BACKEND_LABELS, GRANULARITY_LABELS, METHOD_LABELS, PRECISION_CHOICES, RANGE_LABELS
 from tdq_core.specs import DEFAULT_ETA, METHODS, SIMULATED
 
 MOST_ETA = 0.2

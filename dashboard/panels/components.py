@@ -5,17 +5,17 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard import catalog
-from dashboard.component_words import costs, is_about, latencies, latency_commands, study_label, what_is_seen
 from dashboard.figures.components import entries_figure, norms_figure, ranges_figure, strip_figure
-from dashboard.offers import Offers
-from dashboard.palette import GRANULARITY_LABELS
 from dashboard.panels.choices import MOST_ETA
 from dashboard.panels.jobs import submit
-from dashboard.state import DEFAULT_RATIO, choice, number, record_choice, take_next_study
-from tdq_core.components import FEW_LEVELS, Components, LayerComponents, study_spec
-from tdq_core.jobs import Request
-from tdq_core.records import RunRecord
+from dashboard.shelf import catalog
+from dashboard.shelf.offers import Offers
+from dashboard.shelf.state import DEFAULT_RATIO, choice, number, record_choice, take_next_study
+from dashboard.words.components import costs, is_about, latencies, latency_commands, study_label, what_is_seen
+from dashboard.words.palette import GRANULARITY_LABELS
+from tdq_core.analysis.components import FEW_LEVELS, Components, LayerComponents, study_spec
+from tdq_core.jobs.queue import Request
+from tdq_core.records.record import RunRecord
 from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
 
 _BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from dashboard import text
-from dashboard.catalog import Shelf
-from dashboard.state import show_recipe, show_run, show_study
-from tdq_core import jobs
+from dashboard.shelf.catalog import Shelf
+from dashboard.shelf.state import show_recipe, show_run, show_study
+from dashboard.words import text
 from tdq_core.errors import TDQError
-from tdq_core.jobs import Job, JobState
-from tdq_core.records import RunRecord
+from tdq_core.jobs import queue as jobs
+from tdq_core.jobs.queue import Job, JobState
+from tdq_core.records.record import RunRecord
 
 
 def watched() -> list[Job]:

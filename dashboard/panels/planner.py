@@ -5,20 +5,21 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import catalog, text
-from dashboard.offers import Offers
+from dashboard.facts.planning import Hand, hand_from, hand_rule, planned_bytes, untouched
 from dashboard.panels import ranks
 from dashboard.panels.choices import Choices, choose
 from dashboard.panels.jobs import submit
 from dashboard.panels.subject import spec_of
-from dashboard.planning import Hand, hand_from, hand_rule, planned_bytes, untouched
-from dashboard.state import DEFAULT_RATIO, Subject
+from dashboard.shelf import catalog
+from dashboard.shelf.offers import Offers
+from dashboard.shelf.state import DEFAULT_RATIO, Subject
+from dashboard.words import text
 from tdq_core.errors import Refused, TDQError
-from tdq_core.jobs import Request
-from tdq_core.layer_files import layer_file_name
-from tdq_core.layers import LayerTable
+from tdq_core.jobs.queue import Request
+from tdq_core.layers.table import LayerTable
 from tdq_core.ranks.plan import RULES_BY_SPECTRUM, Plan
 from tdq_core.ranks.policies import POLICIES_BY_SPECTRUM
+from tdq_core.records.layer_files import layer_file_name
 from tdq_core.specs import RankRule, RunSpec
 
 

@@ -3,9 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import text
-from dashboard.figures.plan import plan_bars, plan_figure
-from dashboard.planning import (
+from dashboard.facts.planning import (
     RANK_NAMES,
     at_share,
     can_be_decomposed,
@@ -14,8 +12,10 @@ from dashboard.planning import (
     saving_limit,
     starting_ranks,
 )
-from dashboard.state import number
-from tdq_core.layers import Layer, LayerTable
+from dashboard.figures.plan import plan_bars, plan_figure
+from dashboard.shelf.state import number
+from dashboard.words import text
+from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.costs import Ranks, max_ranks, method_for
 from tdq_core.ranks.plan import LayerPlan, Plan
 

@@ -3,18 +3,19 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import blocks, catalog
-from dashboard.catalog import Shelf
 from dashboard.figures.recipe import recipe_figure
-from dashboard.offers import Offers
+from dashboard.panels import blocks
 from dashboard.panels.choices import MOST_STEPS
 from dashboard.panels.jobs import submit
-from dashboard.recipe_words import command, is_about, recipe_label, rows
-from dashboard.state import choice, number, record_choice, take_next_recipe
-from tdq_core.jobs import Request
-from tdq_core.recipe.picks import Pick
-from tdq_core.recipe.report import Report
-from tdq_core.recipe.target import Target
+from dashboard.shelf import catalog
+from dashboard.shelf.catalog import Shelf
+from dashboard.shelf.offers import Offers
+from dashboard.shelf.state import choice, number, record_choice, take_next_recipe
+from dashboard.words.recipe import command, is_about, recipe_label, rows
+from tdq_core.jobs.queue import Request
+from tdq_core.recipes.choices import Pick
+from tdq_core.recipes.report import Report
+from tdq_core.recipes.target import Target
 from tdq_core.specs import RunSpec
 
 _COLUMNS = {

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from dashboard import blocks
-from dashboard.catalog import Shelf
+from dashboard.facts.groups import Group, best_run, group_runs, left_out_text
 from dashboard.figures.tradeoff import TradeoffInfo, better_corner, outside_text, tradeoff_figure, tradeoff_info
-from dashboard.groups import Group, best_run, group_runs, left_out_text
-from dashboard.state import choice, flag, forget, record_choice, take_next_run
-from dashboard.text import run_label
-from tdq_core.records import RunRecord
+from dashboard.panels import blocks
+from dashboard.shelf.catalog import Shelf
+from dashboard.shelf.state import choice, flag, forget, record_choice, take_next_run
+from dashboard.words.text import run_label
+from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
 
 _NOTHING = "none"

@@ -5,17 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard import blocks, catalog
-from dashboard.component_words import sum_of_squares
-from dashboard.figures.additivity import additivity_figure, additivity_info, joined_runs
-from dashboard.figures.additivity import what_is_seen as what_adds_up
-from dashboard.figures.components import ranges_figure, strip_figure
-from dashboard.figures.study import Curve, curves_figure, curves_of
-from dashboard.panels.choices import BUDGET_LABELS
-from dashboard.panels.components import what_is_seen
-from dashboard.pipelines import network_recipes, recipe_rows
-from dashboard.state import flag
-from dashboard.study_views import (
+from cached_runs.study import CP_RATIOS, DATA, MATRICES, RATIOS
+from cached_runs.study import NETWORKS as NETWORK_SAMPLES
+from dashboard.facts.pipelines import network_recipes, recipe_rows
+from dashboard.facts.study_views import (
     ADDITIVITY,
     CALIBRATED,
     COMPONENTS,
@@ -27,18 +20,26 @@ from dashboard.study_views import (
     View,
     drawn_runs,
 )
-from dashboard.study_words import (
+from dashboard.figures.additivity import additivity_figure, additivity_info, joined_runs
+from dashboard.figures.additivity import what_is_seen as what_adds_up
+from dashboard.figures.components import ranges_figure, strip_figure
+from dashboard.figures.study import Curve, curves_figure, curves_of
+from dashboard.panels import blocks
+from dashboard.panels.choices import BUDGET_LABELS
+from dashboard.panels.components import what_is_seen
+from dashboard.shelf import catalog
+from dashboard.shelf.state import flag
+from dashboard.words.components import sum_of_squares
+from dashboard.words.study import (
     IMAGES,
     curves_in_words,
     instead_of,
     lost_to_rounding,
     network_rows,
 )
-from tdq_core.additivity import find_cells
-from tdq_core.components import Components
-from tdq_core.records import RunRecord
-from tdq_core.shipped.study import CP_RATIOS, DATA, MATRICES, RATIOS
-from tdq_core.shipped.study import NETWORKS as NETWORK_SAMPLES
+from tdq_core.analysis.additivity import find_cells
+from tdq_core.analysis.components import Components
+from tdq_core.records.record import RunRecord
 
 _BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 Records = Sequence[RunRecord]
@@ -59,7 +60,7 @@ def show_view(view: View, model: str, by_model: Mapping[str, Records]) -> None:
 
 def _not_measured(model: str, records: Records) -> None:
     """What is missing, of the figure or of all figures, and the commands that measure it."""
-    measure = f"python -m tdq_core.shipped {model}"
+    measure = f"python -m cached_runs {model}"
     if records:
         what = f"**What this figure draws has not been measured for {model}.**"
     else:

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from dashboard.offers import Offers
-from dashboard.state import Subject, choice, forget, number
+from dashboard.shelf.offers import Offers
+from dashboard.shelf.state import Subject, choice, forget, number
 from tdq_core.errors import InputError
 from tdq_core.specs import RunSpec
 

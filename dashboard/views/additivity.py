@@ -3,10 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import blocks
 from dashboard.figures.additivity import additivity_figure, additivity_info, joined_runs, what_is_seen
-from dashboard.state import flag
-from tdq_core.additivity import find_cells
+from dashboard.panels import blocks
+from dashboard.shelf.state import flag
+from tdq_core.analysis.additivity import find_cells
 
 POINTS = st.column_config.NumberColumn(format="%+.2f")
 

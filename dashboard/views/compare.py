@@ -3,11 +3,11 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import blocks
-from dashboard.comparison import MOST, comparison, layers_side_by_side
-from dashboard.groups import best_run
-from dashboard.state import choices
-from dashboard.text import run_label
+from dashboard.facts.comparison import MOST, comparison, layers_side_by_side
+from dashboard.facts.groups import best_run
+from dashboard.panels import blocks
+from dashboard.shelf.state import choices
+from dashboard.words.text import run_label
 
 st.title("Compare")
 shelf = blocks.shelf_with_warnings()

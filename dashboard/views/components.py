@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import blocks
+from dashboard.panels import blocks
 from dashboard.panels.components import choose_study, show_study
 from dashboard.panels.jobs import job_panel
 from dashboard.panels.subject import choose_subject, spec_of

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import blocks
+from dashboard.panels import blocks
 from dashboard.panels.jobs import job_panel
 from dashboard.panels.planner import planner
 from dashboard.panels.results import results

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import blocks
+from dashboard.panels import blocks
 from dashboard.panels.jobs import job_panel
 from dashboard.panels.recipe import choose_recipe, show_recipe
 from dashboard.panels.subject import choose_subject, spec_of

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from dashboard import blocks
-from dashboard.groups import in_order
-from dashboard.state import choices
-from tdq_core.records import STATES
+from dashboard.facts.groups import in_order
+from dashboard.panels import blocks
+from dashboard.shelf.state import choices
+from tdq_core.records.record import STATES
 
 COLUMNS = (
     "run_id",

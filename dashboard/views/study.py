@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from dashboard import blocks, catalog
+from cached_runs.study import NETWORKS
+from dashboard.facts.study_views import NETWORKS as ALL_NETWORKS
+from dashboard.facts.study_views import VIEWS
+from dashboard.panels import blocks
 from dashboard.panels.study import show_view
-from dashboard.state import record_choice
-from dashboard.study_views import NETWORKS as ALL_NETWORKS
-from dashboard.study_views import VIEWS
-from tdq_core.shipped.study import NETWORKS
+from dashboard.shelf import catalog
+from dashboard.shelf.state import record_choice
 
 st.title("Study")
 st.markdown(

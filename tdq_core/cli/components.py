@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from tdq_core.analysis.components import FEW_LEVELS, VARIANTS, Components, Variant, study_spec
 from tdq_core.cli.options import Data, InputSize, JsonFlag, Mean, Model, Seed, Std, Weights, numbers, size
 from tdq_core.cli.terminal import both_ways, out, print_table, progress_bars
-from tdq_core.components import FEW_LEVELS, VARIANTS, Components, Variant, study_spec
 from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
 
 
@@ -26,7 +26,7 @@ def components(
     as_json: JsonFlag = False,
 ) -> None:
     """Look into every CP layer as it is, after EPC, and with its ranges balanced; the page Components shows it all."""
-    from tdq_core.component_study import study
+    from tdq_core.analysis.component_study import study
 
     subject = RunSpec(
         model, data, calib=calib, weights="random" if weights_random else weights, calib_samples=calib_samples,

@@ -5,11 +5,11 @@ import os
 import shutil
 from typing import Any
 
-from tdq_core import machine
 from tdq_core.cli.options import JsonFlag
 from tdq_core.cli.terminal import out, print_json
 from tdq_core.models.registry import MODELS
-from tdq_core.store import RunStore, runs_folder
+from tdq_core.records.store import RunStore, runs_folder
+from tdq_core.system import machine
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NEEDED = {

@@ -37,7 +37,7 @@ def layers(
     as_json: JsonFlag = False,
 ) -> None:
     """List a model's layers: shapes, costs, and which of them can be decomposed."""
-    from tdq_core.pipeline import read_table
+    from tdq_core.pipeline.run import read_table
 
     spec = RunSpec(
         model, "digits", weights="random" if weights_random else weights, seed=seed,

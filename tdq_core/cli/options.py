@@ -7,7 +7,7 @@ import typer
 
 from tdq_core.data.refs import GRAMMAR
 from tdq_core.errors import InputError
-from tdq_core.rank_rule import BUDGETS, POLICIES
+from tdq_core.specs.rank_rule import BUDGETS, POLICIES
 
 Model = Annotated[
     str, typer.Option(help="A name from `tdq models`, path/to/file.py:factory, package.module:factory or timm:NAME.")

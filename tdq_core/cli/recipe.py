@@ -20,9 +20,9 @@ from tdq_core.cli.options import (
 )
 from tdq_core.cli.terminal import both_ways, out, print_json, print_table, progress_bars
 from tdq_core.errors import InputError
-from tdq_core.recipe.picks import Pick
-from tdq_core.recipe.report import Report
-from tdq_core.recipe.target import parse_target
+from tdq_core.recipes.choices import Pick
+from tdq_core.recipes.report import Report
+from tdq_core.recipes.target import parse_target
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
 
 
@@ -51,7 +51,7 @@ def recipe(
         calib_samples=calib_samples, seed=seed, mean=numbers("mean", mean), std=numbers("std", std),
         input_size=size(input_size),
     )  # fmt: skip
-    from tdq_core.recipe.search import find_recipe
+    from tdq_core.recipes.search import find_recipe
 
     with progress_bars() as on_progress:
         report = find_recipe(plain, wanted, finetune=finetune, on_progress=on_progress)

@@ -7,10 +7,10 @@ import typer
 
 from tdq_core.cli.options import JsonFlag
 from tdq_core.cli.terminal import both_ways, err, out, percent, print_json, print_table
-from tdq_core.files import write_atomically
-from tdq_core.records import RunRecord
-from tdq_core.store import RunStore
-from tdq_core.table import method_text, ranks_text, to_csv
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore
+from tdq_core.records.table import method_text, ranks_text, to_csv
+from tdq_core.system.files import write_atomically
 
 ModelFilter = Annotated[str | None, typer.Option("--model", help="Only runs of this model.")]
 

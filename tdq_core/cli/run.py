@@ -94,7 +94,7 @@ def run(
 
 
 def _run(spec: RunSpec, export: Path | None, as_json: bool) -> None:
-    from tdq_core.pipeline import run as carry_out
+    from tdq_core.pipeline.run import run as carry_out
 
     with progress_bars() as on_progress:
         outcome = carry_out(spec, on_progress=on_progress, export=export)

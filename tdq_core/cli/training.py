@@ -12,7 +12,7 @@ from tdq_core.cli.options import JsonFlag
 from tdq_core.cli.terminal import err, out, percent, print_json, progress_bars
 from tdq_core.errors import InputError
 from tdq_core.models.registry import WEIGHTS_FOLDER, entry
-from tdq_core.store import runs_folder
+from tdq_core.records.store import runs_folder
 
 _OWN = "the model's own recipe where not given"
 
@@ -38,8 +38,8 @@ def train(
 
     A killed run goes on where it was, when the same command is given again.
     """
-    from tdq_core.train.card import train as fit
-    from tdq_core.train.recipe import recipe_of
+    from tdq_core.training.card import train as fit
+    from tdq_core.training.recipe import recipe_of
 
     data = data or ("digits" if model == "digits_resnet" else "cifar10")
     asked: dict[str, Any] = {"epochs": epochs, "batch": batch, "peak_lr": peak_lr, "weight_decay": weight_decay,

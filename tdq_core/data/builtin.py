@@ -9,7 +9,7 @@ from tdq_core.data.listing import Listing
 from tdq_core.data.refs import DataRef
 from tdq_core.data.subsets import balanced_indices
 from tdq_core.errors import InputError
-from tdq_core.progress import Progress
+from tdq_core.system.progress import Progress
 
 DIGITS_VAL, DIGITS_TEST = 97, 700
 CIFAR10_VAL = 5000
@@ -42,8 +42,8 @@ def cifar10(ref: DataRef, split: str, *, on_progress: Progress) -> Listing:
     Args:
         split: 'test' (10,000 images), 'train' (45,000) or 'val' (5,000 of the 50,000 training images, 500 a class).
     """
-    from tdq_core.download import fetch
-    from tdq_core.torchvision_compat import torchvision  # slow to import, and needed here only
+    from tdq_core.system.download import fetch
+    from tdq_core.system.torchvision_compat import torchvision  # slow to import, and needed here only
 
     dataset = torchvision.datasets.CIFAR10
     root = ref.root or cache_folder() / "cifar10"

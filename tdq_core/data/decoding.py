@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tdq_core.data.listing import Picture
 from tdq_core.errors import InputError
-from tdq_core.preprocessing import Preprocessing
+from tdq_core.specs.preprocessing import Preprocessing
 
 
 def decode(picture: Picture, preprocessing: Preprocessing) -> np.ndarray:

@@ -14,8 +14,8 @@ from torch import Tensor
 from tdq_core.data.decoding import decode, normalise
 from tdq_core.data.listing import Listing, Picture
 from tdq_core.errors import InputError
-from tdq_core.preprocessing import Preprocessing
-from tdq_core.progress import Progress, silent
+from tdq_core.specs.preprocessing import Preprocessing
+from tdq_core.system.progress import Progress, silent
 
 KEEP_BELOW_BYTES = 512 << 20
 """Decoded pixels of sets up to this size stay in memory, so that a second pass need not decode again."""

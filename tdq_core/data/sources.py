@@ -7,7 +7,7 @@ from tdq_core.data.listing import Listing
 from tdq_core.data.refs import DataRef, parse_ref
 from tdq_core.data.subsets import balanced_indices
 from tdq_core.errors import InputError
-from tdq_core.progress import Progress, silent
+from tdq_core.system.progress import Progress, silent
 
 SPLITS = {"eval": "test", "calib": "train", "train": "train", "val": "val"}
 """What each role reads from a source with splits of its own."""

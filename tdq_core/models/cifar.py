@@ -3,7 +3,7 @@
 from torch import nn
 
 from tdq_core.models.initial import he_initialise
-from tdq_core.torchvision_compat import torchvision
+from tdq_core.system.torchvision_compat import torchvision
 
 
 def _small_stem(net: nn.Module, last_norm: str) -> nn.Module:

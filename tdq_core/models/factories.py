@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from tdq_core.errors import InputError
-from tdq_core.files import file_sha256
 from tdq_core.models.registry import BRING_YOUR_OWN
+from tdq_core.system.files import file_sha256
 
 TIMM = "timm:"
-_COMPAT = "tdq_core.torchvision_compat"  # before anybody else's code imports torchvision
+_COMPAT = "tdq_core.system.torchvision_compat"  # before anybody else's code imports torchvision
 
 
 @dataclass(frozen=True)

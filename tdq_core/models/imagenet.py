@@ -7,7 +7,7 @@ Their registered weights are torchvision's IMAGENET1K_V1, the baselines of the p
 from torch import nn
 
 from tdq_core.models.initial import he_initialise
-from tdq_core.torchvision_compat import torchvision
+from tdq_core.system.torchvision_compat import torchvision
 
 
 def resnet18() -> nn.Module:

@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tdq_core.download import fetch
 from tdq_core.errors import InputError
-from tdq_core.files import file_sha256
 from tdq_core.models import factories, preprocess
 from tdq_core.models.attention import open_attention
 from tdq_core.models.factories import TIMM, Built
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
 from tdq_core.models.weights_file import load_into, read_state_dict, state_digest
-from tdq_core.preprocessing import Preprocessing
-from tdq_core.progress import Progress, silent
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+from tdq_core.specs.preprocessing import Preprocessing
+from tdq_core.system.download import fetch
+from tdq_core.system.files import file_sha256
+from tdq_core.system.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,9 @@ def registered_file(weights: WeightsEntry, *, on_progress: Progress = silent) ->
 def _url(weights: WeightsEntry) -> str:
     if weights.url:
         return weights.url
-    from tdq_core.torchvision_compat import torchvision  # slow to import, and needed by torchvision's weights only
+    from tdq_core.system.torchvision_compat import (
+        torchvision,  # slow to import, and needed by torchvision's weights only
+    )
 
     return torchvision.models.get_weight(weights.torchvision).url
 

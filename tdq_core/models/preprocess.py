@@ -5,8 +5,8 @@ import math
 from typing import Any
 
 from tdq_core.errors import InputError
-from tdq_core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from tdq_core.specs import RunSpec
+from tdq_core.specs.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 Noted = tuple[Preprocessing, tuple[str, ...]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tdq_core.errors import InputError
-from tdq_core.preprocessing import Preprocessing
+from tdq_core.specs.preprocessing import Preprocessing
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent / "weights"
 """Weights that come with the project: `<model>.safetensors` beside its card `<model>.json`, written by `tdq train`."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tdq_core.layers import Layer, LayerTable
-from tdq_core.rank_rule import RankRule
+from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.costs import Ranks, cost_grid, max_ranks
 from tdq_core.ranks.ratio import allowance, require_reach
+from tdq_core.specs.rank_rule import RankRule
 
 
 @dataclass(frozen=True)

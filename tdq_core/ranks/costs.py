@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tdq_core.layers import Layer
+from tdq_core.layers.table import Layer
 
 Ranks = tuple[int, ...]
 

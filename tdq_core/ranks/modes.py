@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tdq_core.layers import Layer
+from tdq_core.layers.table import Layer
 from tdq_core.ranks.costs import Ranks, cost, max_ranks, saves
 from tdq_core.ranks.evbmf import evbmf_rank
 

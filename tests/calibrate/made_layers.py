@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tdq_core.calibrate.moments import Moments, moments
+from tdq_core.compression.calibrate.moments import Moments, moments
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from made_layers import mean_square, normal, seen
 from torch import Tensor
 
-from tdq_core.calibrate import cp
-from tdq_core.calibrate.conjugate import by_both_sides, descend
-from tdq_core.calibrate.cp import fit_cp
-from tdq_core.calibrate.fit import fit
-from tdq_core.calibrate.moments import moments
-from tdq_core.calibrate.svd import fit_svd
-from tdq_core.calibrate.tucker2 import fit_tucker2
-from tdq_core.decompose.cp import Cp, decompose_cp
-from tdq_core.decompose.epc import sensitivity
-from tdq_core.decompose.memo import factors_of
-from tdq_core.decompose.methods import Options
-from tdq_core.decompose.svd import decompose_svd
-from tdq_core.decompose.tucker2 import decompose_tucker2
+from tdq_core.compression.calibrate import cp
+from tdq_core.compression.calibrate.conjugate import by_both_sides, descend
+from tdq_core.compression.calibrate.cp import fit_cp
+from tdq_core.compression.calibrate.fit import fit
+from tdq_core.compression.calibrate.moments import moments
+from tdq_core.compression.calibrate.svd import fit_svd
+from tdq_core.compression.calibrate.tucker2 import fit_tucker2
+from tdq_core.compression.decompose.cp import Cp, decompose_cp
+from tdq_core.compression.decompose.epc import sensitivity
+from tdq_core.compression.decompose.memo import factors_of
+from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.svd import decompose_svd
+from tdq_core.compression.decompose.tucker2 import decompose_tucker2
 
 
 def test_moments_give_the_error_a_loop_gives() -> None:
@@ -117,7 +117,7 @@ def test_a_cp_sweep_never_raises_what_it_minimises(rank: int, penalty: float) ->
 
 
 def _spreaded(made: object) -> list[Tensor]:
-    from tdq_core.decompose.epc import spread
+    from tdq_core.compression.decompose.epc import spread
 
     return spread([made.out, made.in_, made.spatial])  # type: ignore[attr-defined]
 

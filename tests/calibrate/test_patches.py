@@ -5,7 +5,7 @@ import torch
 from made_layers import normal
 from torch import nn
 
-from tdq_core.calibrate import patches
+from tdq_core.compression.calibrate import im2col as patches
 
 LAYERS = [
     nn.Conv2d(5, 7, 3, padding=1),

@@ -7,17 +7,18 @@ import torch
 from made_layers import IMAGES, batches, net
 from torch import nn
 
-from tdq_core.calibrate import patches, spectra, sums
-from tdq_core.calibrate.moments import moments
-from tdq_core.calibrate.spectra import with_output_spectra
-from tdq_core.calibrate.sums import Sums, collect
-from tdq_core.calibrate.svd import fit_svd
-from tdq_core.calibrate.symmetric import apply_symmetric
-from tdq_core.calibrate.walk import apply_calibrated
-from tdq_core.decompose.methods import Options
+from tdq_core.compression.calibrate import im2col as patches
+from tdq_core.compression.calibrate import spectra, sums
+from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
+from tdq_core.compression.calibrate.moments import moments
+from tdq_core.compression.calibrate.spectra import with_output_spectra
+from tdq_core.compression.calibrate.sums import Sums, collect
+from tdq_core.compression.calibrate.svd import fit_svd
+from tdq_core.compression.calibrate.symmetric import apply_symmetric
+from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.errors import InputError
-from tdq_core.factorized import apply_plan
-from tdq_core.layer_table import count_params, read_layers
+from tdq_core.graph.layer_table import count_params, read_layers
 from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.specs import RankRule, RunSpec
 

@@ -5,15 +5,16 @@ import torch
 from made_layers import IMAGES, batches, net
 from torch import Tensor
 
-from tdq_core.calibrate import patches, walk
-from tdq_core.calibrate.moments import Moments, moments
-from tdq_core.calibrate.spectra import with_output_spectra
-from tdq_core.calibrate.svd import fit_svd
-from tdq_core.calibrate.walk import apply_calibrated
-from tdq_core.decompose.methods import Options
+from tdq_core.compression.calibrate import im2col as patches
+from tdq_core.compression.calibrate import layer_by_layer as walk
+from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
+from tdq_core.compression.calibrate.moments import Moments, moments
+from tdq_core.compression.calibrate.spectra import with_output_spectra
+from tdq_core.compression.calibrate.svd import fit_svd
+from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.errors import Refused
-from tdq_core.factorized import apply_plan
-from tdq_core.layer_table import count_params, read_layers
+from tdq_core.graph.layer_table import count_params, read_layers
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
 

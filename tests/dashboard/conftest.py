@@ -10,11 +10,11 @@ import streamlit as st
 from made_up import four_cells, layer_table, recipe, record, study
 from streamlit.testing.v1 import AppTest
 
-from tdq_core.components import write_study
-from tdq_core.layer_files import write_layer_file
-from tdq_core.recipe.kept import write_recipe
+from tdq_core.analysis.components import write_study
+from tdq_core.recipes.saved import write_recipe
+from tdq_core.records.layer_files import write_layer_file
+from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
-from tdq_core.store import RunStore
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 if str(PROJECT) not in sys.path:
@@ -31,7 +31,7 @@ def app() -> str:
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No run and no layer table anywhere; returns the folder where new ones go."""
     monkeypatch.setenv("TDQ_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr("tdq_core.store.PROJECT", tmp_path)
+    monkeypatch.setattr("tdq_core.records.store.PROJECT", tmp_path)
     return tmp_path / "runs"
 
 

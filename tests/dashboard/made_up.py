@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from tdq_core.components import STAGES, Components, Inner, LayerComponents, Stage, Variant, study_spec
-from tdq_core.layers import Layer, LayerTable
-from tdq_core.recipe.picks import pick
-from tdq_core.recipe.report import Report, write_up
-from tdq_core.recipe.target import parse_target
-from tdq_core.records import LayerRecord, Metrics, RunRecord
+from tdq_core.analysis.components import STAGES, Components, Inner, LayerComponents, Stage, Variant, study_spec
+from tdq_core.layers.table import Layer, LayerTable
+from tdq_core.recipes.choices import pick
+from tdq_core.recipes.report import Report, write_up
+from tdq_core.recipes.target import parse_target
+from tdq_core.records.record import LayerRecord, Metrics, RunRecord
 from tdq_core.specs import RankRule, RunSpec
 
 N = 200

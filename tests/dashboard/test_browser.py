@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from made_up import study
 
-from tdq_core import jobs
-from tdq_core.components import write_study
-from tdq_core.jobs import Request
+from tdq_core.analysis.components import write_study
+from tdq_core.jobs import queue as jobs
+from tdq_core.jobs.queue import Request
+from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
-from tdq_core.store import RunStore
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[test]'")
 

@@ -8,7 +8,6 @@ import pytest
 from made_up import four_cells, record, study
 from test_views import opened, words
 
-from dashboard import component_words as told
 from dashboard.figures.components import (
     entries_figure,
     entry_bars,
@@ -17,10 +16,11 @@ from dashboard.figures.components import (
     ranges_figure,
     strip_figure,
 )
-from dashboard.palette import VARIANT_COLOURS, VARIANT_LABELS
-from tdq_core import jobs
-from tdq_core.components import STAGES, VARIANTS, study_spec, write_study
-from tdq_core.jobs import Request
+from dashboard.words import components as told
+from dashboard.words.palette import VARIANT_COLOURS, VARIANT_LABELS
+from tdq_core.analysis.components import STAGES, VARIANTS, study_spec, write_study
+from tdq_core.jobs import queue as jobs
+from tdq_core.jobs.queue import Request
 from tdq_core.specs import RankRule, RunSpec
 
 FIRST, SECOND = study().layers

@@ -26,11 +26,11 @@ from dashboard.figures.tradeoff import (
     tradeoff_figure,
     tradeoff_info,
 )
-from dashboard.palette import ACCENT, METHOD_COLOURS, PRECISION_SYMBOLS, symbol
-from tdq_core.additivity import find_cells
-from tdq_core.intervals import paired_mean
-from tdq_core.rank_rule import RankRule
+from dashboard.words.palette import ACCENT, METHOD_COLOURS, PRECISION_SYMBOLS, symbol
+from tdq_core.analysis.additivity import find_cells
 from tdq_core.ranks.plan import make_plan
+from tdq_core.specs.rank_rule import RankRule
+from tdq_core.stats.intervals import paired_mean
 
 
 def test_tradeoff_info_whole() -> None:

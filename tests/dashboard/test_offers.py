@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import catalog
-from dashboard.offers import DataOffer, ModelOffer, read_arguments
+from dashboard.shelf import catalog
+from dashboard.shelf.offers import DataOffer, ModelOffer, read_arguments
 from tdq_core.errors import InputError
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 

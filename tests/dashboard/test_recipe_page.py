@@ -8,10 +8,10 @@ from made_up import recipe
 from test_views import opened, words
 
 from dashboard.figures.recipe import recipe_figure
-from dashboard.recipe_words import command, is_about, recipe_label, rows, target_text
-from tdq_core import jobs
-from tdq_core.jobs import Request
-from tdq_core.recipe.kept import write_recipe
+from dashboard.words.recipe import command, is_about, recipe_label, rows, target_text
+from tdq_core.jobs import queue as jobs
+from tdq_core.jobs.queue import Request
+from tdq_core.recipes.saved import write_recipe
 from tdq_core.specs import RunSpec
 
 PLAIN = RunSpec("digits_resnet", "digits")

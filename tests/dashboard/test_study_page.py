@@ -9,15 +9,16 @@ import pytest
 from made_up import N, record
 from streamlit.testing.v1 import AppTest
 
-from dashboard import study_words, text
+from cached_runs.study import CP_RATIOS, NETWORKS, RATIOS, dense_spec, is_study_run, study_specs
+from dashboard.facts.pipelines import network_recipes, recipe_rows
+from dashboard.facts.study_views import CALIBRATED, CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
 from dashboard.figures.study import curves_figure, curves_of, rounded
-from dashboard.pipelines import network_recipes, recipe_rows
-from dashboard.study_views import CALIBRATED, CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
-from tdq_core.intervals import paired_mean
-from tdq_core.records import RunRecord
-from tdq_core.shipped.study import CP_RATIOS, NETWORKS, RATIOS, dense_spec, is_study_run, study_specs
+from dashboard.words import study as study_words
+from dashboard.words import text
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore, shipped_folder
 from tdq_core.specs import RankRule
-from tdq_core.store import RunStore, shipped_folder
+from tdq_core.stats.intervals import paired_mean
 
 MODEL = "resnet20_cifar10"
 
@@ -81,20 +82,20 @@ def test_every_figure_has_an_address(app, studied, view):
 def test_where_nothing_is_measured_every_figure_says_what_to_do(app, empty, view):
     at = opened(app, figure=view.key, network=MODEL)
     assert f"No run of {MODEL} on CIFAR-10 (JPEG copy) is here." in words(at)
-    assert at.code[0].value == f"python -m tdq_core.shipped {MODEL}"
+    assert at.code[0].value == f"python -m cached_runs {MODEL}"
 
 
 def test_a_figure_whose_runs_are_missing_does_not_say_that_there_are_none(app, studied):
     at = opened(app, figure="components", network=MODEL)
     assert f"What this figure draws has not been measured for {MODEL}." in words(at)
-    assert at.code[0].value == f"python -m tdq_core.shipped {MODEL}" and "No run of" not in words(at)
+    assert at.code[0].value == f"python -m cached_runs {MODEL}" and "No run of" not in words(at)
 
 
 def test_where_the_weights_are_missing_as_well_training_comes_first(app, studied, monkeypatch, tmp_path):
-    monkeypatch.setattr("dashboard.catalog.WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("dashboard.shelf.catalog.WEIGHTS_FOLDER", tmp_path)
     at = opened(app, figure="components", network=MODEL)
     first, then = at.code[0].value.splitlines()
-    assert first == f"tdq train {MODEL} --data cifar10-jpeg:FOLDER" and then == f"python -m tdq_core.shipped {MODEL}"
+    assert first == f"tdq train {MODEL} --data cifar10-jpeg:FOLDER" and then == f"python -m cached_runs {MODEL}"
     assert "Its weights are not here." in words(at)
 
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 from made_up import four_cells, layer_table, record
 
-from dashboard import planning, text
-from dashboard.comparison import comparison, layers_side_by_side
-from dashboard.groups import best_run, group_runs, left_out_text
-from dashboard.palette import (
+from dashboard.facts import planning
+from dashboard.facts.comparison import comparison, layers_side_by_side
+from dashboard.facts.groups import best_run, group_runs, left_out_text
+from dashboard.words import text
+from dashboard.words.palette import (
     BACKEND_LABELS,
     GRANULARITY_LABELS,
     METHOD_COLOURS,
@@ -104,8 +105,8 @@ def test_layers_are_joined_by_name() -> None:
 def test_every_choice_has_its_colour_symbol_and_name() -> None:
     from dashboard.figures.tradeoff import X_AXES, Y_AXES
     from dashboard.panels import choices, results
-    from tdq_core.rank_rule import BUDGETS, POLICIES
     from tdq_core.specs import BACKENDS, GRANULARITIES, METHODS, PRECISIONS, RANGES, SIMULATED
+    from tdq_core.specs.rank_rule import BUDGETS, POLICIES
 
     every = {*PRECISIONS, *SIMULATED}
     assert set(results._X_LABELS) == set(X_AXES) and set(results._Y_LABELS) == set(Y_AXES)
@@ -141,7 +142,7 @@ def test_texts() -> None:
 
 
 def test_a_table_tells_corrected_cp_from_plain_cp() -> None:
-    from dashboard.blocks import runs_frame
+    from dashboard.panels.blocks import runs_frame
 
     plain = record("a", method="cp")
     corrected = replace(plain, spec=replace(plain.spec, epc=True))
@@ -149,7 +150,7 @@ def test_a_table_tells_corrected_cp_from_plain_cp() -> None:
 
 
 def test_a_table_tells_what_was_conditioned_and_leaves_out_what_cannot_be() -> None:
-    from dashboard.blocks import runs_frame
+    from dashboard.panels.blocks import runs_frame
 
     runs = [record("a", method="cp"), record("b", precision="int8"), record("c", method="cp", precision="int8")]
     runs.append(replace(runs[2], spec=replace(runs[2].spec, condition=False, granularity="tensor")))

@@ -9,14 +9,14 @@ import pytest
 from made_up import four_cells, layer_table, record
 from streamlit.testing.v1 import AppTest
 
-from dashboard import text
 from dashboard.figures.additivity import additivity_info, what_is_seen
-from tdq_core import jobs
-from tdq_core.additivity import find_cells
-from tdq_core.jobs import Request
+from dashboard.words import text
+from tdq_core.analysis.additivity import find_cells
+from tdq_core.jobs import queue as jobs
+from tdq_core.jobs.queue import Request
 from tdq_core.ranks.plan import make_plan
+from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
-from tdq_core.store import RunStore
 
 
 def opened(app: str, page: str, **query: str) -> AppTest:

@@ -11,8 +11,8 @@ from tdq_core.data import images as images_module
 from tdq_core.data.images import ImageSet
 from tdq_core.data.listing import Listing
 from tdq_core.errors import InputError
-from tdq_core.preprocessing import Preprocessing
-from tdq_core.torchvision_compat import torchvision
+from tdq_core.specs.preprocessing import Preprocessing
+from tdq_core.system.torchvision_compat import torchvision
 
 CIFAR = Preprocessing((32, 32))
 T = torchvision.transforms

@@ -14,7 +14,7 @@ from tdq_core.data.images import ImageSet
 from tdq_core.data.refs import DataRef, parse_ref
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
-from tdq_core.torchvision_compat import torchvision
+from tdq_core.system.torchvision_compat import torchvision
 
 
 def opened(ref: str, role: str = "eval", **changes: Any) -> ImageSet:

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tdq_core.decompose.methods import Options
+from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.errors import InputError
-from tdq_core.factorized import apply_plan
-from tdq_core.layer_table import count_params, read_layers
+from tdq_core.graph.layer_table import count_params, read_layers
 from tdq_core.models.attention import PlainAttention, open_attention
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
-from tdq_core.torchvision_compat import torchvision
-from tdq_core.train.card import train
-from tdq_core.train.recipe import Recipe
+from tdq_core.system.torchvision_compat import torchvision
+from tdq_core.training.card import train
+from tdq_core.training.recipe import Recipe
 
 
 def tokens(*shape: int) -> Tensor:

@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from tdq_core import download
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
-from tdq_core.files import file_sha256
 from tdq_core.models import loading, registry
 from tdq_core.models.loading import load_model
 from tdq_core.models.preprocess import overridden
 from tdq_core.specs import RunSpec
-from tdq_core.torchvision_compat import torchvision
+from tdq_core.system import download
+from tdq_core.system.files import file_sha256
+from tdq_core.system.torchvision_compat import torchvision
 
 OWN_MODEL = """
 import torch

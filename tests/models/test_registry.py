@@ -69,7 +69,7 @@ def test_the_embedded_default_is_small_and_has_every_kind_of_layer() -> None:
 
 @pytest.mark.parametrize("name", TORCHVISION_PARAMS)
 def test_imagenet_entries_agree_with_torchvisions_weights(name: str) -> None:
-    from tdq_core.torchvision_compat import torchvision
+    from tdq_core.system.torchvision_compat import torchvision
 
     known = MODELS[name]
     assert known.weights
@@ -82,7 +82,7 @@ def test_imagenet_entries_agree_with_torchvisions_weights(name: str) -> None:
 
 
 def test_googlenet_without_its_auxiliary_heads_computes_what_torchvisions_does() -> None:
-    from tdq_core.torchvision_compat import torchvision
+    from tdq_core.system.torchvision_compat import torchvision
 
     torch.manual_seed(3)
     official = torchvision.models.GoogLeNet(aux_logits=True, transform_input=True, init_weights=False).eval()

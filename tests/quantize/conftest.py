@@ -8,7 +8,7 @@ import pytest
 from quantize_nets import images, small_net
 from torch import nn
 
-from tdq_core.quantize import Artefact, Request, realise
+from tdq_core.compression.quantize import Artefact, Request, realise
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,16 @@ from quantize_nets import images, small_net
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tdq_core.compression.decompose.modules import apply_plan
+from tdq_core.compression.quantize.fold import folded
 from tdq_core.errors import RunFailed
-from tdq_core.factorized import apply_plan
-from tdq_core.layer_table import read_layers
+from tdq_core.graph.layer_table import read_layers
 from tdq_core.models.cifar import googlenet_cifar10
 from tdq_core.models.he_resnet import resnet20_cifar10
 from tdq_core.models.imagenet import googlenet
-from tdq_core.quantize.fold import folded
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
-from tdq_core.torchvision_compat import torchvision
+from tdq_core.system.torchvision_compat import torchvision
 
 
 def stirred(net: nn.Module, size: int = 32) -> nn.Module:
@@ -130,6 +130,6 @@ def test_batch_norms_with_a_behaviour_of_their_own_are_left():
 
 
 def test_a_fold_that_changes_the_function_is_a_failed_run(monkeypatch):
-    monkeypatch.setattr("tdq_core.quantize.fold._fold", lambda conv, norm: None)
+    monkeypatch.setattr("tdq_core.compression.quantize.fold._fold", lambda conv, norm: None)
     with pytest.raises(RunFailed, match=r"Folding the batch norms.*changed the logits"):
         folded(small_net(), images(3))

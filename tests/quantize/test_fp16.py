@@ -8,8 +8,8 @@ from quantize_nets import images, small_net
 from safetensors.torch import load_file
 from torch import nn
 
+from tdq_core.compression.quantize import realise
 from tdq_core.errors import Refused, RunFailed
-from tdq_core.quantize import realise
 from tdq_core.specs import BACKENDS
 
 

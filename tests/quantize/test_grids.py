@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tdq_core.quantize.activation_grid import SHARES, ActivationGrid, Histogram, Range
-from tdq_core.quantize.scheme import Scheme
-from tdq_core.quantize.weight_grid import RoundedWeight, round_weight
+from tdq_core.compression.quantize.activation_grid import SHARES, ActivationGrid, Histogram, Range
+from tdq_core.compression.quantize.scheme import Scheme
+from tdq_core.compression.quantize.weight_grid import RoundedWeight, round_weight
 
 SCHEMES = [
     Scheme(bits, None, *how) for bits, *how in itertools.product((8, 6, 4), ("channel", "tensor"), ("minmax", "mse"))

@@ -14,11 +14,11 @@ from quantize_nets import images
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tdq_core import machine
+from tdq_core.compression.quantize import onnx_export, realise
+from tdq_core.compression.quantize.pt2_file import load_program
 from tdq_core.errors import RunFailed
-from tdq_core.quantize import onnx_export, realise
-from tdq_core.quantize.pt2_file import load_program
 from tdq_core.specs import BACKENDS
+from tdq_core.system import machine
 
 LIMIT = {False: 127, True: 64}
 

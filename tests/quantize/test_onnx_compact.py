@@ -10,8 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from quantize_nets import images
 
-from tdq_core.quantize import onnx_int8 as engine
-from tdq_core.quantize.onnx_compact import compact
+from tdq_core.compression.quantize import onnx_int8 as engine
+from tdq_core.compression.quantize.onnx_compact import compact
 
 
 def logits(path: Path) -> np.ndarray:

@@ -6,9 +6,9 @@ import torch
 from quantize_nets import images
 from torch import nn
 
+from tdq_core.compression.quantize import onnx_export, realise
+from tdq_core.compression.quantize.agreement import agreement, compare
 from tdq_core.errors import RunFailed
-from tdq_core.quantize import onnx_export, realise
-from tdq_core.quantize.agreement import agreement, compare
 
 
 class Wrong(nn.Module):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tdq_core.quantize import packing
-from tdq_core.quantize.packing import pack, packed_size, unpack
+from tdq_core.compression.quantize import packing
+from tdq_core.compression.quantize.packing import pack, packed_size, unpack
 
 BITS = st.integers(2, 8)
 

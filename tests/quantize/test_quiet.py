@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from tdq_core.quantize.quiet import quiet
+from tdq_core.compression.quantize.third_party_noise import quiet
 
 
 def test_prints_go_to_stderr(capsys):

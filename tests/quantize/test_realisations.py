@@ -7,11 +7,11 @@ import pytest
 import torch
 from quantize_nets import images, small_net
 
-from tdq_core import machine
+from tdq_core.compression.quantize import realise
+from tdq_core.compression.quantize.agreement import compare
 from tdq_core.errors import InputError
-from tdq_core.quantize import realise
-from tdq_core.quantize.agreement import compare
 from tdq_core.specs import BACKENDS, PRECISIONS, SIMULATED
+from tdq_core.system import machine
 
 EVERY = [*itertools.product(PRECISIONS, BACKENDS), *itertools.product(SIMULATED, ("torch",))]
 MOST_OFF = {"fp32": 1e-5, "fp16": 5e-3, "int8": 0.15}

@@ -14,13 +14,13 @@ from tdq_core.models.cifar import resnet34_cifar10, resnet50_cifar10
 from tdq_core.models.he_resnet import CifarResNet
 from tdq_core.models.initial import he_initialise
 from tdq_core.models.loading import load_model
-from tdq_core.progress import silent
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
-from tdq_core.train import fit
-from tdq_core.train.card import train
-from tdq_core.train.depth import begin_shallow, set_depth
-from tdq_core.train.fit import Done, Fit
-from tdq_core.train.recipe import Recipe
+from tdq_core.system.progress import silent
+from tdq_core.training import fit
+from tdq_core.training.card import train
+from tdq_core.training.depth import begin_shallow, set_depth
+from tdq_core.training.fit import Done, Fit
+from tdq_core.training.recipe import Recipe
 
 GROWING = Recipe(epochs=4, sizes=((6, 1),), depths=((1, 1), (2, 2)))
 STEPS = 16  # of 1,000 images in batches of 64

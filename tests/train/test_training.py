@@ -11,10 +11,10 @@ import torch
 
 from tdq_core.errors import InputError
 from tdq_core.models.registry import entry
-from tdq_core.train import card, fit
-from tdq_core.train.augment import augmented, resized
-from tdq_core.train.card import train
-from tdq_core.train.recipe import RECIPES, Recipe, recipe_of
+from tdq_core.training import card, fit
+from tdq_core.training.augment import augmented, resized
+from tdq_core.training.card import train
+from tdq_core.training.recipe import RECIPES, Recipe, recipe_of
 
 SHORT = Recipe(epochs=4)
 

@@ -1,0 +1,71 @@
+"""Every method, ratio, precision and backend on the embedded default, so that a newcomer sees real trade-off curves
+and every additivity cell at once; CP to integers without conditioning as well, for contrast; Tucker-2 and
+CP fitted to outputs; the latency of the dense model and of one CP; and a recipe with its runs.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tdq_core.records.record import RunRecord
+from tdq_core.records.table import method_text
+from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
+
+MODEL, DATA = "digits_resnet", "digits"
+METHODS = ("tucker2", "cp", "svd", "auto")
+RATIOS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+EPC_RATIOS = RATIOS[1:4]
+STUDIED_RATIO = 2.0
+TARGET = "drop<=1%"
+SHOWN = ("tucker2", "tucker2 + calibrated", "cp", "cp + epc", "cp + epc + calibrated")
+TIMED_BACKEND = "onnxruntime"
+"""Its kernels are the real ones at every precision."""
+RULES = (RankRule("energy", 0.9), RankRule("energy", 0.99), RankRule("vbmf", 1.0))
+
+
+def digits_specs() -> Iterator[RunSpec]:
+    """Every shipped run, dense models first."""
+    plain = RunSpec(MODEL, DATA)
+    studied = replace(plain, method="cp", rule=RankRule("ratio", STUDIED_RATIO), epc=True)
+    treatments = [plain]
+    treatments += [replace(plain, method=m, rule=RankRule("ratio", r)) for m, r in itertools.product(METHODS, RATIOS)]
+    treatments += [replace(plain, method="cp", rule=RankRule("ratio", r), epc=True) for r in EPC_RATIOS]
+    treatments += [replace(plain, method="tucker2", rule=rule) for rule in RULES]
+    for ratio in EPC_RATIOS:
+        treatments.append(replace(plain, method="cp", rule=RankRule("ratio", ratio), epc=True, calibrated=True))
+        shared = RankRule("ratio", ratio, policy="global")
+        treatments.append(replace(plain, method="tucker2", rule=shared, calibrated=True))
+    for treatment, precision, backend in itertools.product(treatments, PRECISIONS, BACKENDS):
+        timed = treatment in (plain, studied) and backend == TIMED_BACKEND
+        yield replace(treatment, precision=precision, backend=backend, latency=timed)
+    for ratio, backend in itertools.product(EPC_RATIOS, BACKENDS):
+        cp = replace(plain, method="cp", rule=RankRule("ratio", ratio))
+        yield replace(cp, precision="int8", backend=backend, condition=False)
+
+
+def grid_of(records: list[RunRecord]) -> list[RunRecord]:
+    """Those that `digits_specs` asks for: without what a recipe tried."""
+    specs = list(digits_specs())
+    return [record for record in records if record.spec in specs]
+
+
+def readme_table(records: list[RunRecord]) -> str:
+    """The README's table: top-1 by method and ratio in fp32, and by INT8 with the size of its file."""
+    records = grid_of(records)
+    found = {(method_text(r.spec), r.spec.rule.value if r.spec.rule else None, r.spec.precision, r.spec.backend,
+              r.spec.condition): r for r in records if r.spec.rule is None or r.spec.rule.kind == "ratio"}  # fmt: skip
+    lines = ["| | ratio | fp32 | INT8 | INT8, not conditioned | INT8 file | smaller than fp32 |", f"|{'---|' * 7}"]
+    for method, ratio in [("none", None), *itertools.product(SHOWN, EPC_RATIOS)]:
+        dense, small = (found[method, ratio, *kind, True] for kind in (("fp32", "torch"), ("int8", "onnxruntime")))
+        assert dense.metrics and small.metrics, "shipped runs are complete"
+        bare = found.get((method, ratio, "int8", "onnxruntime", False))
+        lines.append(
+            f"| {method} | {ratio or 1:g} | {_percent(dense)} | {_percent(small)} | {_percent(bare) if bare else ''} "
+            f"| {small.metrics.bytes / 1000:.0f} kB | {small.bytes_ratio():.1f}x |"
+        )
+    return "\n".join(lines)
+
+
+def _percent(record: RunRecord) -> str:
+    assert record.metrics, "shipped runs are complete"
+    return f"{100 * record.metrics.top1:.1f} %"

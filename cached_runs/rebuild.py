@@ -1,0 +1,58 @@
+"""Measure the shipped runs that are missing. What is recorded already is kept; delete a file to measure it again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cached_runs import digits, study
+from tdq_core.analysis.components import study_spec
+from tdq_core.cli.terminal import err
+from tdq_core.models.registry import WEIGHTS_FOLDER
+from tdq_core.records.store import RunStore
+from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
+from tdq_core.system.files import write_atomically
+from tdq_core.system.progress import Progress
+
+MODELS = (digits.MODEL, *study.NETWORKS)
+
+
+def rebuild(model: str, folder: Path, on_progress: Progress) -> None:
+    """Every shipped run of one model, its layer table and its study of components; of the digits also the recipe."""
+    if model == digits.MODEL:
+        _measure(list(digits.digits_specs()), RankRule("ratio", digits.STUDIED_RATIO), folder, on_progress)
+        _recipe(folder, on_progress)
+    elif (WEIGHTS_FOLDER / f"{model}.safetensors").exists():
+        studied = study.COMPONENTS.get(model, RankRule("ratio", 2.0))
+        _measure(list(study.study_specs(model)), studied, folder, on_progress)
+    else:
+        err.print(f"{model}: no weights, nothing is measured; first `tdq train {model} --data {study.DATA}`.")
+
+
+def _measure(specs: Sequence[RunSpec], studied: RankRule, folder: Path, on_progress: Progress) -> None:
+    from tdq_core.analysis.component_study import study as study_components
+    from tdq_core.pipeline.run import run
+
+    store, dense = RunStore(folder), specs[0]
+    _layers(dense, folder)
+    for done, spec in enumerate(specs):
+        on_progress(f"runs of {dense.model}", done, len(specs))
+        record = run(spec, store=store).record
+        if record.state != "complete":
+            err.print(f"{spec.method} {spec.rule} {spec.precision} {spec.backend}: {record.reason}", markup=False)
+    components = study_spec(dense, rule=studied, eta=DEFAULT_ETA)
+    study_components(components, folders=[folder / "components"], on_progress=on_progress)
+
+
+def _layers(spec: RunSpec, folder: Path) -> None:
+    from tdq_core.pipeline.run import read_table
+    from tdq_core.records.layer_files import table_path
+
+    if not (folder / table_path(spec)).exists():
+        write_atomically(folder / table_path(spec), read_table(spec).to_json())
+
+
+def _recipe(folder: Path, on_progress: Progress) -> None:
+    from tdq_core.recipes.search import find_recipe
+    from tdq_core.recipes.target import parse_target
+
+    dense, target = RunSpec(digits.MODEL, digits.DATA), parse_target(digits.TARGET)
+    find_recipe(dense, target, store=RunStore(folder), folder=folder / "recipes", on_progress=on_progress)

@@ -1,0 +1,103 @@
+"""The study's pipeline against TDQ's own, both in INT8: the smallest file within a bound on the drop. Plain values."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cached_runs.study import NETWORKS, tucker2_of
+from dashboard.words import text
+from dashboard.words.palette import BACKEND_LABELS, method_label
+from tdq_core.recipes.choices import Pick, best_first, pick
+from tdq_core.recipes.target import Target
+from tdq_core.records.record import RunRecord
+from tdq_core.records.table import ranks_text
+
+BOUNDS = (0.005, 0.01, 0.02, 0.03)
+"""On the drop of top-1, as shares."""
+POINT = 0.01
+
+
+def is_study_pipeline(record: RunRecord) -> bool:
+    """Tucker-2 of the weights, then INT8, as the study did it."""
+    spec = record.spec
+    return (
+        spec.method == tucker2_of(spec.model) and not spec.calibrated and not spec.finetune and spec.precision == "int8"
+    )
+
+
+def is_own_pipeline(record: RunRecord) -> bool:
+    """What TDQ would do: factors fitted to outputs, conditioned, INT8."""
+    spec = record.spec
+    return spec.calibrated and spec.precision == "int8" and spec.condition and not spec.symmetric
+
+
+class Pipeline(NamedTuple):
+    name: str
+    holds: Callable[[RunRecord], bool]
+
+
+PIPELINES = (Pipeline("the study's", is_study_pipeline), Pipeline("TDQ's own", is_own_pipeline))
+
+
+def recipe_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """For each bound on the drop the smallest file of either pipeline; chosen on every other image."""
+    by_id = {r.run_id: r for r in records}
+    rows = []
+    for limit in BOUNDS:
+        for pipeline in PIPELINES:
+            picks, best = _smallest(records, pipeline, limit)
+            told = _recipe(best, by_id[best.run_id]) if best else _missed(picks)
+            rows.append({"drop at most": _bound(limit), "pipeline": pipeline.name} | told)
+    return rows
+
+
+def network_recipes(by_model: Mapping[str, Sequence[RunRecord]]) -> list[dict[str, str]]:
+    """By network that has runs the smallest file of either pipeline that loses at most a point."""
+    rows = []
+    for model in (m for m in NETWORKS if by_model[m]):
+        row = {"network": model}
+        for pipeline in PIPELINES:
+            picks, best = _smallest(by_model[model], pipeline, POINT)
+            row |= {f"{pipeline.name}: file": text.both_ways(best.bytes_ratio) if best else _why(picks)}
+            row |= {f"{pipeline.name}: drop on the others": _on_others(best) if best else ""}
+        rows.append(row)
+    return rows
+
+
+def _smallest(records: Sequence[RunRecord], pipeline: Pipeline, limit: float) -> tuple[list[Pick], Pick | None]:
+    """Every run of the pipeline, and the best of those that keep the bound."""
+    target = Target("drop", limit)
+    own = (r for r in records if r.state == "complete" and pipeline.holds(r))
+    picks = [pick(r, pipeline.name, None, target) for r in own]
+    return picks, next((p for p in best_first(picks, target) if p.met), None)
+
+
+def _recipe(best: Pick, record: RunRecord) -> dict[str, Any]:
+    spec = record.spec
+    return {
+        "what it is": f"{method_label(spec)}, {ranks_text(spec)}, INT8, {BACKEND_LABELS[spec.backend]}",
+        "params": text.both_ways(best.params_ratio),
+        "file": text.both_ways(best.bytes_ratio),
+        "drop": f"{text.points(best.chosen_drop[0])}",
+        "drop on the others": _on_others(best),
+        "verified": "yes" if best.verified else "no",
+        "run": best.run_id,
+    }
+
+
+def _on_others(best: Pick) -> str:
+    return f"{text.points(best.verified_drop[0])} {text.interval(*best.verified_drop[1:])}"
+
+
+def _bound(limit: float) -> str:
+    return f"{100 * limit:g} point{'s' * (limit != POINT)}"
+
+
+def _missed(picks: Sequence[Pick]) -> dict[str, Any]:
+    return {"what it is": _why(picks)} | dict.fromkeys(
+        ("params", "file", "drop", "drop on the others", "verified", "run"), ""
+    )
+
+
+def _why(picks: Sequence[Pick]) -> str:
+    least = min((p.chosen_drop[0] for p in picks), default=None)
+    return "not measured" if least is None else f"none: the least drop is {text.points(least)}"

@@ -1,0 +1,217 @@
+"""Pieces that several pages share: run card, table with download, empty states."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.facts.groups import Group, group_runs
+from dashboard.shelf import catalog
+from dashboard.shelf.catalog import Shelf
+from dashboard.shelf.offers import Offers
+from dashboard.shelf.state import record_choice
+from dashboard.words import text
+from tdq_core.errors import TDQError
+from tdq_core.records.record import LayerRecord, RunRecord
+from tdq_core.records.table import method_text, row, to_csv
+from tdq_core.specs import RunSpec
+from tdq_core.specs.command import command_line
+
+
+def offers_or_stop() -> Offers:
+    """What can be chosen; wrong arguments of the server end the page with their sentence."""
+    try:
+        return catalog.offers()
+    except TDQError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+
+
+def shelf_with_warnings() -> Shelf:
+    """All runs; files that cannot be read are told in one sentence each, and the rest still works."""
+    shelf = catalog.shelf()
+    for sentence in shelf.damaged:
+        st.warning(sentence, icon=":material/broken_image:")
+    return shelf
+
+
+def choose_group(records: Sequence[RunRecord]) -> Group:
+    """One model on the same images; where there is nothing to choose from, what to do next."""
+    groups = [g for g in group_runs(records) if g.complete]
+    if not groups:
+        nothing_yet("No run has been measured yet.")
+    by_key = {g.key: g for g in groups}
+    key = st.selectbox(
+        "Model and images", list(by_key), format_func=lambda k: by_key[k].label, **record_choice("group", list(by_key))
+    )
+    return by_key[key]
+
+
+def nothing_yet(sentence: str) -> None:
+    """An empty page: says why, and what to do next; ends the page."""
+    with st.container(border=True):
+        st.markdown(f"**{sentence}**")
+        st.markdown(
+            "Choose a model and images on the page **Explore** and press **Run**, "
+            "or measure on the command line: `tdq run --model digits_resnet --data digits --method tucker2 --ratio 2`."
+        )
+        st.page_link("views/explore.py", label="Open Explore", icon=":material/arrow_forward:")
+    st.stop()
+
+
+def download_csv(records: Sequence[RunRecord], name: str, *, key: str) -> None:
+    """A button that downloads these runs as CSV, in full precision."""
+    st.download_button(
+        f"CSV of {len(records)} run{'s' * (len(records) != 1)}",
+        to_csv(records),
+        f"{name}.csv",
+        "text/csv",
+        key=key,
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+RUN_COLUMNS: dict[str, Any] = {
+    "run_id": st.column_config.TextColumn("run"),
+    "conditioned": st.column_config.TextColumn(
+        "conditioned", help="Ranges balanced and biases corrected before integers; empty: no factors are quantized."
+    ),
+    "granularity": st.column_config.TextColumn("scale per", help="Of integer weights: output channel, or whole tensor"),
+    "ranges": st.column_config.TextColumn("ranges"),
+    "top1": st.column_config.NumberColumn("top-1 (%)", format="%.2f"),
+    "drop": st.column_config.NumberColumn("drop (points)", format="%+.2f"),
+    "n": st.column_config.NumberColumn("n", format="localized"),
+    "params": st.column_config.NumberColumn("params", format="localized"),
+    "macs": st.column_config.NumberColumn("MACs", format="localized"),
+    "bytes": st.column_config.NumberColumn("file (bytes)", format="localized"),
+    "compression_ratio": st.column_config.NumberColumn("param ratio", format="%.2fx"),
+    "bytes_ratio": st.column_config.NumberColumn("size ratio", format="%.2fx"),
+    "reason": st.column_config.TextColumn("reason", width="large"),
+}
+
+
+def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataFrame:
+    """Records as a table for the screen; shares become percent and points."""
+    rows = [{**row(r), "method": method_text(r.spec), "conditioned": _yes_or_no(r.spec)} for r in records]
+    frame = pd.DataFrame(rows, columns=list(columns))
+    for name in ("top1", "drop"):
+        if name in frame:
+            frame[name] = 100 * frame[name].astype(float)
+    for name in {"reason", "granularity", "ranges"} & set(frame):
+        frame[name] = frame[name].fillna("")
+    return frame
+
+
+def _yes_or_no(spec: RunSpec) -> str:
+    return {"conditioned": "yes", "not conditioned": "no"}.get(text.conditioning(spec), "")
+
+
+def run_card(record: RunRecord) -> None:
+    """One run: what was asked, what was measured, what was not done, and how to get it again."""
+    st.markdown(f"**{text.treatment(record.spec)}**")
+    if record.state == "complete":
+        _numbers(record)
+    else:
+        st.error(f"This run was {_past(record.state)}: {text.on_screen(record.reason or '')}", icon=":material/block:")
+    for note in record.notes:
+        st.caption(f":material/info: {note}")
+    _layers(record)
+    _origin(record)
+
+
+def _past(state: str) -> str:
+    return "refused" if state == "refused" else "not finished"
+
+
+def _numbers(record: RunRecord) -> None:
+    m, base = record.metrics, record.baseline
+    assert m and base, "complete"
+    drop, low, high = record.drop()
+    left, right = st.columns(2)
+    left.metric("Top-1 drop (points)", text.points(drop), help="Against the dense FP32 model on the same images.")
+    left.caption(f"95 % {text.interval(low, high)}, paired by image")
+    right.metric("File size", text.file_size(m.bytes), help="Of the real artefact on disk; 1 MB is a million bytes.")
+    right.caption(f"{text.both_ways(record.bytes_ratio())}; dense {text.file_size(base.bytes)}")
+    lines = [
+        f"**Top-1** {text.percent(m.top1)} [{text.percent(m.top1_low)}, {text.percent(m.top1_high)}], "
+        f"n = {m.n:,}; dense {text.percent(base.top1)}",
+        f"**Params** {text.count(m.params)}: {text.both_ways(m.compression_ratio)}; dense {text.count(base.params)}",
+        f"**MACs per image** {text.count(m.macs)}: {text.both_ways(base.macs / m.macs)}; dense {text.count(base.macs)}",
+    ]
+    if m.latency:
+        q = m.latency
+        quartiles = f"[{q['q1_ms']:.2f}, {q['q3_ms']:.2f}]"
+        lines.append(f"**Latency** {q['median_ms']:.2f} ms {quartiles} a batch of {q['batch']}, {q['threads']} threads")
+    st.markdown("  \n".join(lines))
+
+
+def _layers(record: RunRecord) -> None:
+    taken = [la for la in record.layers if la.method != "none"]
+    if record.spec.method == "none" or not record.layers:
+        return
+    left = len(record.layers) - len(taken)
+    with st.expander(f"Layers: {len(taken)} decomposed, {left} left alone"):
+        layers_table(record.layers)
+
+
+LAYER_COLUMNS: dict[str, Any] = {
+    "params": st.column_config.NumberColumn("params", format="localized"),
+    "dense": st.column_config.NumberColumn("dense params", format="localized"),
+    "error": st.column_config.NumberColumn("relative error", format="%.4f", help="|W - W~| / |W|, Frobenius norm"),
+    "before": st.column_config.NumberColumn(
+        "spread before", format="%.1f", help="Largest over median range of the channels inside the layer"
+    ),
+    "after": st.column_config.NumberColumn("spread after", format="%.1f", help="The same, conditioned"),
+    "why": st.column_config.TextColumn("left alone because"),
+}
+
+
+def layers_table(layers: Sequence[LayerRecord]) -> None:
+    """Ranks, sizes and errors of a run's layers."""
+    rows = [
+        {
+            "layer": la.name,
+            "ranks": " x ".join(map(str, la.ranks)),
+            "dense": la.dense_params,
+            "params": la.params,
+            "error": la.rel_error,
+            **_spreads(la),
+            "why": la.skipped_because or "",
+        }
+        for la in layers
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=LAYER_COLUMNS)
+
+
+def _spreads(layer: LayerRecord) -> dict[str, float]:
+    """The worse spread of the activations inside a layer, where it was conditioned."""
+    return {
+        when: max(layer.detail[f"spread_{when}"]) for when in ("before", "after") if f"spread_{when}" in layer.detail
+    }
+
+
+def _origin(record: RunRecord) -> None:
+    with st.expander("Reproduce, and where the numbers come from"):
+        st.code(command_line(record.spec), language="bash", wrap_lines=True)
+        known = record.provenance
+        facts = [
+            ("Run", record.run_id),
+            ("Images", f"{known.get('split')}, n = {known.get('n')}"),
+            ("Calibration", f"{known['calib_split']}, n = {known['calib_n']}" if known.get("calib_split") else "none"),
+            ("Weights", known.get("weights")),
+            ("Measured", known.get("time")),
+            ("Machine", f"{known.get('cpu')}, {known.get('threads')} threads, {' '.join(known.get('cpu_flags', ()))}"),
+            ("Versions", ", ".join(f"{k} {v}" for k, v in (known.get("versions") or {}).items())),
+        ]
+        st.markdown("\n".join(f"- {name}: {value}" for name, value in facts if value))
+        st.download_button(
+            "Record as JSON",
+            record.to_json(),
+            f"{record.run_id}.json",
+            "application/json",
+            key=f"json-{record.run_id}",
+            icon=":material/download:",
+            on_click="ignore",
+        )

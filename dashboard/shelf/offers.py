@@ -1,0 +1,164 @@
+"""What a visitor may choose: models whose weights are at hand, images, and what the server's owner named at its start.
+
+    streamlit run dashboard/app.py -- --model MODEL [--weights FILE|random] [--mean .. --std .. --input-size ..]
+                                      --data DATA [--calib DATA]
+
+Options repeat; --weights and the like belong to the --model before them, --calib to the --data before it. Whatever
+a visitor sends is looked up among the offers: nothing that is typed or sent is ever imported or opened.
+"""
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cached_runs.study import DATA as STUDY_DATA
+from tdq_core.cli.options import numbers, size
+from tdq_core.data.refs import parse_ref
+from tdq_core.errors import InputError
+from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry
+from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+
+
+@dataclass(frozen=True)
+class ModelOffer:
+    """A model with its weights. `key` stands in the URL, `description` on the screen; the rest goes into the spec."""
+
+    name: str
+    weights: str | None = None
+    description: str = ""
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    input_size: tuple[int, int] | None = None
+
+    @property
+    def key(self) -> str:
+        return self.name if self.weights is None else f"{self.name} ({Path(self.weights).name})"
+
+    def spec(self, data: "DataOffer", **choices: Any) -> RunSpec:
+        """The run that these offers and `choices` make."""
+        own: dict[str, Any] = {
+            "weights": self.weights,
+            "mean": self.mean,
+            "std": self.std,
+            "input_size": self.input_size,
+        }
+        return RunSpec(self.name, data.ref, calib=data.calib, **own, **choices)
+
+
+@dataclass(frozen=True)
+class DataOffer:
+    """Images to measure on, and those to calibrate on where they are kept elsewhere."""
+
+    ref: str
+    calib: str | None = None
+
+
+@dataclass(frozen=True)
+class Offers:
+    """Everything that can be chosen.
+
+    Attributes:
+        allowed: models that are not registered but were named when the server started.
+        without_weights: registered models that cannot be chosen, for their weights are not on this machine.
+    """
+
+    models: tuple[ModelOffer, ...]
+    data: tuple[DataOffer, ...]
+    without_weights: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = field(default=())
+
+    def model(self, key: str) -> ModelOffer:
+        for offer in self.models:
+            if offer.key == key:
+                return offer
+        raise InputError(f"The model '{key}' was neither registered nor named when the server started.")
+
+    def images(self, ref: str) -> DataOffer:
+        for offer in self.data:
+            if offer.ref == ref:
+                return offer
+        raise InputError(f"The images '{ref}' were not named when the server started.")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"The dashboard was started with arguments that it does not understand: {message}.")
+
+
+class _Grouped(argparse.Action):
+    """Collects --model and --data with the options that follow each."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        groups = namespace.groups = [*(getattr(namespace, "groups", None) or [])]
+        if self.dest in ("model", "data"):
+            groups.append({"kind": self.dest, self.dest: values})
+            return
+        owner = "data" if self.dest == "calib" else "model"
+        if not groups or groups[-1]["kind"] != owner:
+            raise InputError(f"The '{option}' belongs to a --{owner} and must follow it.")
+        groups[-1][self.dest] = values
+
+
+def read_arguments(arguments: Sequence[str]) -> Offers:
+    """Registered offers and those that the server's arguments name.
+
+    The study's images are always among them, so that its shipped runs can be looked at where the images are not.
+    """
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for name in ("--model", "--weights", "--mean", "--std", "--input-size", "--data", "--calib"):
+        parser.add_argument(name, action=_Grouped)
+    groups = getattr(parser.parse_args(list(arguments)), "groups", None) or []
+    named = [_model_offer(g) for g in groups if g["kind"] == "model"]
+    data = [_data_offer(g) for g in groups if g["kind"] == "data"]
+    registered = [ModelOffer(e.name, description=e.description) for e in MODELS.values() if weights_at_hand(e)]
+    keys = Counter(m.key for m in _once([*registered, *named]))
+    if twice := [key for key, times in keys.items() if times > 1]:
+        raise InputError(f"Two models would be shown as '{twice[0]}': rename one of the weights files.")
+    missing = tuple(e.name for e in MODELS.values() if not weights_at_hand(e))
+    return Offers(
+        _once([*registered, *named]),
+        _once([DataOffer("digits"), DataOffer(STUDY_DATA), *data]),
+        missing,
+        tuple(dict.fromkeys(m.name for m in named if m.name not in MODELS)),
+    )
+
+
+def _once(offers: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(offers))
+
+
+def _model_offer(group: dict[str, str]) -> ModelOffer:
+    name, weights = group["model"], group.get("weights")
+    if weights not in (None, RANDOM_WEIGHTS) and not Path(weights).is_file():
+        raise InputError(f"The weights file '{weights}' of the model '{name}' does not exist.")
+    offer = ModelOffer(name, weights, MODELS[name].description if name in MODELS else "named at the start")
+    return replace(
+        offer,
+        mean=numbers("mean", group.get("mean")),
+        std=numbers("std", group.get("std")),
+        input_size=size(group.get("input_size")),
+    )
+
+
+def _data_offer(group: dict[str, str]) -> DataOffer:
+    for ref in filter(None, (group["data"], group.get("calib"))):
+        parse_ref(ref)
+    return DataOffer(group["data"], group.get("calib"))
+
+
+def weights_at_hand(entry: ModelEntry) -> bool:
+    """Whether the registered weights are on this machine, so that choosing the model downloads nothing."""
+    weights = entry.weights
+    if weights is None:
+        return False
+    return ((WEIGHTS_FOLDER if weights.shipped else hub_folder()) / weights.file).exists()
+
+
+def hub_folder() -> Path:
+    """Where torch.hub keeps checkpoints, found without importing torch."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("TORCH_HOME") or cache / "torch") / "hub" / "checkpoints"

@@ -1,0 +1,84 @@
+"""A recipe's report as labels, a command and rows of a table: plain values, no streamlit."""
+
+from typing import Any
+
+from dashboard.words import text
+from tdq_core.recipes.choices import Pick
+from tdq_core.recipes.report import Report
+from tdq_core.recipes.target import parse_target
+from tdq_core.specs import RunSpec
+from tdq_core.specs.command import recipe_command
+
+ARM_LABELS = {
+    "fp32": "dense, FP32",
+    "dense": "dense, INT8",
+    "study": "the study's: Tucker-2 of later layers",
+    "cp": "CP + EPC, calibrated",
+    "tucker2": "Tucker-2, calibrated",
+}
+"""Pipelines as the screen names them."""
+
+
+def target_text(report: Report) -> str:
+    """'a drop of at most 1 point', 'a file at least 4x smaller' or 'a batch within 5 ms'."""
+    target = parse_target(report.target)
+    if target.kind == "drop":
+        limit = 100 * target.limit
+        return f"a drop of at most {limit:g} point{'s' * (limit != 1)}"
+    if target.kind == "ratio":
+        return f"a file at least {target.limit:g}x smaller"
+    return f"a batch within {target.limit:g} ms"
+
+
+def recipe_label(report: Report) -> str:
+    """A report in one line, for choosing among reports."""
+    steps = f", fine-tuned {report.finetune} steps" if report.finetune else ""
+    found = text.both_ways(report.chosen.bytes_ratio) if report.chosen else "not met"
+    return f"{target_text(report)}{steps}: {found}"
+
+
+def is_about(report: Report, subject: RunSpec) -> bool:
+    """Whether the recipe is for the model and images of `subject`."""
+    names = ("model", "weights", "data", "calib", "samples", "mean", "std", "input_size")
+    return all(getattr(report.spec, n) == getattr(subject, n) for n in names)
+
+
+def command(report: Report) -> str:
+    """The command that asks for the same again."""
+    return recipe_command(report.spec, report.target, report.finetune)
+
+
+def rows(report: Report) -> list[dict[str, Any]]:
+    """Everything that was tried as rows of a table: what was chosen first, the next best, the others by size, and the
+    dense fp32 model last."""
+    tried = sorted(report.tried, key=lambda p: (p != report.chosen, p not in report.alternatives, p.bytes))
+    return [_row(p, report) for p in (*tried, report.reference)]
+
+
+def _row(pick: Pick, report: Report) -> dict[str, Any]:
+    return {
+        "role": _role(pick, report),
+        "pipeline": ARM_LABELS.get(pick.arm, pick.arm),
+        "param ratio": pick.params_ratio,
+        "file": pick.bytes,
+        "size ratio": pick.bytes_ratio,
+        "drop": 100 * pick.chosen_drop[0],
+        "drop on the others": f"{text.points(pick.verified_drop[0])} {text.interval(*pick.verified_drop[1:])}",
+        "latency": pick.latency_ms,
+        "meets it": _verdict(pick),
+        "run": pick.run_id,
+    }
+
+
+def _role(pick: Pick, report: Report) -> str:
+    if report.chosen and pick.run_id == report.chosen.run_id:
+        return "chosen"
+    if pick.run_id in {p.run_id for p in report.alternatives}:
+        return "next best"
+    return "reference" if pick.run_id == report.reference.run_id else ""
+
+
+def _verdict(pick: Pick) -> str:
+    if not pick.met:
+        return "no"
+    return "yes, verified" if pick.verified else "yes, not verified"

@@ -1,0 +1,85 @@
+"""Numbers and runs as people read them; rounding happens here and nowhere else."""
+
+from dashboard.words.palette import BACKEND_LABELS, GRANULARITY_LABELS, PRECISION_LABELS, RANGE_LABELS, method_label
+from tdq_core.records.record import RunRecord
+from tdq_core.records.table import ranks_text
+from tdq_core.specs import RunSpec
+
+_MINUS = "\N{MINUS SIGN}"
+_SPACE = "\N{NO-BREAK SPACE}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """0.8125 as '81.25 %', never broken into two lines."""
+    return f"{100 * share:.{digits}f}{_SPACE}%"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points, signed: 0.0125 as '+1.25'."""
+    text = f"{100 * share:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", _MINUS)
+
+
+def interval(low: float, high: float) -> str:
+    return f"[{points(low)}, {points(high)}]"
+
+
+def count(number: float) -> str:
+    """1234567 as '1.23 M'; steps of a thousand: k, M, G."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            digits = f"{number / size:.3g}" if abs(number) < 999.5 * size else f"{number / size:.0f}"
+            return f"{digits}{_SPACE}{unit}"
+    return f"{number:.0f}"
+
+
+def file_size(number: float) -> str:
+    """Bytes in decimal units: 1 MB is a million bytes."""
+    text = count(number)
+    return f"{text}B" if _SPACE in text else f"{text}{_SPACE}B"
+
+
+def both_ways(ratio: float) -> str:
+    """original / compressed, said both ways: 2.0 as '2.00x smaller, 50.0 % kept'."""
+    if f"{ratio:.2f}" == "1.00":
+        return "same size"
+    word = "smaller" if ratio >= 1 else "larger"
+    return f"{ratio if ratio >= 1 else 1 / ratio:.2f}x {word}, {percent(1 / ratio, 1)} kept"
+
+
+def seconds(duration: float) -> str:
+    return f"{duration:.0f} s" if duration < 60 else f"{int(duration // 60)} min {duration % 60:02.0f} s"
+
+
+def treatment(spec: RunSpec) -> str:
+    """What was done to the model: 'Tucker-2, ratio 2, INT8, conditioned, ONNX Runtime'."""
+    precision = PRECISION_LABELS[spec.precision]
+    parts = (method_label(spec), ranks_text(spec), precision, *quantizer(spec), BACKEND_LABELS[spec.backend])
+    return ", ".join(filter(None, parts))
+
+
+def quantizer(spec: RunSpec) -> tuple[str, ...]:
+    """How integers were found, where there are any and it is not what everybody expects; conditioning always."""
+    return (
+        conditioning(spec),
+        GRANULARITY_LABELS["tensor"] if spec.granularity == "tensor" else "",
+        RANGE_LABELS["mse"] if spec.ranges == "mse" else "",
+    )
+
+
+def conditioning(spec: RunSpec) -> str:
+    """'conditioned', 'not conditioned', or '' where there are no factors that are quantized."""
+    if not spec.quantized or spec.method == "none":
+        return ""
+    return "conditioned" if spec.condition else "not conditioned"
+
+
+def run_label(record: RunRecord) -> str:
+    """A run in one line, for choosing among runs."""
+    top1 = f", top-1 {percent(record.metrics.top1)}" if record.metrics else f", {record.state}"
+    return f"{treatment(record.spec)}{top1} ({record.run_id[:8]})"
+
+
+def on_screen(sentence: str) -> str:
+    """The engine's sentence with the page's control in place of the command line's option."""
+    return sentence.replace("(--decompose-ends)", "(switch off 'Keep first and last layer dense')")

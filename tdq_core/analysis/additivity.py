@@ -1,0 +1,91 @@
+"""Do the drops of decomposition and of quantization add up? Four cells on the same images answer it. No torch here.
+
+    dense (fp32)   --Q-->   quantized
+      | TD                    | TD
+    decomposed     --Q-->   decomposed and quantized
+
+The joint drop D(TD + Q) is held against D(TD) + D(Q); their difference is the interaction. All of them are means
+of per-image differences over the same images, so their intervals are paired.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tdq_core.records.record import RunRecord
+from tdq_core.stats.intervals import paired_mean
+
+Interval = tuple[float, float, float]
+"""(estimate, low, high), 95 %, as a share of the images (0-1)."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Four complete runs on the same model and images.
+
+    The fp32 cells come from torch whatever the backend of the quantized ones (every exported graph is checked
+    against torch before it is trusted); the quantized cells share precision and backend.
+    """
+
+    dense: RunRecord
+    decomposed: RunRecord
+    quantized: RunRecord
+    both: RunRecord
+
+    def drop_decomposed(self) -> Interval:
+        return self._mean(self._correct(self.dense) - self._correct(self.decomposed))
+
+    def drop_quantized(self) -> Interval:
+        return self._mean(self._correct(self.dense) - self._correct(self.quantized))
+
+    def drop_both(self) -> Interval:
+        return self._mean(self._correct(self.dense) - self._correct(self.both))
+
+    def drop_summed(self) -> Interval:
+        """D(TD) + D(Q), paired: the interval allows for their covariance."""
+        correct = self._correct
+        return self._mean(2 * correct(self.dense) - correct(self.decomposed) - correct(self.quantized))
+
+    def interaction(self) -> Interval:
+        """D(TD + Q) - D(TD) - D(Q): positive where the two hurt each other more than they do apart."""
+        correct = self._correct
+        return self._mean(correct(self.decomposed) + correct(self.quantized) - correct(self.both) - correct(self.dense))
+
+    @staticmethod
+    def _correct(record: RunRecord) -> np.ndarray:
+        assert record.metrics, "cells are complete runs"
+        return record.metrics.correct().astype(np.float64)
+
+    @staticmethod
+    def _mean(differences: np.ndarray) -> Interval:
+        return paired_mean(differences)
+
+
+def find_cells(records: Iterable[RunRecord]) -> list[Cells]:
+    """Every group of four cells among `records`, in their order; incomplete runs and groups are left out."""
+    complete = [r for r in records if r.state == "complete"]
+    by_key = {_key(r, r.spec.method != "none", r.spec.precision, r.spec.backend): r for r in complete}
+    found = []
+    for both in complete:
+        spec = both.spec
+        if spec.method == "none" or spec.precision == "fp32":
+            continue
+        parts = (
+            by_key.get(_key(both, False, "fp32", "torch")),
+            by_key.get(_key(both, True, "fp32", "torch")),
+            by_key.get(_key(both, False, spec.precision, spec.backend)),
+        )
+        if parts[0] and parts[1] and parts[2]:
+            found.append(Cells(parts[0], parts[1], parts[2], both))
+    return found
+
+
+def _key(record: RunRecord, decomposed: bool, precision: str, backend: str) -> tuple[object, ...]:
+    """Model and images by content, and the cell; of a quantized cell the calibration images too."""
+    spec, digests = record.spec, record.digests
+    treatment = (*spec.treatment(), spec.seed) if decomposed else ()
+    integers = precision not in ("fp32", "fp16")
+    quantizer = (digests.get("calib"), spec.granularity, spec.ranges) if integers else ()
+    conditioned = spec.condition if integers and decomposed else None
+    return digests["model"], digests["data"], treatment, precision, backend, quantizer, conditioned

@@ -1,0 +1,76 @@
+"""Where a layer's factors go: fitted to its moments, their means given back to what follows."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor, nn
+
+from tdq_core.compression.calibrate.fit import fit
+from tdq_core.compression.calibrate.moments import Moments, gain_of
+from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.modules import Factorized, assemble
+from tdq_core.errors import RunFailed
+from tdq_core.ranks.plan import LayerPlan
+
+
+@dataclass(frozen=True)
+class Place:
+    """One layer between the original and the compressed network.
+
+    Attributes:
+        norm: name of the batch norm that alone takes its output, or None.
+    """
+
+    model: nn.Module
+    compressed: nn.Module
+    name: str
+    norm: str | None
+
+    @cached_property
+    def layer(self) -> nn.Conv2d | nn.Linear:
+        """The original one."""
+        layer = self.model.get_submodule(self.name)
+        assert isinstance(layer, nn.Conv2d | nn.Linear), "the plan was made from this model's own table"
+        return layer
+
+    @cached_property
+    def kernel(self) -> Tensor:
+        """(C_out, C_in, K_h, K_w)."""
+        weight = self.layer.weight.detach()
+        return weight[:, :, None, None] if isinstance(self.layer, nn.Linear) else weight
+
+    @property
+    def centred(self) -> bool:
+        """Whether a bias or a batch norm can take means back."""
+        return self.norm is not None or self.layer.bias is not None
+
+    def settle(self, planned: LayerPlan, seen: Moments, options: Options) -> Factorized:
+        """Factors of least error in what was `seen`; the batch norm of the compressed network takes the means."""
+        gain = gain_of(self.model.get_submodule(self.norm) if self.norm else None, len(self.kernel))
+        factors, told = fit(seen, self.kernel, planned.method, planned.ranks, gain=gain, options=options)
+        made = assemble(self.layer, planned.method, factors, told)
+        if not made.rel_error < float("inf"):
+            raise RunFailed(
+                f"The {planned.method} factors of layer '{self.name}' are not finite; try another rank or method."
+            )
+        made.detail["mean_taken_by"] = self._take_means(made.module, seen, factors.to_weight())
+        return made
+
+    def _take_means(self, made: nn.Sequential, seen: Moments, weight: Tensor) -> str:
+        """Give the outputs their mean back; a batch norm that follows also the variance, as it is of less than y."""
+        shift = seen.shift(weight)
+        if self.layer.bias is not None:
+            shift = shift - self.layer.bias.detach().double()
+        if self.norm is not None:
+            norm = self.compressed.get_submodule(self.norm)
+            assert isinstance(norm.running_mean, Tensor) and isinstance(norm.running_var, Tensor)
+            share = (seen.variance(weight) / seen.squares.clamp_min(1e-30)).clamp(1e-4, 1e4)
+            mean = seen.mean_out - shift - share.sqrt() * (seen.mean_out - norm.running_mean.double())
+            norm.running_mean.copy_(mean)
+            norm.running_var *= share.float()
+            return "batch norm"
+        bias = made[-1].bias
+        if isinstance(bias, Tensor):
+            bias.data += shift.to(bias.dtype)
+            return "bias"
+        return "none"

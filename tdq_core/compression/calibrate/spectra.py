@@ -1,0 +1,65 @@
+"""Layers' spectra in the metric of what they compute: what energy, EVBMF and least-error plans share ranks out by."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tdq_core.compression.calibrate.moments import Moments, gain_of
+from tdq_core.compression.calibrate.sums import collect
+from tdq_core.compression.condition.observe import Batches, following_norms
+from tdq_core.layers.table import Layer, LayerTable
+from tdq_core.system.files import write_atomically
+from tdq_core.system.progress import Progress, silent
+
+TABLE = "layers.json"
+
+
+def with_output_spectra(
+    table: LayerTable,
+    model: nn.Module,
+    batches: Batches,
+    images: int,
+    *,
+    folder: Path | None = None,
+    on_progress: Progress = silent,
+) -> LayerTable:
+    """`table` with the spectra of its layers in the metric of their outputs on `batches` of `images` unlabelled images.
+
+    `spectrum_out` then holds the eigenvalues of E y y^T as far as the patches explain it: beyond rank r they sum to the
+    squared error of the best layer of that rank. `spectrum_in` is that of the input channels, as if all taps saw the
+    same channels. Outputs count as often as the batch norm that follows multiplies them. `folder`: see `sums.collect`;
+    the table is kept there too.
+    """
+    kept = folder / TABLE if folder else None
+    if kept and kept.exists() and (found := LayerTable.read(kept)).digest == table.digest:
+        return found
+    names = [layer.name for layer in table.layers if not layer.refusal]
+    sums = collect(model, names, batches, images, folder=folder, on_progress=on_progress)
+    norms = following_norms(model, names, next(iter(batches()))[:1])
+    layers = []
+    for layer in table.layers:
+        if layer.name in sums:
+            module = model.get_submodule(layer.name)
+            assert isinstance(module, nn.Conv2d | nn.Linear)
+            seen = sums.pop(layer.name).moments(module.weight.detach())
+            gain = gain_of(model.get_submodule(norms[layer.name]) if layer.name in norms else None, layer.c_out)
+            layer = _with_spectra(layer, seen.weighted(gain))
+        layers.append(layer)
+    table = dataclasses.replace(table, layers=tuple(layers))
+    if kept:
+        write_atomically(kept, table.to_json())
+    return table
+
+
+def _with_spectra(layer: Layer, seen: Moments) -> Layer:
+    out = torch.linalg.eigvalsh(seen.best @ seen.cross.T)
+    if layer.taps == 1:
+        spectra = [out, out]
+    else:
+        whitened = seen.whitened_by_channel()[0]
+        spectra = [out, torch.linalg.eigvalsh(whitened.T @ whitened)]
+    tops = min(layer.c_out, layer.c_in * layer.taps), min(layer.c_in, layer.c_out * layer.taps)
+    first, second = (tuple(s.flip(0).clamp_min(0)[:top].tolist()) for s, top in zip(spectra, tops))
+    return dataclasses.replace(layer, spectrum_out=first, spectrum_in=second)

@@ -1,0 +1,51 @@
+"""Every layer fitted by itself, to what it sees in the original network: one pass of the images serves every ratio."""
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tdq_core.compression.calibrate.refit import Place
+from tdq_core.compression.calibrate.sums import collect
+from tdq_core.compression.condition.observe import Batches, following_norms
+from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.modules import Factorized, record
+from tdq_core.ranks.plan import Plan
+from tdq_core.records.record import LayerRecord
+from tdq_core.system.progress import Progress, silent
+
+
+def apply_symmetric(
+    model: nn.Module,
+    plan: Plan,
+    batches: Batches,
+    images: int,
+    *,
+    options: Options,
+    folder: Path | None = None,
+    on_progress: Progress = silent,
+) -> tuple[nn.Module, tuple[LayerRecord, ...]]:
+    """`walk.apply_calibrated` without its asymmetry: no layer knows what the compressed layers before it send.
+
+    It loses more, and it is quick where `folder` holds the sums already, see `sums.collect`.
+
+    Args:
+        batches: of `images` unlabelled images, (N, C, H, W).
+    """
+    chosen = plan.decomposed()
+    names = [p.layer.name for p in chosen]
+    sums = collect(model, names, batches, images, folder=folder, on_progress=on_progress)
+    norms = following_norms(model, names, next(iter(batches()))[:1])
+    compressed = copy.deepcopy(model)
+    made: dict[str, Factorized] = {}
+    on_progress("decompose", 0, len(chosen))
+    for planned in chosen:
+        name = planned.layer.name
+        place = Place(model, compressed, name, norms.get(name))
+        with torch.no_grad():
+            seen = sums.pop(name).moments(place.layer.weight.detach(), centred=place.centred)
+            made[name] = place.settle(planned, seen, options)
+        compressed.set_submodule(name, made[name].module)
+        on_progress("decompose", len(made), len(chosen))
+    return compressed.eval(), tuple(record(p, made.get(p.layer.name)) for p in plan.layers)

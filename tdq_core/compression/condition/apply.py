@@ -1,0 +1,108 @@
+"""Conditioning of a whole model."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tdq_core.compression.condition.bias import correct_biases
+from tdq_core.compression.condition.chain import Chain, write
+from tdq_core.compression.condition.mixing import can_mix, mixed
+from tdq_core.compression.condition.noise import predicted_noise
+from tdq_core.compression.condition.observe import Batches, Observed, observe
+from tdq_core.compression.condition.scales import choose_scales
+from tdq_core.compression.quantize.scheme import Scheme
+from tdq_core.system.progress import Progress, silent
+
+MIXING_SEED = 0
+
+
+def condition(
+    model: nn.Module, names: Sequence[str], batches: Batches, scheme: Scheme, *, on_progress: Progress = silent
+) -> tuple[nn.Module, dict[str, dict[str, Any]]]:
+    """A copy of `model` whose decomposed layers `names` are ready to be quantized by `scheme`.
+
+    First the inner channels are scaled, and in Tucker-2 and SVD layers mixed where that is predicted to be better: the
+    float function stays what it was. Then biases take back the mean shift that rounded weights will make: that moves
+    the float function, by as much as rounding moves it the other way.
+
+    Args:
+        batches: gives a fresh pass over unlabelled calibration batches (N, C, H, W).
+
+    Returns:
+        The model, and by layer for its record: `mixed`, `predicted_noise_before`, `predicted_noise_after` (variance at
+        the output over that of a channel of its own), `spread_before`, `spread_after` (largest over median range of the
+        channels of each inner activation), `bias_corrected_in`.
+    """
+    balanced, details = balance(model, names, batches, scheme, on_progress=on_progress)
+    norms = {name: detail.pop("batch_norm") for name, detail in details.items()}
+    chains = {name: _chain(balanced, name, norms[name]) for name in names}
+    taken = correct_biases(balanced, chains, {n: b for n, b in norms.items() if b}, batches, scheme)
+    return balanced, {name: detail | {"bias_corrected_in": taken[name]} for name, detail in details.items()}
+
+
+def balance(
+    model: nn.Module, names: Sequence[str], batches: Batches, scheme: Scheme, *, on_progress: Progress = silent
+) -> tuple[nn.Module, dict[str, dict[str, Any]]]:
+    """The exact part: a copy that computes the same function, with the inner channels scaled and mixed."""
+    model = copy.deepcopy(model)
+    plain = observe(model, names, batches, on_progress=on_progress)
+    turned = {n: mixed(c, MIXING_SEED) for n, c in _chains(model, names, plain).items() if can_mix(c)}
+    other = copy.deepcopy(model)
+    for name, chain in turned.items():
+        write(chain, _sequential(other, name))
+    after = observe(other, list(turned), batches, on_progress=on_progress) if turned else {}
+    details = {}
+    for name, chain in _chains(model, names, plain).items():
+        ways = [(chain, plain[name])] + ([(turned[name], after[name])] if name in turned else [])
+        details[name] = _settle(_sequential(model, name), ways, scheme) | {"batch_norm": plain[name].batch_norm}
+    return model, details
+
+
+def _settle(module: nn.Sequential, ways: list[tuple[Chain, Observed]], scheme: Scheme) -> dict[str, Any]:
+    """Write the way of least predicted noise into `module`, and tell of it."""
+    chain, observed = ways[0]
+    before = float(predicted_noise(chain, observed, _ones(observed), scheme))
+    scaled = [(way, choose_scales(*way, scheme)) for way in ways]
+    noises = [float(predicted_noise(*way, scales, scheme)) for way, scales in scaled]
+    best = min(range(len(ways)), key=noises.__getitem__)
+    (chain, seen), scales = scaled[best]
+    write(chain.scaled(scales), module)
+    return {
+        "mixed": best == 1,
+        "predicted_noise_before": before,
+        "predicted_noise_after": noises[best],
+        "spread_before": [_spread(span.widths) for span in observed.inner],
+        "spread_after": [_spread(span.scaled(s).widths) for span, s in zip(seen.inner, scales)],
+    }
+
+
+def _spread(sizes: Tensor) -> float:
+    """Largest over median, 1 where nothing flows."""
+    return float(sizes.amax() / sizes.median()) if float(sizes.median()) > 0 else 1.0
+
+
+def _ones(observed: Observed) -> tuple[Tensor, ...]:
+    return tuple(torch.ones_like(span.low) for span in observed.inner)
+
+
+def _chains(model: nn.Module, names: Sequence[str], observed: dict[str, Observed]) -> dict[str, Chain]:
+    return {name: _chain(model, name, observed[name].batch_norm) for name in names}
+
+
+def _chain(model: nn.Module, name: str, norm: str | None) -> Chain:
+    return Chain.of(_sequential(model, name), _gain(model.get_submodule(norm)) if norm else None)
+
+
+def _gain(norm: nn.Module) -> Tensor:
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
+    weight = norm.weight if norm.affine else torch.ones_like(norm.running_var)
+    return (weight.detach() / (norm.running_var + norm.eps).sqrt()).double()
+
+
+def _sequential(model: nn.Module, name: str) -> nn.Sequential:
+    module = model.get_submodule(name)
+    assert isinstance(module, nn.Sequential), "decomposed layers are Sequentials"
+    return module

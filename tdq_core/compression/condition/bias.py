@@ -1,0 +1,69 @@
+"""Bias correction: rounded weights shift the mean of a layer's output, which is measured and taken back.
+
+Nagel et al., "Data-free quantization through weight equalization and bias correction" (ICCV 2019), the empirical form.
+"""
+
+import copy
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from tdq_core.compression.condition.chain import Chain, write
+from tdq_core.compression.condition.observe import Batches, channel_rows, pass_through
+from tdq_core.compression.condition.rounding import rounded
+from tdq_core.compression.quantize.scheme import Scheme
+
+
+def correct_biases(
+    model: nn.Module, chains: Mapping[str, Chain], norms: Mapping[str, str], batches: Batches, scheme: Scheme
+) -> dict[str, str]:
+    """Take the mean shift of every decomposed layer's output back, in place.
+
+    Args:
+        chains: the layers by name, as they are before rounding.
+        norms: the batch norm that follows a layer, where one does.
+
+    Returns:
+        By layer, what took it: 'batch norm' (its running mean), 'bias', or 'none' (neither is there; not corrected).
+    """
+    shifts = {name: _Shift(model.get_submodule(name), chain, scheme) for name, chain in chains.items()}
+    pass_through(model, batches)
+    return {name: _take(model, name, norms.get(name), shift.finish()) for name, shift in shifts.items()}
+
+
+class _Shift:
+    """The mean over images and places of (rounded layer - layer), by output channel."""
+
+    def __init__(self, module: nn.Module, chain: Chain, scheme: Scheme) -> None:
+        self._rounded = copy.deepcopy(module)
+        assert isinstance(self._rounded, nn.Sequential)
+        write(rounded(chain, scheme), self._rounded)
+        self._sum: Tensor | None = None
+        self._count = 0
+        self._handle = module.register_forward_hook(self._add)
+
+    def _add(self, _: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        rows = channel_rows(self._rounded(args[0]) - output)
+        total = rows.sum(2).double().sum(0)
+        self._sum = total if self._sum is None else self._sum + total
+        self._count += rows.shape[0] * rows.shape[2]
+
+    def finish(self) -> Tensor:
+        self._handle.remove()
+        assert self._sum is not None, "a pass came before"
+        return self._sum / self._count
+
+
+def _take(model: nn.Module, name: str, norm: str | None, shift: Tensor) -> str:
+    module = model.get_submodule(name)
+    assert isinstance(module, nn.Sequential)
+    bias = module[-1].bias
+    if isinstance(bias, Tensor):
+        bias.data -= shift.to(bias.dtype)
+        return "bias"
+    if norm is None:
+        return "none"
+    mean = model.get_submodule(norm).running_mean
+    assert isinstance(mean, Tensor), "only batch norms with running statistics are found"
+    mean += shift.to(mean.dtype)
+    return "batch norm"

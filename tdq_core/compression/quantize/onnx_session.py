@@ -1,0 +1,28 @@
+"""ONNX Runtime sessions on the CPU."""
+
+from pathlib import Path
+
+import onnxruntime
+import torch
+from torch import Tensor
+
+from tdq_core.compression.quantize.artefact import Predict
+
+ERRORS_ONLY = 3
+
+
+def session_predict(path: Path, threads: int) -> Predict:
+    """A function that runs the graph at `path`, which has one input and one output."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = ERRORS_ONLY
+    # between calls the threads sleep: spinning ones would slow whatever torch does next
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def predict(images: Tensor) -> Tensor:
+        (logits,) = session.run(None, {name: images.detach().contiguous().numpy()})
+        return torch.from_numpy(logits)
+
+    return predict

@@ -1,0 +1,91 @@
+"""The file of simulated bits: packed integers, scales, and what stays fp32, in one safetensors file.
+
+Of a layer 'L': 'L.weight' (uint8, see `packing`) and 'L.weight.scale' (float32, one per output channel or one).
+'activations.scale' and 'activations.zero_point' hold one number for each layer whose input is rounded. The metadata
+'tdq' is JSON: {"weights": {layer: [bits, shape]}, "activations": {layer: bits}}, the second in the order of those
+numbers. Every other tensor is as in the model's state dict.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tdq_core.compression.quantize.activation_grid import ActivationGrid
+from tdq_core.compression.quantize.packing import pack, unpack
+from tdq_core.compression.quantize.weight_grid import RoundedWeight
+
+SCALES, ZERO_POINTS = "activations.scale", "activations.zero_point"
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A model on its grids.
+
+    Attributes:
+        weights: by layer name.
+        activations: grid of the layer's input, by layer name.
+        rest: what stays fp32, by name in the state dict.
+    """
+
+    weights: Mapping[str, RoundedWeight]
+    activations: Mapping[str, ActivationGrid]
+    rest: Mapping[str, Tensor]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The model's state dict, weights back in float32."""
+        return {f"{name}.weight": weight.to_weight() for name, weight in self.weights.items()} | dict(self.rest)
+
+    def numbers_by_type(self) -> dict[str, int]:
+        """How many numbers the file holds of each type; packed integers count as what they are."""
+        counts: dict[str, int] = {}
+        numbers = [(f"int{w.bits}", w.integers.numel()) for w in self.weights.values()]
+        numbers += [(_type_of(t), t.numel()) for t in (*self.rest.values(), *(w.scale for w in self.weights.values()))]
+        if self.activations:
+            numbers += [("float32", len(self.activations)), ("uint8", len(self.activations))]
+        for kind, count in numbers:
+            counts[kind] = counts.get(kind, 0) + count
+        return counts
+
+
+def save_simulated(model: Simulated, path: Path) -> None:
+    """Write `model` to `path`."""
+    tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.rest.items()}
+    for name, weight in model.weights.items():
+        tensors[f"{name}.weight"] = torch.from_numpy(pack(weight.integers.numpy(), weight.bits))
+        tensors[f"{name}.weight.scale"] = weight.scale
+    grids = model.activations.values()
+    if model.activations:
+        tensors[SCALES] = torch.tensor([grid.scale for grid in grids], dtype=torch.float32)
+        tensors[ZERO_POINTS] = torch.tensor([grid.zero_point for grid in grids], dtype=torch.uint8)
+    about = {
+        "weights": {name: [w.bits, list(w.integers.shape)] for name, w in model.weights.items()},
+        "activations": {name: grid.levels.bit_length() for name, grid in model.activations.items()},
+    }
+    save_file(tensors, path, metadata={"tdq": json.dumps(about, separators=(",", ":"))})
+
+
+def load_simulated(path: Path) -> Simulated:
+    """What `save_simulated` wrote."""
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["tdq"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    weights = {}
+    for name, (bits, shape) in about["weights"].items():
+        integers = unpack(tensors.pop(f"{name}.weight").numpy(), bits, tuple(shape))
+        weights[name] = RoundedWeight(torch.from_numpy(integers), tensors.pop(f"{name}.weight.scale"), bits)
+    activations = {}
+    if about["activations"]:
+        numbers = zip(tensors.pop(SCALES).tolist(), tensors.pop(ZERO_POINTS).tolist())
+        for (name, bits), (scale, zero_point) in zip(about["activations"].items(), numbers):
+            activations[name] = ActivationGrid(scale, zero_point, 2**bits - 1)
+    return Simulated(weights, activations, tensors)
+
+
+def _type_of(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,71 @@
+"""fp32 and fp16 for torch."""
+
+import copy
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tdq_core.compression.quantize.agreement import lossy_check
+from tdq_core.compression.quantize.artefact import Artefact, Predict, Request, artefact
+from tdq_core.compression.quantize.fp16_range import require_fp16_range
+
+FP16_NOTE = (
+    "FP16 with the torch backend: weights are stored in fp16, and weights and the inputs and outputs of every layer "
+    "are rounded to fp16, but the arithmetic between is fp32 (CPUs without FP16 units convolve halves 30 times "
+    "slower): size and accuracy are valid, latency is not meaningful."
+)
+
+
+def torch_fp32(model: nn.Module, request: Request) -> Artefact:
+    """The state dict as safetensors; the model runs as it is."""
+    path = request.folder / "model.fp32.safetensors"
+    save_file(_state(model), path)
+    return artefact(path, module_predict(model), details={"kernels": "torch float32"})
+
+
+def torch_fp16(model: nn.Module, request: Request) -> Artefact:
+    """The state dict in halves as safetensors, run as fp16 values in float32 arithmetic.
+
+    Refused: a weight does not fit in fp16.
+    """
+    path = request.folder / "model.fp16.safetensors"
+    state = _state(model)
+    require_fp16_range(state)
+    save_file({name: t.half() if t.is_floating_point() else t for name, t in state.items()}, path)
+    rounded = copy.deepcopy(model)
+    rounded.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()})
+    _round_activations(rounded)
+    predict = module_predict(rounded)
+    details = {
+        "kernels": "torch float32 on values rounded to fp16",
+        "precision_check": lossy_check(model, predict, request.example),
+    }
+    return artefact(path, predict, details=details, notes=(FP16_NOTE,))
+
+
+def module_predict(model: nn.Module) -> Predict:
+    """A function that runs `model` without gradients."""
+
+    def predict(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = model(images)
+        return logits
+
+    return predict
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
+
+
+def _round_activations(model: nn.Module) -> None:
+    """Round the inputs and the output of every layer to fp16, as half kernels with float32 accumulators do."""
+    for module in model.modules():
+        if not list(module.children()):
+            module.register_forward_pre_hook(lambda _, args: tuple(_rounded(a) for a in args))
+            module.register_forward_hook(lambda _, args, output: _rounded(output))
+
+
+def _rounded(value: Tensor) -> Tensor:
+    return value.half().float()

@@ -1,0 +1,106 @@
+"""int8 for torch: PT2E of torchao, activations per tensor with min-max ranges."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
+
+from tdq_core.compression.quantize.agreement import check_batches, lossy_check
+from tdq_core.compression.quantize.artefact import Artefact, Predict, Request, artefact
+from tdq_core.compression.quantize.calibration import calibration_chunks
+from tdq_core.compression.quantize.failures import failing_as_run_failed
+from tdq_core.compression.quantize.pt2_file import LOAD_HINT, load_program, save_program
+from tdq_core.compression.quantize.pt2e_scheme import quantizer
+from tdq_core.compression.quantize.third_party_noise import quiet
+from tdq_core.compression.quantize.torch_float import module_predict
+from tdq_core.errors import RunFailed
+
+CHUNK_VALUES = 2**21
+"""Input values of a calibration step: 13 images of 224 px. Every step observes the weights again, so not fewer."""
+
+WAY_OUT = "run it with the backend 'onnxruntime'"
+
+REFERENCE_NOTE = (
+    "INT8 with the torch backend runs the reference graph: weights and activations are rounded to 8 bits and the "
+    "arithmetic between is fp32, the same on every CPU; size and accuracy are valid, latency is not meaningful."
+)
+
+
+def torch_int8(model: nn.Module, request: Request) -> Artefact:
+    """The quantized program as a .pt2 file; what is run is that file, loaded again.
+
+    InputError: no calibration images. RunFailed: PT2E cannot take this model, or the loaded file gives other logits
+    than what was saved.
+    """
+    path = request.folder / "model.int8.pt2"
+    scheme = request.scheme("int8")
+    chunks = calibration_chunks(request, values=CHUNK_VALUES)
+    with quiet():
+        converted, images = _quantized(model, request, chunks)
+        program = _exported(converted, request.example, strict=False)
+        save_program(program, path)
+        predict = module_predict(load_program(path))
+    _require_same(module_predict(converted), predict, request.example)
+    details = {
+        "kernels": "reference quantize / dequantize around torch float32",
+        "quantizer": "torchao.quantization.pt2e",
+        "load": LOAD_HINT,
+        "per_channel": scheme.granularity == "channel",
+        "reduce_range": scheme.reduced,
+        "activations": scheme.activations_text,
+        "weights": scheme.weights_text,
+        "calibration_images": images,
+        "numbers_by_type": _numbers_by_type(program),
+        "precision_check": lossy_check(model, predict, request.example),
+    }
+    return artefact(path, predict, details=details, notes=(REFERENCE_NOTE,))
+
+
+def _quantized(model: nn.Module, request: Request, chunks: Iterator[Tensor]) -> tuple[GraphModule, int]:
+    """The converted reference graph and the number of calibration images."""
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    with failing_as_run_failed("Capturing the model with PT2E for int8", WAY_OUT):
+        # strict: without it a ReLU module that is called twice, as in torchvision's ResNets, stops the quantizer
+        graph = _exported(copy.deepcopy(model), request.example, strict=True).module()
+        prepared = prepare_pt2e(graph, quantizer(request.scheme("int8")))
+    images = 0
+    with torch.no_grad():
+        for chunk in chunks:
+            prepared(chunk)
+            images += len(chunk)
+    with failing_as_run_failed("Converting the model to int8 with PT2E", WAY_OUT):
+        converted = convert_pt2e(prepared)
+    _drop_unused(converted)
+    return converted, images
+
+
+def _exported(model: nn.Module, example: Tensor, *, strict: bool) -> ExportedProgram:
+    shapes = ({0: torch.export.Dim("batch")},)
+    return torch.export.export(model, (example[:2].clone(),), dynamic_shapes=shapes, strict=strict)
+
+
+def _drop_unused(graph: GraphModule) -> None:
+    """Drop the float32 weights that the conversion leaves behind, unused, beside their 8-bit copies."""
+    used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    for name in [n for n, _ in (*graph.named_parameters(), *graph.named_buffers()) if n not in used]:
+        owner, _, attribute = name.rpartition(".")
+        delattr(graph.get_submodule(owner), attribute)
+
+
+def _require_same(converted: Predict, loaded: Predict, example: Tensor) -> None:
+    for batch in check_batches(example):
+        if not torch.equal(converted(batch), loaded(batch)):
+            raise RunFailed("The saved int8 program gives other logits than the program that was saved.")
+
+
+def _numbers_by_type(program: ExportedProgram) -> dict[str, int]:
+    """How many numbers the file holds of each type."""
+    counts: dict[str, int] = {}
+    for tensor in program.state_dict.values():
+        name = str(tensor.dtype).removeprefix("torch.")
+        counts[name] = counts.get(name, 0) + tensor.numel()
+    return counts

@@ -1,0 +1,99 @@
+"""Simulated bits for torch: weights and activations rounded to 8, 6 or 4 bits, computed in float32."""
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from tdq_core.compression.quantize.agreement import lossy_check
+from tdq_core.compression.quantize.artefact import Artefact, Request, artefact
+from tdq_core.compression.quantize.fold import folded, left_note
+from tdq_core.compression.quantize.scheme import Scheme
+from tdq_core.compression.quantize.simulated_file import Simulated, load_simulated, save_simulated
+from tdq_core.compression.quantize.simulated_layers import (
+    END_BITS,
+    Layers,
+    at_ends,
+    ends,
+    input_grids,
+    other_layers,
+    plain_layers,
+    running,
+)
+from tdq_core.compression.quantize.torch_float import module_predict
+from tdq_core.compression.quantize.weight_grid import round_weight
+
+SIMULATED_NOTE = (
+    "{precision} is simulated: weights are stored as integers of their bits, weights and the inputs of layers are "
+    "rounded to their grids, and the arithmetic between is fp32; size and accuracy are valid, latency is not "
+    "meaningful."
+)
+
+
+def torch_simulated(model: nn.Module, request: Request, *, precision: str) -> Artefact:
+    """The model, batch norms folded, as packed integers and scales; what is run is that file, loaded again.
+
+    Biases stay fp32; the first convolution and the last layer keep 8 bits.
+
+    InputError: activations are to be rounded and there are no calibration images. RunFailed: see `fold.folded`.
+    """
+    path = request.folder / f"model.{precision}.safetensors"
+    scheme = request.scheme(precision)
+    plain, norms_left = folded(model, request.example)
+    layers = plain_layers(plain)
+    kept = ends(plain, layers, request.example) if at_ends(scheme) != scheme else ()
+    schemes = {name: at_ends(scheme) if name in kept else scheme for name in layers}
+    grids, images = input_grids(plain, schemes, request, precision=precision) if scheme.activation_bits else ({}, 0)
+    weights = {name: round_weight(layer.weight, schemes[name]) for name, layer in layers.items()}
+    save_simulated(Simulated(weights, grids, _rest(plain, layers)), path)
+    stored = load_simulated(path)
+    predict = module_predict(running(plain, stored))
+    details = _told(scheme, stored, layers) | {
+        "calibration_images": images,
+        "batch_norms_left": len(norms_left),
+        "layers_left": (left := other_layers(plain)),
+        "precision_check": lossy_check(model, predict, request.example),
+    }
+    notes = (SIMULATED_NOTE.format(precision=precision), *_kept_note(kept), *_left_notes(len(norms_left), left))
+    return artefact(path, predict, details=details, notes=notes)
+
+
+def _rest(model: nn.Module, layers: Layers) -> dict[str, Tensor]:
+    """What of the state dict stays fp32."""
+    rounded = {f"{name}.weight" for name in layers}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in rounded}
+
+
+def _told(scheme: Scheme, stored: Simulated, layers: Layers) -> dict[str, Any]:
+    return {
+        "kernels": "torch float32 on values rounded to their grids",
+        "per_channel": scheme.granularity == "channel",
+        "weights": scheme.weights_text,
+        "activations": scheme.activations_text,
+        "granularity": scheme.granularity,
+        "ranges": scheme.ranges,
+        "first_and_last_bits": END_BITS,
+        "weight_rel_error": _rel_error(stored, layers),
+        "numbers_by_type": stored.numbers_by_type(),
+    }
+
+
+def _rel_error(stored: Simulated, layers: Layers) -> float:
+    """|rounded - weights| / |weights| over all layers together; 0 where all weights are 0."""
+    pairs = [(layers[name].weight.detach(), rounded.to_weight()) for name, rounded in stored.weights.items()]
+    off = sum(float((weight - back).double().square().sum()) for weight, back in pairs)
+    whole = sum(float(weight.double().square().sum()) for weight, _ in pairs)
+    return math.sqrt(off / whole) if whole else 0.0
+
+
+def _kept_note(kept: tuple[str, ...]) -> tuple[str, ...]:
+    if not kept:
+        return ()
+    return (f"The first convolution and the last layer ({', '.join(kept)}) keep {END_BITS} bits, as is usual.",)
+
+
+def _left_notes(batch_norms: int, layers: list[str]) -> tuple[str, ...]:
+    notes = left_note(batch_norms)
+    if layers:
+        notes += (f"Not plain convolutions or linear layers, and so left in fp32: {', '.join(layers)}.",)
+    return notes

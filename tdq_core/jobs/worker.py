@@ -1,0 +1,116 @@
+"""The process that carries out one job, `python -m tdq_core.jobs.worker FOLDER FD`; `jobs.queue` starts it.
+
+torch is imported when it is the job's turn, so that a queued job costs next to nothing.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, NoReturn
+
+from tdq_core.errors import TDQError
+from tdq_core.jobs.queue import Job, Request, finish
+from tdq_core.records.layer_files import write_layer_file
+from tdq_core.system.progress import Progress
+
+_EVENT_EVERY_S = 0.1
+
+
+class Journal:
+    """Appends progress to a file, at most ten events a second; a stage's first and last event are always written."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+        self.stage, self.written = "", 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.time()
+        if stage == self.stage and done < total and now - self.written < _EVENT_EVERY_S:
+            return
+        self.stage, self.written = stage, now
+        self.file.write(json.dumps({"stage": stage, "done": done, "total": total, "time": now}) + "\n")
+        self.file.flush()
+
+
+def _run(request: Request, on_progress: Progress) -> dict[str, Any]:
+    from tdq_core.pipeline.run import run
+
+    outcome = run(request.spec, on_progress=on_progress, allowed_models=request.allowed_models)
+    return {"state": "done", "run_id": outcome.record.run_id, "reused": outcome.reused}
+
+
+def _layers(request: Request, on_progress: Progress) -> dict[str, Any]:
+    from tdq_core.pipeline.run import read_table
+
+    table = read_table(request.spec, on_progress=on_progress, allowed_models=request.allowed_models)
+    write_layer_file(table, request.spec)
+    return {"state": "done"}
+
+
+def _components(request: Request, on_progress: Progress) -> dict[str, Any]:
+    from tdq_core.analysis.component_study import study
+
+    studied = study(request.spec, on_progress=on_progress, allowed_models=request.allowed_models)
+    return {"state": "done", "study_id": studied.components.study_id, "reused": studied.reused}
+
+
+def _recipe(request: Request, on_progress: Progress) -> dict[str, Any]:
+    from tdq_core.recipes.search import find_recipe
+    from tdq_core.recipes.target import parse_target
+
+    report = find_recipe(
+        request.spec,
+        parse_target(request.target),
+        finetune=request.finetune,
+        on_progress=on_progress,
+        allowed_models=request.allowed_models,
+    )
+    return {"state": "done", "recipe_id": report.recipe_id}
+
+
+_WORK: Mapping[str, Callable[[Request, Progress], dict[str, Any]]] = {
+    "run": _run,
+    "layers": _layers,
+    "components": _components,
+    "recipe": _recipe,
+}
+
+
+def work(job: Job) -> None:
+    """Wait for this job's turn, carry it out, and write how it ended."""
+    with (job.folder.parent / "turn").open("w") as turn, (job.folder / "progress.jsonl").open("a") as file:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        journal = Journal(file)
+        journal("start", 0, 0)
+        try:
+            request = job.request
+            result = _WORK[request.kind](request, journal)
+        except TDQError as error:
+            result = {"state": "failed", "reason": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            reason = f"The run stopped unexpectedly: {type(error).__name__}: {error}"
+            result = {"state": "failed", "reason": f"{reason}; the details are in '{job.folder / 'stderr.txt'}'."}
+        finish(job, result)
+
+
+def _stop(signal_number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signal_number)  # unwinds, so that temporary folders are removed
+
+
+def main(folder: Path, alive: int) -> None:
+    """Carry out the job in `folder`; `alive` is the inherited descriptor whose lock says that we live."""
+    signal.signal(signal.SIGTERM, _stop)
+    os.set_inheritable(alive, False)  # our children must not keep the lock after our end
+    work(Job(folder))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

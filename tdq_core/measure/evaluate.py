@@ -1,0 +1,60 @@
+"""Measure a model: right or wrong for every image, and latency where it is asked for."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tdq_core.data.images import ImageSet
+from tdq_core.specs.preprocessing import Preprocessing
+from tdq_core.system.progress import Progress, silent
+
+Predict = Callable[[Tensor], Tensor]
+
+PIXELS_A_BATCH = 128 * 32 * 32
+"""Batches hold about this many pixels a channel: enough to keep the cores busy, little enough for any memory."""
+
+
+def batch_size(preprocessing: Preprocessing) -> int:
+    """Images a batch at this input size: 128 at 32 px and below, fewer above, never below 8."""
+    height, width = preprocessing.input_size
+    return max(8, min(128, PIXELS_A_BATCH // (height * width) or 8))
+
+
+def outcomes(
+    predict: Predict, images: ImageSet, preprocessing: Preprocessing, *, on_progress: Progress = silent
+) -> np.ndarray:
+    """Whether each image is classified right, in order: bool of shape (n,). A prediction of NaN is wrong."""
+    right: list[np.ndarray] = []
+    done = 0
+    with torch.inference_mode():
+        for batch, labels in images.batches(preprocessing, batch_size=batch_size(preprocessing)):
+            logits = predict(batch)
+            finite = torch.isfinite(logits).all(dim=1)
+            right.append(((logits.argmax(dim=1) == labels) & finite).numpy())
+            done += len(labels)
+            on_progress("evaluate", done, len(images))
+    return np.concatenate(right)
+
+
+def latency(predict: Predict, batch: Tensor, *, repeats: int = 30, warm_up: int = 5) -> dict[str, Any]:
+    """Median and quartiles of the time of one call, in milliseconds, after a warm-up; batch and threads beside them."""
+    times = []
+    with torch.inference_mode():
+        for turn in range(warm_up + repeats):
+            start = time.perf_counter()
+            predict(batch)
+            if turn >= warm_up:
+                times.append((time.perf_counter() - start) * 1e3)
+    q1, median, q3 = np.quantile(times, [0.25, 0.5, 0.75])
+    return {
+        "median_ms": float(median),
+        "q1_ms": float(q1),
+        "q3_ms": float(q3),
+        "batch": len(batch),
+        "threads": torch.get_num_threads(),
+        "repeats": repeats,
+    }

@@ -1,0 +1,21 @@
+"""What a run leaves behind for use elsewhere: the artefact, its ranks, its record."""
+
+import json
+from pathlib import Path
+
+from tdq_core.compression.quantize import Artefact
+from tdq_core.records.record import RunRecord
+from tdq_core.system.files import write_atomically
+
+
+def export_folder(folder: Path, record: RunRecord, artefact: Artefact) -> list[Path]:
+    """Write `ranks.json` and `record.json` beside the artefact, which lies in `folder` already.
+
+    `ranks.json` is what `tdq run --ranks` reads: with it, the same decomposition can be built again anywhere.
+    """
+    ranks = {la.name: list(la.ranks) if la.method != "none" else None for la in record.layers}
+    return [
+        artefact.path,
+        write_atomically(folder / "ranks.json", json.dumps(ranks, indent=1)),
+        write_atomically(folder / "record.json", record.to_json()),
+    ]

@@ -1,6 +1,0 @@
-"""Precision realisations: a model as a real file at fp32, fp16, int8 or simulated bits, and a function that runs it."""
-
-from tdq_core.quantize.artefact import Artefact, Request
-from tdq_core.quantize.realise import realise
-
-__all__ = ["Artefact", "Request", "realise"]

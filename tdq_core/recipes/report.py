@@ -1,0 +1,99 @@
+"""What a recipe found, as plain values. No torch here."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tdq_core.errors import InputError
+from tdq_core.recipes.choices import Pick, best_first
+from tdq_core.recipes.sentences import sentences
+from tdq_core.recipes.target import Target
+from tdq_core.records.record import RunRecord
+from tdq_core.specs import RunSpec
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """The answer to one target.
+
+    Attributes:
+        recipe_id: digest of the question and of the contents of model and images.
+        spec: model and images, as a run of the dense model; finetune: steps for TDQ's own pipelines.
+        digests: of the model, the images and the calibration images.
+        reference: the dense model in fp32 through ONNX Runtime.
+        chosen: the best that meets the target; None where nothing that was tried does.
+        alternatives: up to three next-best ones, of other pipelines or ratios.
+        study: the best of the study's own pipeline, whether it meets the target or not.
+        tried: every run that was looked at, in order.
+        n_choose, n_verify: images of the two halves.
+        sentences: why, one a choice.
+        provenance: time, machine and versions of the last run.
+    """
+
+    recipe_id: str
+    target: str
+    spec: RunSpec
+    finetune: int
+    digests: Mapping[str, str]
+    reference: Pick
+    chosen: Pick | None
+    alternatives: tuple[Pick, ...]
+    study: Pick | None
+    tried: tuple[Pick, ...]
+    n_choose: int
+    n_verify: int
+    sentences: tuple[str, ...]
+    provenance: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"schema": SCHEMA} | asdict(self) | {"spec": self.spec.to_dict()}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """The inverse of `to_json`."""
+        try:
+            plain = json.loads(text)
+            if plain.pop("schema") != SCHEMA:
+                raise KeyError(f"schema is not {SCHEMA}")
+            picks = {k: _pick(plain[k]) if plain[k] else None for k in ("reference", "chosen", "study")}
+            lists = {k: tuple(map(_pick, plain[k])) for k in ("alternatives", "tried")}
+            told = {"spec": RunSpec.from_dict(plain["spec"]), "sentences": tuple(plain["sentences"])}
+            return cls(**plain | picks | lists | told)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"This is not a recipe's report of schema {SCHEMA}: {error}.") from error
+
+
+def _pick(plain: Mapping[str, Any]) -> Pick:
+    drops = {k: tuple(plain[k]) for k in ("chosen_drop", "verified_drop")}
+    return Pick(**{**plain, **drops})
+
+
+def write_up(
+    target: Target, plain: RunSpec, finetune: int, reference: Pick, tried: list[tuple[Pick, RunRecord]]
+) -> Report:
+    """The report on everything that was `tried`, each with its record."""
+    picks = [p for p, _ in tried]
+    ranked = best_first(picks, target)
+    chosen = ranked[0] if ranked[0].met else None
+    others = tuple(p for p in ranked if p is not chosen)[:3]
+    study = next((p for p in ranked if p.arm == "study"), None)
+    last = tried[-1][1]
+    digests = {k: v for _, record in tried for k, v in record.digests.items()}
+    assert last.metrics
+    n = last.metrics.n
+    return Report(
+        _recipe_id(target, plain, finetune, digests), target.text, plain, finetune, digests, reference, chosen, others,
+        study, tuple(picks), (n + 1) // 2, n // 2, tuple(sentences(target, reference, chosen, ranked)), last.provenance,
+    )  # fmt: skip
+
+
+def _recipe_id(target: Target, plain: RunSpec, finetune: int, digests: Mapping[str, str]) -> str:
+    asked = {"recipe": target.text, "finetune": finetune, "schema": SCHEMA} | plain.identity(digests)
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,89 @@
+"""From a target to the runs that answer it: every pipeline is followed along its ratios by bisection.
+
+Choices look at every other image of the set (first, third, ...); the images between verify them. All runs are ordinary
+ones, with their latency: they are kept, and a second recipe on the same model reads them.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+
+from tdq_core.errors import RunFailed
+from tdq_core.pipeline.run import run
+from tdq_core.recipes.candidates import ARMS, DENSE, RATIOS, REFERENCE, Arm
+from tdq_core.recipes.choices import Pick, pick
+from tdq_core.recipes.report import Report, write_up
+from tdq_core.recipes.saved import write_recipe
+from tdq_core.recipes.target import Target
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore
+from tdq_core.specs import RunSpec
+from tdq_core.system.progress import Progress, silent
+
+Judged = tuple[Pick, RunRecord]
+
+
+def find_recipe(
+    plain: RunSpec,
+    target: Target,
+    *,
+    finetune: int = 0,
+    store: RunStore | None = None,
+    folder: Path | None = None,
+    on_progress: Progress = silent,
+    allowed_models: Collection[str] | None = None,
+) -> Report:
+    """Look for what meets `target` on the model and the images of `plain` (its method and precision are not read), and
+    keep the report.
+
+    Args:
+        finetune: steps of distillation for TDQ's own pipelines; 0: none.
+        folder: where the report goes; None: `runs/recipes/`.
+    """
+    plain = replace(plain, latency=True)
+    tried: list[Judged] = []
+
+    def measure(arm: Arm, ratio: float | None) -> Judged | None:
+        where = f"{arm.name} at ratio {ratio:g}" if ratio else arm.name
+
+        def told(stage: str, done: int, total: int) -> None:
+            on_progress(f"{where}, {stage}", done, total)
+
+        spec = arm.spec(plain, ratio, finetune)
+        record = run(spec, store=store, on_progress=told, allowed_models=allowed_models).record
+        if record.state == "refused" and ratio is not None:
+            return None
+        if record.state != "complete":
+            raise RunFailed(f"A run of the recipe failed ({where}): {record.reason}")
+        return pick(record, arm.name, ratio, target), record
+
+    def judge(arm: Arm, ratio: float | None) -> Pick | None:
+        found = measure(arm, ratio)
+        if found is None:
+            return None
+        tried.append(found)
+        return found[0]
+
+    reference = measure(REFERENCE, None)
+    assert reference, "only a ratio is refused, anything else has failed"
+    judge(DENSE, None)
+    for arm in ARMS:
+        _along(arm, target, judge)
+    report = write_up(target, plain, finetune, reference[0], tried)
+    write_recipe(report, folder)
+    return report
+
+
+def _along(arm: Arm, target: Target, judge: Callable[[Arm, float | None], Pick | None]) -> None:
+    """Bisect one pipeline's ratios for the end of those that meet the target: the largest ratio that keeps a drop, the
+    smallest that reaches a size or a latency. A ratio that is refused counts as too large."""
+    low, high = -1, len(RATIOS)
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = judge(arm, RATIOS[middle])
+        if found is None:
+            high = middle
+        elif target.smallest_wins:
+            low, high = (middle, high) if found.met else (low, middle)
+        else:
+            low, high = (low, middle) if found.met else (middle, high)

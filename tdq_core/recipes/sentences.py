@@ -1,0 +1,45 @@
+"""A recipe's choices in sentences. No torch here."""
+
+from collections.abc import Iterator
+
+from tdq_core.recipes.choices import Pick
+from tdq_core.recipes.target import Target
+
+
+def sentences(target: Target, reference: Pick, chosen: Pick | None, ranked: list[Pick]) -> Iterator[str]:
+    """Why `chosen` (None: nothing meets the target), and why not the others; `ranked`: best first."""
+    if chosen is None:
+        near = min(ranked, key=lambda p: p.chosen_drop[0])
+        yield (f"Nothing that was tried meets {target.text}; the least loss, {_points(near)}, is that of "
+               f"{_name(near)} at {near.bytes_ratio:.1f}x.")  # fmt: skip
+        return
+    yield (f"{_name(chosen)} meets {target.text} on the images it was chosen on, losing {_points(chosen)}, in a file "
+           f"{chosen.bytes_ratio:.1f}x smaller than dense fp32.")  # fmt: skip
+    middle, low, high = (100 * x for x in chosen.verified_drop)
+    held = "and still meets it" if chosen.verified else "and no longer meets it: ask for a stricter target"
+    yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}] {held}."
+    yield from _costs(reference, chosen, ranked)
+    for arm in dict.fromkeys(p.arm for p in ranked if p.arm != chosen.arm):
+        met = [p for p in ranked if p.arm == arm and p.met]
+        if met:
+            yield f"{_name(met[0])} is the best of its pipeline that meets it: {met[0].bytes_ratio:.1f}x smaller."
+        else:
+            least = min((p for p in ranked if p.arm == arm), key=lambda p: p.chosen_drop[0])
+            yield f"The pipeline '{arm}' does not meet it: at {least.bytes_ratio:.1f}x it loses {_points(least)}."
+
+
+def _costs(reference: Pick, chosen: Pick, ranked: list[Pick]) -> Iterator[str]:
+    """Size and latency beside the dense model's, in fp32 and in INT8."""
+    yield f"Its file has {chosen.bytes:,} bytes, {reference.bytes / chosen.bytes:.2f}x smaller than the fp32 ONNX file."
+    dense = next((p for p in ranked if p.arm == "dense"), None)
+    if chosen.latency_ms and reference.latency_ms and dense and dense.latency_ms and dense is not chosen:
+        yield (f"A batch takes {chosen.latency_ms:.2f} ms, dense fp32 {reference.latency_ms:.2f} ms and dense INT8 "
+               f"{dense.latency_ms:.2f} ms.")  # fmt: skip
+
+
+def _name(p: Pick) -> str:
+    return f"'{p.arm}'" + (f" at ratio {p.ratio:g}" if p.ratio else "")
+
+
+def _points(p: Pick) -> str:
+    return f"{100 * p.chosen_drop[0]:.2f} points"

@@ -1,0 +1,69 @@
+"""Where layer tables are kept, so that the screen can plan without loading the model. No torch here.
+
+A table belongs to a model with its weights: `layer_file_name` names both, by content where that is known without
+opening the model. Shipped tables lie in `cached_runs/layers/`, computed ones in `runs/layers/`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from tdq_core.layers.table import LayerTable
+from tdq_core.models.registry import MODELS
+from tdq_core.records.store import runs_folder, shipped_folder
+from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+from tdq_core.system.files import write_atomically
+
+
+def layer_file_name(spec: RunSpec) -> str:
+    """`<model>-<8 hexadecimal digits>.json`; the digits stand for the weights and whatever else decides the layers.
+
+    Registered weights count by their SHA-256; files by their path, size and time; random weights by the seed. The
+    table of a calibrated spec also belongs to its calibration images.
+    """
+    known = MODELS.get(spec.model)
+    weights = known.weights if known and spec.weights is None else None
+    parts: list[object] = [
+        spec.model,
+        weights.sha256 if weights else _stamp(spec.weights),
+        spec.seed if spec.weights == RANDOM_WEIGHTS or known is None else None,
+        None if known else _stamp(spec.model.rpartition(":")[0]),
+        [spec.mean, spec.std, spec.input_size],
+        dataclasses.asdict(known.preprocessing) if known else None,
+    ]
+    if spec.calibrated:
+        parts.append([spec.data, spec.calib, spec.calib_samples, spec.seed])
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", Path(spec.model).name).strip("-.")
+    return f"{slug or 'model'}-{digest}.json"
+
+
+def _stamp(path: str | None) -> list[str | int] | None:
+    """What tells one version of a file from another without reading it; a name that is no file stands for itself."""
+    if path is None:
+        return None
+    file = Path(path)
+    if not file.is_file():
+        return [path]
+    stat = file.stat()
+    return [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
+
+
+def table_path(spec: RunSpec) -> Path:
+    """Where the table of the spec's model and weights lies, inside a folder of runs."""
+    return Path("layers") / layer_file_name(spec)
+
+
+def find_layer_file(spec: RunSpec) -> Path | None:
+    """The table of the spec's model and weights, or None where it has not been read yet."""
+    for folder in (runs_folder(), shipped_folder()):
+        if (path := folder / table_path(spec)).exists():
+            return path
+    return None
+
+
+def write_layer_file(table: LayerTable, spec: RunSpec) -> Path:
+    """Keep `table` as the one of the spec's model and weights."""
+    return write_atomically(runs_folder() / table_path(spec), table.to_json())
