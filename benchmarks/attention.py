@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
-from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.graph.layer_table import count_params, read_layers
-from tdq_core.pipeline.inputs import open_run
+from tdq_core.pipeline.session import open_run
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule, RunSpec
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 def compare(model: str, data: str, weights: str, count: int) -> None:
     rule = RankRule("ratio", 2.0)
-    spec = RunSpec(model, data, weights=weights, method="svd", rule=rule, calibrated=True, samples=2 * count,
+    spec = RunSpec.of(model, data, weights=weights, method="svd", rule=rule, calibrated=True, samples=2 * count,
                    calib=data, calib_samples=1)  # fmt: skip
     opened = open_run(spec)
     images = torch.cat([x for x, _ in opened.images.batches(opened.model.preprocessing, batch_size=8)])

@@ -8,7 +8,6 @@ reads it there. `--ablation` leaves one ingredient out at a time instead.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tdq_core.cli.terminal import progress_bars
@@ -25,8 +24,10 @@ ABLATED = 0.6, 0.4
 
 def main(arguments: Sequence[str] = ()) -> None:
     options = _options(arguments)
-    plain = RunSpec(options.model, options.data, calib=options.calib, weights=options.weights, samples=options.samples,
-                    calib_samples=options.calib_samples)  # fmt: skip
+    plain = RunSpec.of(
+        options.model, options.data, calib=options.calib, weights=options.weights, samples=options.samples,
+        calib_samples=options.calib_samples,
+    )  # fmt: skip
     store = RunStore(options.runs) if options.runs else RunStore()
     if options.ablation:
         _ablation(store, plain)
@@ -57,10 +58,10 @@ def _table(store: RunStore, plain: RunSpec, methods: Sequence[str], shares: Sequ
     print(f"\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for method in methods:
         for kept in shares:
-            spec = replace(plain, method=method, rule=RankRule("ratio", 1 / kept), **METHODS[method])
-            best = replace(spec, calibrated=True)
-            shared = None if method == "cp" else replace(best, rule=RankRule("ratio", 1 / kept, policy="global"))
-            specs = [spec, replace(spec, reestimate_bn=True), best, shared, replace(shared or best, **INT8)]
+            spec = plain.changed(method=method, rule=RankRule("ratio", 1 / kept), **METHODS[method])
+            best = spec.changed(calibrated=True)
+            shared = None if method == "cp" else best.changed(rule=RankRule("ratio", 1 / kept, policy="global"))
+            specs = [spec, spec.changed(reestimate_bn=True), best, shared, (shared or best).changed(**INT8)]
             cells = [_cell(_measured(store, s)) if s else "" for s in specs]
             print(f"| {method}{' + epc' * spec.epc} | {kept:.0%} | {' | '.join(cells)} |", flush=True)
 
@@ -75,7 +76,7 @@ def _ablation(store: RunStore, plain: RunSpec) -> None:
                 policy = str(changes.get("policy", "uniform"))
                 fields = {k: v for k, v in changes.items() if k != "policy"} | precision
                 rule = RankRule("ratio", 1 / kept, policy=policy)
-                cells.append(_cell(_measured(store, replace(plain, rule=rule, **fields))))
+                cells.append(_cell(_measured(store, plain.changed(rule=rule, **fields))))
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

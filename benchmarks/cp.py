@@ -20,8 +20,9 @@ from torch import Tensor
 from tdq_core.compression.decompose.als import als
 from tdq_core.compression.decompose.cp import compress, random_start
 from tdq_core.compression.decompose.epc import correct
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.linalg import rel_error
-from tdq_core.compression.decompose.methods import METHODS, Options
+from tdq_core.compression.methods import decompose
 from tdq_core.models.loading import load_model
 from tdq_core.pipeline.run import read_table
 from tdq_core.ranks.plan import make_plan
@@ -55,14 +56,14 @@ def main() -> None:
     for (shape, rank), weight in unique.items():
         if max(shape) == 512:
             print(f"{'x'.join(map(str, shape))}, rank {rank}: {sweep_ratio(weight, rank)}", flush=True)
-    seconds, _ = timed(lambda: [METHODS["cp"](weight, (rank,), Options(eta=0.0)) for weight, rank in layers])
+    seconds, _ = timed(lambda: [decompose(weight, "cp", (rank,), Options(eta=0.0)) for weight, rank in layers])
     print(f"CP with EPC of all {len(layers)} layers of ResNet-18 at ratio 2: {seconds:.0f} s")
 
 
 def planned() -> list[tuple[Tensor, int]]:
     """(weight, rank) of every layer that a plan of ratio 2 decomposes."""
-    spec = RunSpec("resnet18", "digits", weights="random", method="cp", rule=RankRule("ratio", 2.0))
-    module = load_model(spec).module
+    spec = RunSpec.of("resnet18", "digits", weights="random", method="cp", rule=RankRule("ratio", 2.0))
+    module = load_model(spec.model).module
     plan = make_plan(read_table(spec), "cp", spec.rule)
     return [(module.get_parameter(f"{p.layer.name}.weight").detach(), *p.ranks) for p in plan.decomposed()]
 

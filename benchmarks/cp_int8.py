@@ -9,7 +9,7 @@ call reads them there. Also counted: how often the warning that comes before any
 import argparse
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tdq_core.cli.terminal import progress_bars
@@ -36,7 +36,9 @@ class Row:
 
 def main(arguments: Sequence[str] = ()) -> None:
     options = _options(arguments)
-    plain = RunSpec(options.model, options.data, calib=options.calib, weights=options.weights, samples=options.samples)
+    plain = RunSpec.of(
+        options.model, options.data, calib=options.calib, weights=options.weights, samples=options.samples
+    )
     bench = _Bench(RunStore(options.runs) if options.runs else RunStore())
     rows = list(_rows(plain, options.ratio))
     print(
@@ -63,16 +65,16 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _rows(plain: RunSpec, ratio: float) -> Iterator[Row]:
-    cp = replace(plain, method="cp", rule=RankRule("ratio", ratio))
-    epc = replace(cp, epc=True)
-    loose = replace(epc, eta=LOOSE)
+    cp = plain.changed(method="cp", rule=RankRule("ratio", ratio))
+    epc = cp.changed(epc=True)
+    loose = epc.changed(eta=LOOSE)
     yield Row("dense", plain)
     yield Row("CP by ALS", cp)
     yield Row("CP by ALS, conditioned", cp, condition=True)
     yield Row(f"CP + EPC, {1 + LOOSE:g} x the ALS error", loose)
     yield Row(f"CP + EPC, {1 + LOOSE:g} x the ALS error, conditioned", loose, condition=True)
     yield Row("CP + EPC at the ALS error", epc)
-    yield Row("the same, batch norms re-estimated, conditioned", replace(epc, reestimate_bn=True), condition=True)
+    yield Row("the same, batch norms re-estimated, conditioned", epc.changed(reestimate_bn=True), condition=True)
     yield Row("CP + EPC at the ALS error, conditioned", epc, condition=True)
 
 
@@ -92,7 +94,7 @@ class _Bench:
 
     def integers(self, row: Row, **changes: str) -> tuple[RunRecord, RunRecord]:
         """The run of `row` with `changes`, and the fp32 run it is held against."""
-        pair = self(replace(row.spec, condition=row.condition, **changes)), self(row.spec)
+        pair = self(row.spec.changed(condition=row.condition, **changes)), self(row.spec)
         self.seen[pair[0].run_id] = pair
         return pair
 

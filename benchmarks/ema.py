@@ -19,7 +19,7 @@ from tdq_core.cli.terminal import progress_bars
 from tdq_core.data.sources import open_images
 from tdq_core.measure.evaluate import outcomes
 from tdq_core.models.loading import load_model
-from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 from tdq_core.stats.intervals import paired_mean
 from tdq_core.training.fit import Fit
 from tdq_core.training.recipe import recipe_of
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             for steps in (recipe.sizes, recipe.depths)
         )
         recipe = replace(recipe, epochs=options.epochs, sizes=sizes, depths=depths)
-    loaded = load_model(RunSpec(options.model, options.data, weights=RANDOM_WEIGHTS, seed=recipe.seed))
+    loaded = load_model(ModelSpec(options.model, RANDOM_WEIGHTS), seed=recipe.seed)
     train, val = (
         open_images(options.data, role=role, samples=None, seed=recipe.seed, num_classes=loaded.num_classes)
         for role in ("train", "val")

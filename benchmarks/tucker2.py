@@ -18,7 +18,7 @@ from torch import Tensor
 from tdq_core.compression.decompose.linalg import rel_error
 from tdq_core.compression.decompose.tucker2 import decompose_tucker2
 from tdq_core.models.loading import load_model
-from tdq_core.specs import RunSpec
+from tdq_core.specs import ModelSpec
 from tdq_core.system import machine
 
 SWEEPS = 5
@@ -27,7 +27,7 @@ SHARE = 0.5  # of each channel mode's rank
 
 def layer_weights() -> list[tuple[Tensor, int]]:
     """One weight of every shape in ResNet-50 (Linear as 1x1), with the number of layers that have it."""
-    model = load_model(RunSpec("resnet50", "digits", weights="random")).module
+    model = load_model(ModelSpec("resnet50", "random")).module
     weights = [p[:, :, None, None] if p.dim() == 2 else p for p in model.parameters() if p.dim() in (2, 4)]
     counts = Counter(tuple(w.shape) for w in weights)
     first = {tuple(w.shape): w for w in reversed(weights)}

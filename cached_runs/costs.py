@@ -32,8 +32,8 @@ def count_costs(model: str) -> tuple[int, int]:
 
     from tdq_core.graph.layer_table import count_macs, count_params
     from tdq_core.models.loading import load_model
-    from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+    from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 
-    loaded = load_model(RunSpec(model, "digits", weights=RANDOM_WEIGHTS))
+    loaded = load_model(ModelSpec(model, RANDOM_WEIGHTS))
     example = torch.zeros(1, *loaded.preprocessing.input_shape)
     return count_params(loaded.module), count_macs(loaded.module, example)

@@ -5,11 +5,11 @@ CP fitted to outputs; the latency of the dense model and of one CP; and a recipe
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import method_text
-from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
+from tdq_core.specs import BACKENDS, RankRule, RunSpec
+from tdq_core.specs.precision import deployed
 
 MODEL, DATA = "digits_resnet", "digits"
 METHODS = ("tucker2", "cp", "svd", "auto")
@@ -25,22 +25,22 @@ RULES = (RankRule("energy", 0.9), RankRule("energy", 0.99), RankRule("vbmf", 1.0
 
 def digits_specs() -> Iterator[RunSpec]:
     """Every shipped run, dense models first."""
-    plain = RunSpec(MODEL, DATA)
-    studied = replace(plain, method="cp", rule=RankRule("ratio", STUDIED_RATIO), epc=True)
+    plain = RunSpec.of(MODEL, DATA)
+    studied = plain.changed(method="cp", rule=RankRule("ratio", STUDIED_RATIO), epc=True)
     treatments = [plain]
-    treatments += [replace(plain, method=m, rule=RankRule("ratio", r)) for m, r in itertools.product(METHODS, RATIOS)]
-    treatments += [replace(plain, method="cp", rule=RankRule("ratio", r), epc=True) for r in EPC_RATIOS]
-    treatments += [replace(plain, method="tucker2", rule=rule) for rule in RULES]
+    treatments += [plain.changed(method=m, rule=RankRule("ratio", r)) for m, r in itertools.product(METHODS, RATIOS)]
+    treatments += [plain.changed(method="cp", rule=RankRule("ratio", r), epc=True) for r in EPC_RATIOS]
+    treatments += [plain.changed(method="tucker2", rule=rule) for rule in RULES]
     for ratio in EPC_RATIOS:
-        treatments.append(replace(plain, method="cp", rule=RankRule("ratio", ratio), epc=True, calibrated=True))
+        treatments.append(plain.changed(method="cp", rule=RankRule("ratio", ratio), epc=True, calibrated=True))
         shared = RankRule("ratio", ratio, policy="global")
-        treatments.append(replace(plain, method="tucker2", rule=shared, calibrated=True))
-    for treatment, precision, backend in itertools.product(treatments, PRECISIONS, BACKENDS):
+        treatments.append(plain.changed(method="tucker2", rule=shared, calibrated=True))
+    for treatment, precision, backend in itertools.product(treatments, deployed(), BACKENDS):
         timed = treatment in (plain, studied) and backend == TIMED_BACKEND
-        yield replace(treatment, precision=precision, backend=backend, latency=timed)
+        yield treatment.changed(precision=precision, backend=backend, latency=timed)
     for ratio, backend in itertools.product(EPC_RATIOS, BACKENDS):
-        cp = replace(plain, method="cp", rule=RankRule("ratio", ratio))
-        yield replace(cp, precision="int8", backend=backend, condition=False)
+        cp = plain.changed(method="cp", rule=RankRule("ratio", ratio))
+        yield cp.changed(precision="int8", backend=backend, condition=False)
 
 
 def grid_of(records: list[RunRecord]) -> list[RunRecord]:
@@ -52,8 +52,9 @@ def grid_of(records: list[RunRecord]) -> list[RunRecord]:
 def readme_table(records: list[RunRecord]) -> str:
     """The README's table: top-1 by method and ratio in fp32, and by INT8 with the size of its file."""
     records = grid_of(records)
-    found = {(method_text(r.spec), r.spec.rule.value if r.spec.rule else None, r.spec.precision, r.spec.backend,
-              r.spec.condition): r for r in records if r.spec.rule is None or r.spec.rule.kind == "ratio"}  # fmt: skip
+    by_ratio = [r for r in records if r.spec.rule is None or r.spec.rule.kind == "ratio"]
+    found = {(method_text(r.spec), r.spec.rule.value if r.spec.rule else None, r.spec.precision.name,
+              r.spec.precision.backend, r.spec.treatment.condition): r for r in by_ratio}  # fmt: skip
     lines = ["| | ratio | fp32 | INT8 | INT8, not conditioned | INT8 file | smaller than fp32 |", f"|{'---|' * 7}"]
     for method, ratio in [("none", None), *itertools.product(SHOWN, EPC_RATIOS)]:
         dense, small = (found[method, ratio, *kind, True] for kind in (("fp32", "torch"), ("int8", "onnxruntime")))

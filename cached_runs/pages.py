@@ -22,7 +22,7 @@ def filled(root: Path) -> dict[Path, str]:
         ValueError: where a page lacks the place for a table or a count.
     """
     records = RunStore(root / "cached_runs").all()
-    trained = [m for m in NETWORKS if any(r.spec.model == m for r in records)]
+    trained = [m for m in NETWORKS if any(r.spec.model.name == m for r in records)]
     blocks = {
         "README.md": {"table": readme_table(records)},
         "cached_runs/README.md": {"counts": count_table(trained, records)},

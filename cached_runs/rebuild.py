@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cached_runs import digits, study
-from tdq_core.analysis.components import study_spec
+from tdq_core.analysis.components import STUDIES, study_spec
 from tdq_core.cli.terminal import err
 from tdq_core.models.registry import WEIGHTS_FOLDER
-from tdq_core.records.store import RunStore
+from tdq_core.records.store import RunStore, Store
+from tdq_core.records.table import method_text, ranks_text
 from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
 from tdq_core.system.files import write_atomically
 from tdq_core.system.progress import Progress
@@ -30,21 +31,22 @@ def rebuild(model: str, folder: Path, on_progress: Progress) -> None:
 def _measure(specs: Sequence[RunSpec], studied: RankRule, folder: Path, on_progress: Progress) -> None:
     from tdq_core.analysis.component_study import study as study_components
     from tdq_core.pipeline.run import run
+    from tdq_core.pipeline.session import Session
 
-    store, dense = RunStore(folder), specs[0]
+    store, session, dense = RunStore(folder), Session(), specs[0]
     _layers(dense, folder)
     for done, spec in enumerate(specs):
-        on_progress(f"runs of {dense.model}", done, len(specs))
-        record = run(spec, store=store).record
+        on_progress(f"runs of {dense.model.name}", done, len(specs))
+        record = run(spec, store=store, session=session).record
         if record.state != "complete":
-            err.print(f"{spec.method} {spec.rule} {spec.precision} {spec.backend}: {record.reason}", markup=False)
+            err.print(f"{method_text(spec)} {ranks_text(spec)} {spec.precision.name}: {record.reason}", markup=False)
     components = study_spec(dense, rule=studied, eta=DEFAULT_ETA)
-    study_components(components, folders=[folder / "components"], on_progress=on_progress)
+    study_components(components, store=Store(STUDIES, folder), on_progress=on_progress)
 
 
 def _layers(spec: RunSpec, folder: Path) -> None:
+    from tdq_core.models.layer_files import table_path
     from tdq_core.pipeline.run import read_table
-    from tdq_core.records.layer_files import table_path
 
     if not (folder / table_path(spec)).exists():
         write_atomically(folder / table_path(spec), read_table(spec).to_json())
@@ -54,5 +56,5 @@ def _recipe(folder: Path, on_progress: Progress) -> None:
     from tdq_core.recipes.search import find_recipe
     from tdq_core.recipes.target import parse_target
 
-    dense, target = RunSpec(digits.MODEL, digits.DATA), parse_target(digits.TARGET)
-    find_recipe(dense, target, store=RunStore(folder), folder=folder / "recipes", on_progress=on_progress)
+    dense, target = RunSpec.of(digits.MODEL, digits.DATA), parse_target(digits.TARGET)
+    find_recipe(dense, target, store=RunStore(folder), folder=folder, on_progress=on_progress)

@@ -7,10 +7,10 @@ CP to INT8 without conditioning as well, which is how the study did it.
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
-from tdq_core.specs import BACKENDS, PRECISIONS, RankRule, RunSpec
+from tdq_core.specs import BACKENDS, RankRule, RunSpec
+from tdq_core.specs.precision import deployed
 
 DATA = "cifar10-jpeg"
 NETWORKS = {
@@ -41,7 +41,7 @@ COMPONENTS = {
     "resnet50_cifar10": RankRule("ratio", 1.5),
 }
 """Rank rule of the study of components; 2x of the params where no other stands here."""
-EVERYWHERE = tuple(itertools.product(PRECISIONS, BACKENDS))
+EVERYWHERE = tuple(itertools.product(deployed(), BACKENDS))
 FP32_AND_INT8 = (("fp32", "torch"), *(("int8", backend) for backend in BACKENDS))
 
 
@@ -52,15 +52,15 @@ def tucker2_of(model: str) -> str:
 
 def dense_spec(model: str) -> RunSpec:
     """The untouched network in fp32, through torch."""
-    usual = RunSpec(model, DATA, samples=NETWORKS[model])
-    return replace(usual, calib_samples=CALIB_SAMPLES.get(model, usual.calib_samples))
+    usual = RunSpec.of(model, DATA, samples=NETWORKS[model])
+    return usual.changed(calib_samples=CALIB_SAMPLES.get(model, usual.images.calib_samples))
 
 
 def is_study_run(spec: RunSpec, dense: RunSpec | None) -> bool:
     """Whether the run is on the images and calibration images that those of `dense`, a network's, are on."""
-    names = ("weights", "calib", "samples", "calib_samples", "seed", "mean", "std", "input_size")
-    same = dense is not None and all(getattr(spec, n) == getattr(dense, n) for n in names)
-    return same and spec.data.partition(":")[0] == DATA
+    if dense is None or (spec.model, spec.seed) != (dense.model, dense.seed):
+        return False
+    return spec.images.data.partition(":")[0] == DATA and spec.images.elsewhere(DATA) == dense.images
 
 
 def study_specs(model: str) -> Iterator[RunSpec]:
@@ -70,11 +70,11 @@ def study_specs(model: str) -> Iterator[RunSpec]:
     def at(method: str, policy: str = "uniform", depth: float = 1.0, **more: Any) -> list[RunSpec]:
         ratios = CP_RATIOS.get(model, RATIOS) if method == "cp" else RATIOS
         rules = [RankRule("ratio", ratio, policy=policy, depth=depth) for ratio in ratios]
-        return [replace(dense, method=method, rule=rule, **more) for rule in rules]
+        return [dense.changed(method=method, rule=rule, **more) for rule in rules]
 
     yield from _in([dense, *at(tucker2), *at(tucker2, "later", LATER_DEPTH)], EVERYWHERE)
     yield from _in([*at(tucker2, "global", calibrated=True), *at("cp")], FP32_AND_INT8)
-    yield from _in([replace(spec, condition=False) for spec in at("cp")], FP32_AND_INT8[1:])
+    yield from _in([spec.changed(condition=False) for spec in at("cp")], FP32_AND_INT8[1:])
     yield from _in([*at("cp", epc=True), *at("cp", epc=True, calibrated=True)], FP32_AND_INT8)
     if tucker2 != "auto" and model not in ALL_ALIKE:
         yield from _in([*at("auto"), *at("auto", "global", calibrated=True)], FP32_AND_INT8)
@@ -82,4 +82,4 @@ def study_specs(model: str) -> Iterator[RunSpec]:
 
 def _in(treatments: Iterable[RunSpec], cells: Iterable[tuple[str, str]]) -> Iterator[RunSpec]:
     for treatment, (precision, backend) in itertools.product(treatments, tuple(cells)):
-        yield replace(treatment, precision=precision, backend=backend)
+        yield treatment.changed(precision=precision, backend=backend)

@@ -10,6 +10,7 @@ from tdq_core.models.registry import entry
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import shipped_folder
 from tdq_core.records.table import method_text
+from tdq_core.specs.variant import variant_of
 
 ROWS = (
     ("tucker2", "uniform", True),
@@ -54,7 +55,7 @@ def threads_text(card: Mapping[str, Any]) -> str:
 
 def count_table(models: Sequence[str], records: Sequence[RunRecord]) -> str:
     """How many runs are shipped of each network."""
-    counts = [f"| `{m}` | {sum(r.spec.model == m for r in records)} |" for m in models]
+    counts = [f"| `{m}` | {sum(r.spec.model.name == m for r in records)} |" for m in models]
     return "\n".join(["| network | runs |", "|---|---|", *counts])
 
 
@@ -62,7 +63,7 @@ def drops_tables(models: Sequence[str], records: Sequence[RunRecord]) -> str:
     """A `drops_table` for each network under a line that says on how many images, and what the dense model has."""
     parts = []
     for model in models:
-        dense = next(r.baseline for r in records if r.spec.model == model and r.baseline)
+        dense = next(r.baseline for r in records if r.spec.model.name == model and r.baseline)
         title = f"`{model}`, {dense.n:,} class-balanced test images, dense {100 * dense.top1:.1f} %:"
         parts += [title, drops_table(model, records)]
     return "\n\n".join(parts)
@@ -70,16 +71,16 @@ def drops_tables(models: Sequence[str], records: Sequence[RunRecord]) -> str:
 
 def drops_table(model: str, records: Sequence[RunRecord]) -> str:
     """Points of top-1 lost by method and ratio: fp32 / INT8 through ONNX Runtime; '-' where it was not measured."""
-    own = [r for r in records if r.spec.model == model and r.metrics]
+    own = [r for r in records if r.spec.model.name == model and r.metrics]
     lines = [f"| | {' | '.join(f'{r:g}x' for r in RATIOS)} |", f"|{'---|' * (len(RATIOS) + 1)}"]
     for method, policy, conditioned in ROWS:
         found = {
-            (r.spec.rule.value, r.spec.precision): f"{100 * r.drop()[0]:.1f}".replace("-0.0", "0.0")
+            (r.spec.rule.value, r.spec.precision.name): f"{100 * r.drop()[0]:.1f}".replace("-0.0", "0.0")
             for r in own
             if r.spec.rule
             and (method_text(r.spec), r.spec.rule.policy) == (method, policy)
-            and (r.spec.precision, r.spec.backend) in (("fp32", "torch"), ("int8", "onnxruntime"))
-            and (not r.spec.quantized or r.spec.condition == conditioned)
+            and (r.spec.precision.name, r.spec.precision.backend) in (("fp32", "torch"), ("int8", "onnxruntime"))
+            and (not r.spec.quantized or r.spec.treatment.condition == conditioned)
         }
         if found:
             name = f"{method}, {policy}" if policy != "uniform" else method
@@ -94,7 +95,9 @@ def additivity_table(models: Sequence[str], records: Sequence[RunRecord]) -> str
     and the interaction that is largest in size, in points; '-' where none was measured."""
     lines = [f"| | {' | '.join(GROUPS)} |", f"|{'---|' * (len(GROUPS) + 1)}"]
     for model in models:
-        cells = find_cells(r for r in records if r.spec.model == model and r.spec.precision in ("fp32", "int8"))
+        cells = find_cells(
+            r for r in records if r.spec.model.name == model and r.spec.precision.name in ("fp32", "int8")
+        )
         told = (_interactions([c for c in cells if _group(c) == group]) for group in GROUPS)
         lines.append(f"| `{model}` | {' | '.join(told)} |")
     return "\n".join(lines)
@@ -104,7 +107,7 @@ def _group(cells: Cells) -> str:
     spec = cells.both.spec
     if spec.method != "cp":
         return GROUPS[0]
-    return GROUPS[1] if spec.epc else GROUPS[2 if spec.condition else 3]
+    return GROUPS[1] if variant_of(spec).epc else GROUPS[2 if spec.treatment.condition else 3]
 
 
 def _interactions(cells: Sequence[Cells]) -> str:

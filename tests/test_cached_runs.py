@@ -9,28 +9,28 @@ import pytest
 from cached_runs.digits import digits_specs, grid_of
 from tdq_core.analysis.additivity import find_cells
 from tdq_core.compression.decompose.cp import decompose_cp
-from tdq_core.compression.decompose.methods import METHODS
 from tdq_core.compression.decompose.modules import apply_plan
+from tdq_core.compression.methods import IMPLEMENTATIONS
 from tdq_core.data.sources import open_images
 from tdq_core.graph.layer_table import count_macs, count_params
 from tdq_core.layers.table import LayerTable
+from tdq_core.models.layer_files import table_path
 from tdq_core.models.loading import load_model
-from tdq_core.pipeline.inputs import open_run
 from tdq_core.pipeline.run import read_table, run
+from tdq_core.pipeline.session import open_run
 from tdq_core.ranks.plan import make_plan
 from tdq_core.recipes.choices import pick
-from tdq_core.recipes.saved import read_recipe, recipe_paths
+from tdq_core.recipes.report import RECIPES as RECIPE_FILES
 from tdq_core.recipes.target import parse_target
-from tdq_core.records.layer_files import table_path
 from tdq_core.records.record import RunRecord
-from tdq_core.records.store import RunStore, shipped_folder
+from tdq_core.records.store import RunStore, Store, shipped_folder
 from tdq_core.specs import RankRule, RunSpec
 
-RECIPES = [read_recipe(path) for path in recipe_paths([shipped_folder() / "recipes"])]
+RECIPES = Store(RECIPE_FILES, shipped_folder()).all()
 TRIED = {p.run_id for r in RECIPES for p in (*r.tried, r.reference)}
-RECORDS = [r for r in RunStore(shipped_folder()).all() if r.spec.model == "digits_resnet"]
+RECORDS = [r for r in RunStore(shipped_folder()).all() if r.spec.model.name == "digits_resnet"]
 GRID = grid_of(RECORDS)
-DENSE = RunSpec("digits_resnet", "digits")
+DENSE = RunSpec.of("digits_resnet", "digits")
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def test_the_shipped_recipe_is_what_its_runs_say():
 
 
 def test_every_name_is_the_digest_of_its_contents():
-    loaded = load_model(DENSE)
+    loaded = load_model(DENSE.model)
     images = open_images("digits", role="eval", samples=None, seed=0, num_classes=10)
-    calib = open_run(RunSpec("digits_resnet", "digits", precision="int8")).digests["calib"]
+    calib = open_run(RunSpec.of("digits_resnet", "digits", precision="int8")).digests["calib"]
     wrong = []
     for record in RECORDS:
         digests = {"model": loaded.digest, "data": images.digest}
@@ -70,10 +70,9 @@ def test_every_name_is_the_digest_of_its_contents():
 
 
 def test_params_macs_and_ranks_are_recomputed(table, monkeypatch):
-    monkeypatch.setitem(
-        METHODS, "cp", lambda w, ranks, options: decompose_cp(w, *ranks, sweeps=1)
-    )  # only shapes matter
-    loaded, few = load_model(DENSE), open_images("digits", role="eval", samples=10, seed=0, num_classes=10)
+    quick = {"tdq": lambda w, ranks, options: decompose_cp(w, *ranks, sweeps=1)}  # only shapes matter
+    monkeypatch.setitem(IMPLEMENTATIONS, "cp", dataclasses.replace(IMPLEMENTATIONS["cp"], decompose=quick))
+    loaded, few = load_model(DENSE.model), open_images("digits", role="eval", samples=10, seed=0, num_classes=10)
     example, _ = next(iter(few.batches(loaded.preprocessing, batch_size=2)))
     counted, wrong = {}, []
     by_outputs = read_table(next(r.spec for r in RECORDS if r.spec.calibrated))
@@ -97,17 +96,17 @@ def test_provenance_is_whole():
     assert {(r.provenance["split"], r.provenance["n"], r.metrics.n) for r in RECORDS} == {("digits/test", 700, 700)}
     calibrated = {r.provenance["calib_split"] for r in RECORDS if r.spec.needs_calibration}
     assert calibrated == {"digits/train"}
-    checks = [r.provenance["artefact"]["export_check"] for r in GRID if r.spec.backend == "onnxruntime"]
+    checks = [r.provenance["artefact"]["export_check"] for r in GRID if r.spec.precision.backend == "onnxruntime"]
     assert len(checks) == len(GRID) / 2 and all(c["top1_agreement"] == 1 for c in checks)
     text = re.sub(r'"outcomes": "[^"]*"', "", "".join(r.to_json() for r in RECORDS))
     assert not re.search(r"\"/|/home/|/root/|/tmp/", text), "no path of the machine that measured"
 
 
-CALIBRATED = RunSpec(
+CALIBRATED = RunSpec.of(
     "digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 3.0, policy="global"), calibrated=True
 )
-TUCKER = RunSpec("digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 3.0))
-INT8 = RunSpec(
+TUCKER = RunSpec.of("digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 3.0))
+INT8 = RunSpec.of(
     "digits_resnet", "digits", method="svd", rule=RankRule("ratio", 4.0), precision="int8", backend="onnxruntime"
 )
 
@@ -116,14 +115,14 @@ INT8 = RunSpec(
 def test_a_shipped_run_is_measured_again_with_the_same_result(spec, tmp_path):
     again = run(spec, store=RunStore(tmp_path)).record
     shipped = RunStore(shipped_folder()).get(again.run_id)
-    few = 7 if spec.precision == "int8" else 1  # of 700: int8 kernels of another CPU may round another way
+    few = 7 if spec.precision.name == "int8" else 1  # of 700: int8 kernels of another CPU may round another way
     assert (again.metrics.correct() != shipped.metrics.correct()).sum() <= few
     assert again.metrics.params == shipped.metrics.params
     assert again.metrics.bytes == pytest.approx(shipped.metrics.bytes, rel=0.02)
 
 
 def test_every_decomposed_and_quantized_run_has_its_four_cells():
-    joint = [r for r in GRID if r.spec.method != "none" and r.spec.precision != "fp32"]
+    joint = [r for r in GRID if r.spec.decomposition and r.spec.precision.name != "fp32"]
     assert {c.both.run_id for c in find_cells(GRID)} == {r.run_id for r in joint}
 
 

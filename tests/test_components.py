@@ -30,14 +30,14 @@ from tdq_core.analysis.components import (
 )
 from tdq_core.compression.condition.apply import condition
 from tdq_core.compression.decompose.cp import decompose_cp
-from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.errors import InputError
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Request
-from tdq_core.pipeline.inputs import open_run
 from tdq_core.pipeline.run import read_table
+from tdq_core.pipeline.session import open_run
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule, RunSpec
 
@@ -59,7 +59,7 @@ ETA = 0.1
 def spec(tmp_path_factory: pytest.TempPathFactory) -> RunSpec:
     file = tmp_path_factory.mktemp("net") / "net.py"
     file.write_text(NET)
-    plain = RunSpec(f"{file}:make", "digits", weights="random", calib_samples=20, mean=(0.5,), std=(0.5,),
+    plain = RunSpec.of(f"{file}:make", "digits", weights="random", calib_samples=20, mean=(0.5,), std=(0.5,),
                     input_size=(8, 8), samples=30)  # fmt: skip
     return study_spec(plain, rule=RankRule("manual", ranks={"3": 9, "5": 14}), eta=ETA)
 
@@ -193,13 +193,13 @@ def test_a_foreign_file_is_an_error_that_names_it(made: Components, tmp_path: Pa
 def test_a_study_is_named_by_what_it_looked_at(spec: RunSpec) -> None:
     digests = {"model": "a", "data": "b", "calib": "c"}
     name = study_id(spec, digests)
-    assert study_id(replace(spec, samples=7), {**digests, "data": "x"}) == name
+    assert study_id(spec.changed(samples=7), {**digests, "data": "x"}) == name
     others = [
         study_id(spec, {**digests, "model": "x"}),
         study_id(spec, {**digests, "calib": "x"}),
-        study_id(replace(spec, eta=0.0), digests),
-        study_id(replace(spec, seed=1), digests),
-        study_id(replace(spec, rule=RankRule("ratio", 2.0)), digests),
+        study_id(spec.changed(eta=0.0), digests),
+        study_id(spec.changed(seed=1), digests),
+        study_id(spec.changed(rule=RankRule("ratio", 2.0)), digests),
         spec.run_id(digests),
     ]
     assert len({name, *others}) == len(others) + 1
@@ -216,7 +216,7 @@ def test_what_is_there_is_not_computed_again(spec: RunSpec, made: Components, tm
 
 
 def test_another_method_is_refused_with_a_sentence(spec: RunSpec) -> None:
-    for wrong in (replace(spec, epc=False, eta=0.0), replace(spec, precision="fp32")):
+    for wrong in (spec.changed(epc=False, eta=0.0), spec.changed(precision="fp32")):
         with pytest.raises(InputError, match="needs CP with EPC"):
             study(wrong)
 

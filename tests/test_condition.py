@@ -13,7 +13,7 @@ from tdq_core.compression.condition.noise import predicted_noise
 from tdq_core.compression.condition.observe import Observed, Span, observe
 from tdq_core.compression.condition.rounding import FAILING, predicted_failure, rounded, rounding_error
 from tdq_core.compression.condition.scales import choose_scales
-from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import factorize
 from tdq_core.compression.quantize.scheme import Scheme
 

@@ -7,9 +7,10 @@ from tdq_core.compression.decompose import cp as module
 from tdq_core.compression.decompose.als import WORK, Products, affordable, als
 from tdq_core.compression.decompose.cp import compress, cp_memory, decompose_cp, random_start
 from tdq_core.compression.decompose.epc import _rounds, correct_cp, degeneracy
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.linalg import rel_error
-from tdq_core.compression.decompose.methods import METHODS, Options
 from tdq_core.compression.decompose.ridge import least_squares
+from tdq_core.compression.methods import decompose
 from tdq_core.errors import InputError, Refused
 
 
@@ -42,9 +43,9 @@ def test_correction_and_least_squares_in_turns_beat_each_alone():
     """Lower error than plain ALS of many sweeps, and smaller components."""
     torch.manual_seed(3)
     weight = draw(16, 16, 3, 3)
-    plain, turns = (METHODS["cp"](weight, (33,), Options(eta=eta)) for eta in (None, 0.0))
+    plain, turns = (decompose(weight, "cp", (33,), Options(eta=eta)) for eta in (None, 0.0))
     assert rel_error(weight, turns.to_weight()) < rel_error(weight, plain.to_weight())
-    assert degeneracy(turns, weight)["log10_norms"] < degeneracy(plain, weight)["log10_norms"] - 0.3
+    assert degeneracy(turns, weight).log10_norms < degeneracy(plain, weight).log10_norms - 0.3
     assert turns.epc_rounds >= 1 and len(turns.errors) > 50
 
 
@@ -91,7 +92,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_kernels_get_an_answer_with_its_error(name, rank, eta):
     weight = HOSTILE[name]
-    made = METHODS["cp"](weight, (rank,), Options(eta=eta))
+    made = decompose(weight, "cp", (rank,), Options(eta=eta))
     assert all(f.isfinite().all() for f in (made.out, made.in_, made.spatial))
     error = rel_error(weight, made.to_weight())
     assert 0 <= error < 1, "something of the kernel is kept, whatever eta allows"

@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from tdq_core.compression.decompose import ridge
 from tdq_core.compression.decompose.cp import decompose_cp
 from tdq_core.compression.decompose.epc import (
+    Degeneracy,
     correct,
     correct_cp,
     degeneracy,
@@ -113,8 +114,8 @@ def test_a_corrected_kernel_is_a_cp_like_any_other_with_less_to_cancel():
     plain = decompose_cp(weight, 14)
     done = correct_cp(weight, plain, eta=0.02)
     assert rel_error(weight, done.to_weight()) <= 1.02 * rel_error(weight, plain.to_weight()) * (1 + 1e-6)
-    assert degeneracy(done, weight)["log10_norms"] < degeneracy(plain, weight)["log10_norms"] - 0.1
-    assert degeneracy(done, weight)["sensitivity"] < degeneracy(plain, weight)["sensitivity"]
+    assert degeneracy(done, weight).log10_norms < degeneracy(plain, weight).log10_norms - 0.1
+    assert degeneracy(done, weight).sensitivity < degeneracy(plain, weight).sensitivity
     assert done.epc_sweeps > 0 and plain.epc_sweeps == 0
 
 
@@ -127,9 +128,9 @@ def test_degeneracy_of_orthogonal_components_is_nil():
     basis = [torch.linalg.qr(draw(n, n, seed=n)).Q[:, :3] for n in (6, 5)]
     weight = torch.einsum("or,ir,kr->oik", *basis, draw(4, 3)).reshape(6, 5, 2, 2)
     found = degeneracy(decompose_cp(weight, 3, tol=1e-12), weight)
-    assert found["log10_norms"] == pytest.approx(0, abs=1e-6)
+    assert found.log10_norms == pytest.approx(0, abs=1e-6)
     zero = degeneracy(decompose_cp(weight * 0, 3), weight * 0)
-    assert set(zero.values()) == {0.0}
+    assert zero == Degeneracy()
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e20])
@@ -142,12 +143,12 @@ def test_the_correction_does_not_depend_on_the_weights_scale(scale):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"method": "tucker2", "epc": True}, "--epc goes with --method cp"),
+        ({"method": "tucker2", "epc": True}, "only CP has such components"),
         ({"method": "cp", "epc": True, "eta": 1.0}, r"in \[0, 1\)"),
         ({"method": "cp", "epc": True, "eta": -0.1}, "Got -0.1"),
-        ({"method": "cp", "eta": 0.2}, "give --epc too"),
+        ({"method": "cp", "eta": 0.2}, "belongs to the correction 'epc'"),
     ],
 )
 def test_the_correction_is_asked_for_rightly(fields, words):
     with pytest.raises(InputError, match=words):
-        RunSpec("net", "digits", rule=RankRule("ratio", 2), **fields)
+        RunSpec.of("net", "digits", rule=RankRule("ratio", 2), **fields)

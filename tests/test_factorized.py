@@ -110,12 +110,12 @@ def test_planned_costs_equal_those_counted_on_the_built_model(method, keep_ends)
     model, x = small_net(), torch.randn(2, 3, 16, 12)
     table = read_layers(model, x, name="small", digest="")
     plan = make_plan(table, method, RankRule("ratio", 1.3, keep_ends=keep_ends))
-    built, records = apply_plan(model, plan)
+    built, made = apply_plan(model, plan)
     assert count_params(built) == plan.params
     assert count_macs(built, x) == plan.macs
-    assert [r.params - r.dense_params for r in records if r.method == "none"] == [0] * sum(
-        r.method == "none" for r in records
-    )
+    assert list(made) == [part.layer.name for part in plan.decomposed()]
+    left = [part for part in plan.layers if part.method == "none"]
+    assert all((part.cost.params, part.cost.macs) == (part.layer.params, part.layer.macs) for part in left)
 
 
 def test_the_original_model_is_not_touched():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.compression.finetune import checkpoint as checkpoints
 from tdq_core.compression.finetune import distil as distilling
@@ -27,7 +27,7 @@ from tdq_core.errors import InputError
 from tdq_core.graph.layer_table import count_params, read_layers
 from tdq_core.models.loading import load_model
 from tdq_core.ranks.plan import make_plan
-from tdq_core.specs import RankRule, RunSpec
+from tdq_core.specs import ModelSpec, RankRule
 
 STEPS = 80
 FOUR_BITS = Scheme(4, 4)
@@ -35,7 +35,7 @@ FOUR_BITS = Scheme(4, 4)
 
 @functools.cache
 def dense():
-    return load_model(RunSpec("digits_resnet", "digits"))
+    return load_model(ModelSpec("digits_resnet"))
 
 
 @functools.cache

@@ -15,15 +15,15 @@ import pytest
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs import worker as job_worker
-from tdq_core.jobs.queue import Job, JobState, Request
+from tdq_core.jobs.queue import Job, JobState, Made, Request, Result
 from tdq_core.layers.table import LayerTable
+from tdq_core.models.layer_files import find_layer_file
 from tdq_core.recipes import search
 from tdq_core.recipes.target import Target
-from tdq_core.records.layer_files import find_layer_file
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
 
-SPEC = RunSpec("digits_resnet", "digits", method="svd", rule=RankRule("ratio", 2.0), samples=50)
+SPEC = RunSpec.of("digits_resnet", "digits", method="svd", rule=RankRule("ratio", 2.0), samples=50)
 
 
 @pytest.fixture(autouse=True)
@@ -63,12 +63,12 @@ def span(job: Job) -> tuple[float, float]:
 
 
 def test_jobs_take_turns_and_the_same_run_again_reuses_the_record(runs: Path) -> None:
-    first, second = jobs.submit(Request("run", SPEC)), jobs.submit(Request("run", SPEC))
+    first, second = jobs.submit(Request(kind="run", spec=SPEC)), jobs.submit(Request(kind="run", spec=SPEC))
     assert [j.id for j in jobs.running()] == [first.id, second.id]
     states = wait(first), wait(second)
     assert [s.state for s in states] == ["done", "done"]
     assert sorted(s.reused for s in states) == [False, True]
-    record = RunStore().get(states[0].run_id or "")
+    record = RunStore().get(states[0].made.id)
     assert record and record.state == "complete" and record.spec == SPEC
     assert states[0].stage and states[0].elapsed > 0
     assert jobs.running() == []
@@ -79,7 +79,7 @@ def test_jobs_take_turns_and_the_same_run_again_reuses_the_record(runs: Path) ->
 
 def test_layers_are_written_where_they_are_looked_for() -> None:
     assert find_layer_file(SPEC) is None
-    assert wait(jobs.submit(Request("layers", SPEC))).state == "done"
+    assert wait(jobs.submit(Request(kind="layers", spec=SPEC))).state == "done"
     path = find_layer_file(SPEC)
     assert path and "stem.0" in [la.name for la in LayerTable.read(path).layers]
 
@@ -91,17 +91,17 @@ def test_a_model_that_nobody_named_is_refused_before_its_code_is_imported(tmp_pa
         f"from pathlib import Path\nPath({str(marker)!r}).touch()\nfrom torch import nn\n"
         "def make():\n    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10))\n"
     )
-    spec = RunSpec(f"{code}:make", "digits", mean=(0.3,), std=(0.4,), input_size=(8, 8), samples=20)
-    refused = wait(jobs.submit(Request("run", spec)))
+    spec = RunSpec.of(f"{code}:make", "digits", mean=(0.3,), std=(0.4,), input_size=(8, 8), samples=20)
+    refused = wait(jobs.submit(Request(kind="run", spec=spec)))
     assert refused.state == "failed" and "neither registered nor named when the server started" in str(refused.reason)
     assert not marker.exists() and not list(runs.glob("*.json"))
-    allowed = wait(jobs.submit(Request("run", spec, (spec.model,))))
+    allowed = wait(jobs.submit(Request(kind="run", spec=spec, allowed_models=(spec.model.name,))))
     assert allowed.state == "done" and marker.exists(), allowed.reason
 
 
 def test_a_queued_job_is_cancelled_and_leaves_nothing(runs: Path) -> None:
     with somebody_elses_turn():
-        job = jobs.submit(Request("run", SPEC))
+        job = jobs.submit(Request(kind="run", spec=SPEC))
         assert jobs.poll(job).state == "queued"
         assert jobs.cancel(job).state == "cancelled"
         assert gone(int((job.folder / "pid").read_text()))
@@ -110,7 +110,7 @@ def test_a_queued_job_is_cancelled_and_leaves_nothing(runs: Path) -> None:
 
 
 def test_a_running_job_is_cancelled_and_leaves_no_record(runs: Path) -> None:
-    job = jobs.submit(Request("run", SPEC))
+    job = jobs.submit(Request(kind="run", spec=SPEC))
     wait(job, lambda s: s.state == "running")
     assert jobs.cancel(job).state == "cancelled"
     assert gone(int((job.folder / "pid").read_text()))
@@ -120,13 +120,13 @@ def test_a_running_job_is_cancelled_and_leaves_no_record(runs: Path) -> None:
 def test_cancelling_a_finished_job_changes_nothing() -> None:
     job = Job(jobs.jobs_folder() / "one")
     job.folder.mkdir(parents=True)
-    jobs.finish(job, {"state": "done", "run_id": "ab", "reused": True})
-    assert jobs.cancel(job) == JobState("done", run_id="ab", reused=True)
+    jobs.finish(job, Result(state="done", run_id="ab", reused=True))
+    assert jobs.cancel(job) == JobState("done", made=Made("run", "ab"), reused=True)
 
 
 def test_a_worker_that_dies_without_a_result_is_lost() -> None:
     with somebody_elses_turn():
-        job = jobs.submit(Request("run", SPEC))
+        job = jobs.submit(Request(kind="run", spec=SPEC))
         (job.folder / "stderr.txt").write_text("first\nno memory left\n")
         os.kill(int((job.folder / "pid").read_text()), signal.SIGKILL)
         state = wait(job)
@@ -136,11 +136,11 @@ def test_a_worker_that_dies_without_a_result_is_lost() -> None:
 
 def test_what_nobody_expected_is_one_sentence_with_the_file_of_its_traceback() -> None:
     with somebody_elses_turn():
-        job = jobs.submit(Request("run", SPEC))
-        (job.folder / "request.json").write_text('{"kind": "run"}')
+        job = jobs.submit(Request(kind="run", spec=SPEC))
+        (job.folder / "request.json").write_text('{"kind": "run"')
     state = wait(job)
     assert state.state == "failed"
-    assert str(state.reason).startswith("The run stopped unexpectedly: KeyError: 'spec'; the details are in")
+    assert str(state.reason).startswith("The run stopped unexpectedly: JSONDecodeError")
     assert "Traceback" in (job.folder / "stderr.txt").read_text()
 
 
@@ -156,10 +156,10 @@ def test_a_torn_last_line_is_tolerated_and_a_bad_line_before_it_is_not(tmp_path:
 
 
 def test_a_request_survives_its_file_and_an_unknown_kind_is_refused() -> None:
-    request = Request("recipe", SPEC, ("a.py:b",), "drop<=1%", 50)
-    assert Request.from_dict(json.loads(json.dumps(request.to_dict()))) == request
+    request = Request(kind="recipe", spec=SPEC, allowed_models=("a.py:b",), target="drop<=1%", finetune=50)
+    assert Request.from_json(request.to_json()) == request
     with pytest.raises(InputError, match="kind of job"):
-        Request("delete", SPEC)
+        Request(kind="delete", spec=SPEC)
 
 
 def test_only_the_latest_finished_jobs_keep_their_folder() -> None:
@@ -167,9 +167,9 @@ def test_only_the_latest_finished_jobs_keep_their_folder() -> None:
         job = Job(jobs.jobs_folder() / f"{number:03d}")
         job.folder.mkdir(parents=True)
         (job.folder / "request.json").write_text("{}")
-        jobs.finish(job, {"state": "cancelled"})
+        jobs.finish(job, Result(state="cancelled"))
     with somebody_elses_turn():
-        jobs.cancel(jobs.submit(Request("run", SPEC)))
+        jobs.cancel(jobs.submit(Request(kind="run", spec=SPEC)))
     left = sorted(p.parent.name for p in jobs.jobs_folder().glob("*/request.json"))
     assert left[0] == "003" and len(left) == jobs.KEPT + 1
 
@@ -182,6 +182,6 @@ def test_a_recipe_is_asked_for_as_requested(monkeypatch: pytest.MonkeyPatch) -> 
         return SimpleNamespace(recipe_id="ab")
 
     monkeypatch.setattr(search, "find_recipe", find)
-    request = Request("recipe", SPEC, ("a.py:b",), "drop<=1%", 50)
-    assert job_worker._WORK["recipe"](request, lambda *_: None) == {"state": "done", "recipe_id": "ab"}
+    request = Request(kind="recipe", spec=SPEC, allowed_models=("a.py:b",), target="drop<=1%", finetune=50)
+    assert job_worker._WORK["recipe"](request, lambda *_: None) == Result(state="done", recipe_id="ab")
     assert asked == [SPEC, Target("drop", 0.01), 50, ("a.py:b",)]

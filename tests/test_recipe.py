@@ -13,15 +13,14 @@ from tdq_core.pipeline.run import Outcome
 from tdq_core.recipes import search
 from tdq_core.recipes.candidates import ARMS, DENSE, OWN, RATIOS, REFERENCE, STUDY
 from tdq_core.recipes.choices import best_first, pick
-from tdq_core.recipes.report import Report, write_up
-from tdq_core.recipes.saved import read_recipe, recipe_folders, recipe_paths, write_recipe
+from tdq_core.recipes.report import RECIPES, Report, write_up
 from tdq_core.recipes.search import find_recipe
 from tdq_core.recipes.target import Target, parse_target
-from tdq_core.records.record import Metrics, RunRecord
-from tdq_core.records.store import RunStore
+from tdq_core.records.record import Latency, Metrics, RunRecord
+from tdq_core.records.store import RunStore, Store, runs_folder
 from tdq_core.specs import RunSpec
 
-PLAIN = RunSpec("digits_resnet", "digits")
+PLAIN = RunSpec.of("digits_resnet", "digits")
 
 
 def record(
@@ -31,11 +30,13 @@ def record(
     base = Metrics.measured(np.ones(n, dtype=bool), params=1000, macs=1, bytes=1000, dense_params=1000)
     right = np.ones(n, dtype=bool)
     right[wrong] = False
-    latency = {"median_ms": ms} if ms is not None else None
+    latency = Latency(median_ms=ms, q1_ms=ms, q3_ms=ms, batch=16, threads=1, repeats=3) if ms is not None else None
     own = Metrics.measured(right, params=size, macs=1, bytes=size, dense_params=1000, latency=latency)
     done = state == "complete"
-    return RunRecord(f"{size:016d}", state, PLAIN, own if done else None, base if done else None, (), (), {}, {},
-                     None if done else "It went wrong.")  # fmt: skip
+    return RunRecord(
+        run_id=f"{size:016d}", state=state, spec=PLAIN, metrics=own if done else None, baseline=base if done else None,
+        layers=(), notes=(), digests={}, provenance={}, reason=None if done else "It went wrong.",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -102,14 +103,15 @@ def test_a_report_says_what_did_not_hold() -> None:
 
 def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
     report = written(Target("drop", 0.01), ([1, 3], 100, "cp", 4.0), ([0, 2], 90, "study", 2.0))
-    path = write_recipe(report, tmp_path)
-    assert read_recipe(path) == report and path.stem == report.recipe_id
-    assert list(recipe_paths([tmp_path, tmp_path])) == [path]
+    store = Store(RECIPES, tmp_path, tmp_path)
+    path = store.put(report)
+    assert store.read(path) == report and path.stem == report.recipe_id
+    assert list(store.paths()) == [path]
     other = written(Target("drop", 0.02), ([1, 3], 100, "cp", 4.0))
     assert other.recipe_id != report.recipe_id
     path.write_text(path.read_text()[:-20])
     with pytest.raises(InputError, match="cannot be read") as caught:
-        read_recipe(path)
+        store.read(path)
     assert str(path) in str(caught.value)
 
 
@@ -145,7 +147,7 @@ def test_every_pipeline_is_bisected(monkeypatch: pytest.MonkeyPatch, text: str, 
     assert len(measured.asked) <= 2 + 3 * 4 and len(report.alternatives) == 3
     assert {p.arm for p in report.tried} == {"dense", *(arm.name for arm in ARMS)}
     assert report.reference.arm == "fp32" and report.reference not in report.tried
-    assert [read_recipe(p) for p in recipe_paths(recipe_folders()[:1])] == [report]
+    assert Store(RECIPES, runs_folder()).all() == [report]
 
 
 def test_a_refused_ratio_counts_as_too_large_and_a_failure_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,11 +164,18 @@ def test_a_refused_ratio_counts_as_too_large_and_a_failure_ends_it(monkeypatch: 
 
 def test_the_pipelines_are_what_their_names_say() -> None:
     spec = STUDY.spec(PLAIN, 2.0, finetune=50)
-    assert (spec.method, spec.calibrated, spec.finetune) == ("tucker2", False, 0)
-    assert spec.rule and (spec.rule.policy, spec.precision, spec.backend) == ("later", "int8", "onnxruntime")
-    assert all(arm.spec(PLAIN, 2.0, 50).calibrated and arm.spec(PLAIN, 2.0, 50).finetune == 50 for arm in OWN)
+    assert (spec.method, spec.calibrated, spec.treatment.finetune) == ("tucker2", False, 0)
+    assert spec.rule and (spec.rule.policy, spec.precision.name, spec.precision.backend) == (
+        "later",
+        "int8",
+        "onnxruntime",
+    )
+    assert all(arm.spec(PLAIN, 2.0, 50).calibrated and arm.spec(PLAIN, 2.0, 50).treatment.finetune == 50 for arm in OWN)
     assert DENSE.spec(PLAIN, None, 50).method == "none" == REFERENCE.spec(PLAIN, None, 50).method
-    assert (DENSE.spec(PLAIN, None, 0).precision, REFERENCE.spec(PLAIN, None, 0).precision) == ("int8", "fp32")
+    assert (DENSE.spec(PLAIN, None, 0).precision.name, REFERENCE.spec(PLAIN, None, 0).precision.name) == (
+        "int8",
+        "fp32",
+    )
     assert list(RATIOS) == sorted(set(RATIOS))
 
 

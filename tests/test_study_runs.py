@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 from collections import defaultdict
-from dataclasses import replace
 
 import pytest
 import torch
@@ -26,7 +25,7 @@ from cached_runs.study import (
 from cached_runs.tables import additivity_table
 from tdq_core.analysis.additivity import find_cells
 from tdq_core.compression.decompose.cp import Cp
-from tdq_core.compression.decompose.methods import Factors
+from tdq_core.compression.decompose.factors import Factors
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.compression.decompose.svd import Svd
 from tdq_core.compression.decompose.tucker2 import Tucker2
@@ -34,15 +33,15 @@ from tdq_core.data.sources import open_images
 from tdq_core.errors import Refused
 from tdq_core.graph.layer_table import count_macs, count_params
 from tdq_core.layers.table import LayerTable
+from tdq_core.models.layer_files import table_path
 from tdq_core.models.loading import load_model
 from tdq_core.models.registry import WEIGHTS_FOLDER, entry
 from tdq_core.pipeline.run import run
 from tdq_core.ranks.costs import Cost
 from tdq_core.ranks.plan import LayerPlan, Plan, make_plan
-from tdq_core.records.layer_files import table_path
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore, shipped_folder
-from tdq_core.specs import BACKENDS, RankRule, RunSpec
+from tdq_core.specs import BACKENDS, ModelSpec, RankRule, RunSpec
 from tdq_core.system.files import file_sha256
 
 BY_MODEL: dict[str, list[RunRecord]] = defaultdict(list)
@@ -99,7 +98,7 @@ def test_every_name_is_the_digest_of_its_contents(model):
     assert {r.provenance["weights_sha256"] for r in records} == {card["sha256"]}, "the records' weights are the card's"
     if (weights := WEIGHTS_FOLDER / card["file"]).exists():
         assert file_sha256(weights) == card["sha256"]
-        assert load_model(dense_spec(model)).digest == records[0].digests["model"]
+        assert load_model(dense_spec(model).model).digest == records[0].digests["model"]
 
 
 @each
@@ -125,9 +124,9 @@ def shaped(weight: torch.Tensor, method: str, ranks: tuple[int, ...], options: o
 @each
 def test_params_macs_and_ranks_are_recomputed(model, monkeypatch):
     """Ranks follow from the shipped layer table; params and MACs are counted on models that are built of them."""
-    monkeypatch.setattr("tdq_core.compression.decompose.modules.factors_of", shaped)
+    monkeypatch.setattr("tdq_core.compression.memory.decompose", shaped)
     table = LayerTable.read(shipped_folder() / table_path(dense_spec(model)))
-    bare = load_model(replace(dense_spec(model), weights="random")).module
+    bare = load_model(ModelSpec(model, "random")).module
     example = torch.zeros(1, *entry(model).preprocessing.input_shape)
     counted: dict[str, tuple[int, int]] = {}
     wrong = []
@@ -185,7 +184,7 @@ def test_a_run_is_measured_again_with_the_same_result(shared, tmp_path, monkeypa
     (tmp_path / "tdq" / DATA).symlink_to(shared / "cifar10-jpeg")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     model = "resnet20_cifar10"
-    for spec in (dense_spec(model), replace(dense_spec(model), method="tucker2", rule=RankRule("ratio", 1.5))):
+    for spec in (dense_spec(model), dense_spec(model).changed(method="tucker2", rule=RankRule("ratio", 1.5))):
         again = run(spec, store=RunStore(tmp_path / "runs")).record
         kept = RunStore(shipped_folder()).get(again.run_id)
         assert (again.metrics.correct() != kept.metrics.correct()).sum() <= 10

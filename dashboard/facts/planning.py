@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer, LayerTable
-from tdq_core.ranks.costs import Ranks, dense_cost, ladder, max_ranks, method_for, refusal
+from tdq_core.ranks.costs import dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.specs import RankRule
 

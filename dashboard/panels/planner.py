@@ -1,7 +1,6 @@
 """Plan a run: ranks by the rule or by hand, what it would cost, and the Run button."""
 
 import contextlib
-from dataclasses import replace
 
 import streamlit as st
 
@@ -17,9 +16,9 @@ from dashboard.words import text
 from tdq_core.errors import Refused, TDQError
 from tdq_core.jobs.queue import Request
 from tdq_core.layers.table import LayerTable
+from tdq_core.models.layer_files import layer_file_name
 from tdq_core.ranks.plan import RULES_BY_SPECTRUM, Plan
 from tdq_core.ranks.policies import POLICIES_BY_SPECTRUM
-from tdq_core.records.layer_files import layer_file_name
 from tdq_core.specs import RankRule, RunSpec
 
 
@@ -43,7 +42,7 @@ def _planned_on(spec: RunSpec, choices: Choices) -> RunSpec:
     """The spec whose layer table the plan is made from: calibrated runs share ranks out by their outputs' spectra."""
     by_spectrum = choices.rule in RULES_BY_SPECTRUM or choices.sharing.get("policy") in POLICIES_BY_SPECTRUM
     if choices.settings.get("calibrated") and by_spectrum:
-        return replace(spec, method="auto", rule=RankRule("ratio", DEFAULT_RATIO), calibrated=True)
+        return spec.changed(method="auto", rule=RankRule("ratio", DEFAULT_RATIO), calibrated=True)
     return spec
 
 

@@ -15,8 +15,9 @@ from dashboard.facts.planning import (
 from dashboard.figures.plan import plan_bars, plan_figure
 from dashboard.shelf.state import number
 from dashboard.words import text
+from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer, LayerTable
-from tdq_core.ranks.costs import Ranks, max_ranks, method_for
+from tdq_core.ranks.costs import max_ranks, method_for
 from tdq_core.ranks.plan import LayerPlan, Plan
 
 MOST_SLIDERS = 8

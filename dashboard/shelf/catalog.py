@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import streamlit as st
+from tdq_core.recipes.saved import read_recipe, recipe_paths
 
 from cached_runs.costs import read_costs
 from cached_runs.study import NETWORKS, dense_spec, is_study_run
@@ -15,11 +16,10 @@ from dashboard.shelf.offers import Offers, read_arguments
 from tdq_core.analysis.components import Components, read_study, study_paths
 from tdq_core.errors import InputError
 from tdq_core.layers.table import LayerTable
+from tdq_core.models.layer_files import find_layer_file
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.recipes.report import Report
-from tdq_core.recipes.saved import read_recipe, recipe_paths
-from tdq_core.records.layer_files import find_layer_file
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore, read_record, shipped_folder
 from tdq_core.specs import RankRule, RunSpec

@@ -46,7 +46,7 @@ class ModelOffer:
             "std": self.std,
             "input_size": self.input_size,
         }
-        return RunSpec(self.name, data.ref, calib=data.calib, **own, **choices)
+        return RunSpec.of(self.name, data.ref, calib=data.calib, **own, **choices)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What a study of components shows, in words that are computed from its numbers: plain values, no streamlit."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from dashboard.words import text
@@ -131,6 +130,6 @@ def latencies(study: Components, records: Iterable[RunRecord]) -> list[dict[str,
 
 def latency_commands(study: Components) -> tuple[str, str]:
     """The commands that measure latency of the dense model and of this CP, both in the format that gets deployed."""
-    small = replace(study.spec, precision="int8", backend="onnxruntime", latency=True)
-    dense = replace(study.spec.dense(), backend="onnxruntime", latency=True)
+    small = study.spec.changed(precision="int8", backend="onnxruntime", latency=True)
+    dense = study.spec.dense().changed(backend="onnxruntime", latency=True)
     return command_line(dense), command_line(small)

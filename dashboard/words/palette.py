@@ -5,8 +5,6 @@ told apart with every common colour vision; symbols differ in shape too. A hollo
 that were not conditioned, a dot in it stands for one scale per weight tensor.
 """
 
-from dataclasses import replace
-
 from tdq_core.records.table import method_text
 from tdq_core.specs import RunSpec
 
@@ -84,7 +82,7 @@ WARNING = "#d55e00"
 
 def decomposition(spec: RunSpec) -> str:
     """What a run's colour stands for: how its factors were found, not what was done to the model afterwards."""
-    return method_text(replace(spec, symmetric=False, finetune=0, reestimate_bn=False))
+    return method_text(spec.changed(symmetric=False, finetune=0, reestimate_bn=False))
 
 
 def method_label(spec: RunSpec) -> str:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tdq_core.records.record import RunRecord
+from tdq_core.specs import PrecisionSpec
 from tdq_core.stats.intervals import paired_mean
 
+FP32 = PrecisionSpec()
 Interval = tuple[float, float, float]
 """(estimate, low, high), 95 %, as a share of the images (0-1)."""
 
@@ -65,27 +67,27 @@ class Cells:
 def find_cells(records: Iterable[RunRecord]) -> list[Cells]:
     """Every group of four cells among `records`, in their order; incomplete runs and groups are left out."""
     complete = [r for r in records if r.state == "complete"]
-    by_key = {_key(r, r.spec.method != "none", r.spec.precision, r.spec.backend): r for r in complete}
+    by_key = {_key(r, r.spec.decomposition is not None, r.spec.precision): r for r in complete}
     found = []
     for both in complete:
         spec = both.spec
-        if spec.method == "none" or spec.precision == "fp32":
+        if spec.decomposition is None or spec.precision.name == "fp32":
             continue
         parts = (
-            by_key.get(_key(both, False, "fp32", "torch")),
-            by_key.get(_key(both, True, "fp32", "torch")),
-            by_key.get(_key(both, False, spec.precision, spec.backend)),
+            by_key.get(_key(both, False, FP32)),
+            by_key.get(_key(both, True, FP32)),
+            by_key.get(_key(both, False, spec.precision)),
         )
         if parts[0] and parts[1] and parts[2]:
             found.append(Cells(parts[0], parts[1], parts[2], both))
     return found
 
 
-def _key(record: RunRecord, decomposed: bool, precision: str, backend: str) -> tuple[object, ...]:
-    """Model and images by content, and the cell; of a quantized cell the calibration images too."""
-    spec, digests = record.spec, record.digests
-    treatment = (*spec.treatment(), spec.seed) if decomposed else ()
-    integers = precision not in ("fp32", "fp16")
-    quantizer = (digests.get("calib"), spec.granularity, spec.ranges) if integers else ()
-    conditioned = spec.condition if integers and decomposed else None
-    return digests["model"], digests["data"], treatment, precision, backend, quantizer, conditioned
+def _key(record: RunRecord, decomposed: bool, precision: PrecisionSpec) -> tuple[object, ...]:
+    """Model and images by content, and the cell; of a cell with integers the calibration images too."""
+    spec, digests, integer = record.spec, record.digests, precision.numbers.integer
+    cell = precision if integer else PrecisionSpec(precision.name, precision.backend)
+    treatment = spec.treatment
+    factors = (spec.decomposition, treatment.finetune, treatment.reestimate_bn, spec.seed) if decomposed else ()
+    conditioned = treatment.condition if integer and decomposed else None
+    return digests["model"], digests["data"], factors, cell, digests.get("calib") if integer else None, conditioned

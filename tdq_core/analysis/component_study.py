@@ -7,34 +7,32 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from tdq_core.analysis.components import (
     STAGES,
+    STUDIES,
     VARIANTS,
     Components,
     Inner,
     LayerComponents,
     Stage,
     Variant,
-    read_study,
-    study_folders,
     study_id,
-    write_study,
 )
 from tdq_core.compression.condition.apply import condition
 from tdq_core.compression.condition.observe import Observed, observe
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.linalg import rel_error
-from tdq_core.compression.decompose.methods import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.compression.quantize.scheme import Scheme, scheme_of
 from tdq_core.errors import InputError
-from tdq_core.graph.layer_table import read_layers
-from tdq_core.pipeline.inputs import Opened, open_run
+from tdq_core.pipeline.inputs import RunInputs
+from tdq_core.pipeline.session import open_run
 from tdq_core.ranks.plan import LayerPlan, Plan, make_plan, needs_spectra
+from tdq_core.records.store import Store
 from tdq_core.specs import RunSpec
 from tdq_core.system import machine
 from tdq_core.system.progress import Progress, silent
@@ -56,84 +54,74 @@ class Studied:
 def study(
     spec: RunSpec,
     *,
-    folders: Sequence[Path] | None = None,
+    store: Store[Components] | None = None,
     on_progress: Progress = silent,
     allowed_models: Collection[str] | None = None,
 ) -> Studied:
     """Compute the study of `spec` (see `components.study_spec`) and keep it, or return the one that is kept.
 
     Args:
-        folders: where studies are looked for, and the first of them written to; None: `runs/` and `cached_runs/`.
+        store: where studies are looked for and written; None: `runs/` and `cached_runs/`.
         allowed_models: models that are not registered but may be loaded; None: any.
 
     Raises:
         InputError: the spec names no CP with EPC at int8, or something that does not exist.
         Refused: its ranks are out of reach.
     """
-    if not spec.epc or not spec.conditioned:
+    if not (spec.decomposition and spec.decomposition.epc and spec.conditioned):
         raise InputError("A study of components needs CP with EPC, conditioned for int8. Got another method.")
-    folders = folders or study_folders()
-    opened = open_run(spec, on_progress=on_progress, allowed_models=allowed_models)
-    name = study_id(spec, opened.digests)
-    for folder in folders:
-        if (path := folder / f"{name}.json").exists():
-            return Studied(read_study(path), reused=True)
-    made = _computed(opened, name, on_progress)
-    write_study(made, folders[0])
-    return Studied(made, reused=False)
+    store = store or Store(STUDIES)
+    inputs = open_run(spec, on_progress=on_progress, allowed_models=allowed_models)
+    name = study_id(spec, inputs.digests)
+    if known := store.get(name):
+        return Studied(known, reused=True)
+    path = store.put(_computed(inputs, name, on_progress))
+    return Studied(store.read(path), reused=False)  # what is given is what was written, rounded as that is
 
 
-def _computed(opened: Opened, name: str, on_progress: Progress) -> Components:
-    plan = _plan(opened, on_progress)
-    scheme = scheme_of(opened.spec.precision, granularity=opened.spec.granularity)
-    models = _variants(opened, plan, scheme, on_progress)
+def _computed(inputs: RunInputs, name: str, on_progress: Progress) -> Components:
+    plan = _plan(inputs, on_progress)
+    scheme = scheme_of(inputs.spec.precision.numbers, granularity=inputs.spec.precision.granularity)
+    models = _variants(inputs, plan, scheme, on_progress)
     names = [p.layer.name for p in plan.decomposed()]
-    seen = {v: observe(m, names, opened.calibration, on_progress=on_progress) for v, m in models.items()}
+    seen = {v: observe(m, names, inputs.calibration, on_progress=on_progress) for v, m in models.items()}
     layers = []
     for planned in plan.decomposed():
         layer = planned.layer.name
         stages = {v: _stages(m.get_submodule(layer)) for v, m in models.items()}
         inside = {v: seen[v][layer] for v in VARIANTS}
-        weight = opened.model.module.get_parameter(f"{layer}.weight").detach()
+        weight = inputs.model.module.get_parameter(f"{layer}.weight").detach()
         layers.append(_layer(planned, weight, stages, inside, scheme))
-    calib = opened.calib
+    calib = inputs.calib
     assert calib, "a conditioned run has calibration images"
     provenance = machine.describe() | {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "weights": opened.model.weights_source,
+        "weights": inputs.model.weights_source,
         "calib_split": calib.split,
         "calib_n": len(calib),
     }
     dense = [sum(getattr(p.layer, n) - getattr(p.cost, n) for p in plan.layers) for n in ("params", "macs")]
     return Components(
-        name,
-        opened.spec,
-        {role: opened.digests[role] for role in ("model", "calib")},
-        plan.params,
-        plan.macs,
-        plan.params + dense[0],
-        plan.macs + dense[1],
-        tuple(layers),
-        opened.notes,
-        provenance,
-    )
+        study_id=name, spec=inputs.spec, digests={role: inputs.digests[role] for role in ("model", "calib")},
+        params=plan.params, macs=plan.macs, dense_params=plan.params + dense[0], dense_macs=plan.macs + dense[1],
+        layers=tuple(layers), notes=inputs.notes, provenance=provenance,
+    )  # fmt: skip
 
 
-def _plan(opened: Opened, on_progress: Progress) -> Plan:
-    model, rule = opened.model, opened.spec.rule
-    spectra = needs_spectra(rule)
-    table = read_layers(model.module, opened.example()[:2], name=model.name, digest=model.digest, spectra=spectra,
-                        on_progress=on_progress)  # fmt: skip
-    return make_plan(table, opened.spec.method, rule)
+def _plan(inputs: RunInputs, on_progress: Progress) -> Plan:
+    rule = inputs.spec.rule
+    table = inputs.table(spectra=needs_spectra(rule), on_progress=on_progress)
+    return make_plan(table, inputs.spec.method, rule)
 
 
-def _variants(opened: Opened, plan: Plan, scheme: Scheme, on_progress: Progress) -> dict[str, nn.Module]:
-    spec, names = opened.spec, [p.layer.name for p in plan.decomposed()]
+def _variants(inputs: RunInputs, plan: Plan, scheme: Scheme, on_progress: Progress) -> dict[str, nn.Module]:
+    spec, names = inputs.spec, [p.layer.name for p in plan.decomposed()]
+    assert spec.decomposition, "checked by `study`"
     plain, corrected = (
-        apply_plan(opened.model.module, plan, options=Options(seed=spec.seed, eta=eta), on_progress=on_progress)[0]
-        for eta in (None, spec.eta)
+        apply_plan(inputs.model.module, plan, options=Options(seed=spec.seed, eta=eta), on_progress=on_progress)[0]
+        for eta in (None, spec.decomposition.eta)
     )
-    balanced, _ = condition(corrected, names, opened.calibration, scheme, on_progress=on_progress)
+    balanced, _ = condition(corrected, names, inputs.calibration, scheme, on_progress=on_progress)
     return dict(zip(VARIANTS, (plain, corrected, balanced)))
 
 
@@ -153,18 +141,10 @@ def _layer(
     bins = _bins([w for variant in stages.values() for w in variant.values()])
     variants = {name: _variant(weight, stages[name], inside[name], bins, scheme) for name in stages}
     return LayerComponents(
-        layer.name,
-        layer.c_out,
-        layer.c_in,
-        layer.kernel,
-        planned.ranks[0],
-        planned.cost.params,
-        planned.cost.macs,
-        layer.params,
-        layer.macs,
-        tuple(bins.tolist()),
-        variants,
-    )
+        name=layer.name, c_out=layer.c_out, c_in=layer.c_in, kernel=layer.kernel, rank=planned.ranks[0],
+        params=planned.cost.params, macs=planned.cost.macs, dense_params=layer.params, dense_macs=layer.macs,
+        bins=tuple(bins.tolist()), variants=variants,
+    )  # fmt: skip
 
 
 def _bins(weights: Sequence[Tensor]) -> Tensor:
@@ -184,11 +164,14 @@ def _variant(weight: Tensor, stages: dict[str, Tensor], observed: Observed, bins
     rebuilt = torch.einsum("or,ri,rk->oik", outward, inward, kernel).reshape(original.shape)
     whole = float(torch.linalg.vector_norm(original)) or 1.0
     return Variant(
-        _plain(norms[0] * norms[1] * norms[2] / whole),
-        rel_error(original, rebuilt),
-        {name: _stage(stages[name], 1 if name == "output" else 0, bins, scheme) for name in STAGES},
-        {name: _inner(span.low, span.high, scheme) for name, span in zip(STAGES, observed.inner)},
-    )
+        norms=_plain(norms[0] * norms[1] * norms[2] / whole),
+        rel_error=rel_error(original, rebuilt),
+        stages={name: _stage(stages[name], 1 if name == "output" else 0, bins, scheme) for name in STAGES},
+        inner={
+            name: _inner(span.low, span.high, scheme)
+            for name, span in zip(STAGES[:-1], observed.inner, strict=True)
+        },
+    )  # fmt: skip
 
 
 def _stage(weight: Tensor, component: int, bins: Tensor, scheme: Scheme) -> Stage:
@@ -199,20 +182,20 @@ def _stage(weight: Tensor, component: int, bins: Tensor, scheme: Scheme) -> Stag
     logs = size[size > 0].log10()
     counts = torch.histogram(logs, bins)[0].round().int()
     return Stage(
-        _plain(size.movedim(component, 0).flatten(1).amax(1)),
-        tuple(counts.tolist()),
-        size.numel() - int(counts.sum()),
-        float(step),
-        float(steps.median()),
-        float((size < step / 2).double().mean()),
-        float((size < steps[:, None, None] / 2).double().mean()),
+        largest=_plain(size.movedim(component, 0).flatten(1).amax(1)),
+        counts=tuple(counts.tolist()),
+        below=size.numel() - int(counts.sum()),
+        step=float(step),
+        channel_step=float(steps.median()),
+        zeros=float((size < step / 2).double().mean()),
+        channel_zeros=float((size < steps[:, None, None] / 2).double().mean()),
     )
 
 
 def _inner(low: Tensor, high: Tensor, scheme: Scheme) -> Inner:
     levels = scheme.activation_levels
     assert levels, "int8 rounds activations"
-    return Inner(_plain(low), _plain(high), float(high.amax() - low.amin()) / levels)
+    return Inner(low=_plain(low), high=_plain(high), step=float(high.amax() - low.amin()) / levels)
 
 
 def _plain(values: Tensor) -> tuple[float, ...]:

@@ -5,19 +5,18 @@ the error-preserving correction ('epc'), and with the ranges inside it brought i
 Shipped studies lie in `cached_runs/components/`, computed ones in `runs/components/`. No torch here.
 """
 
-import dataclasses
 import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from tdq_core.errors import InputError
-from tdq_core.records.store import runs_folder, shipped_folder
-from tdq_core.specs import RankRule, RunSpec
-from tdq_core.system.files import write_atomically
+from tdq_core.records.record import Kept, read_kept
+from tdq_core.records.store import Kind
+from tdq_core.specs import Decomposition, ImageSpec, PrecisionSpec, RankRule, RunSpec
 
 SCHEMA = 1
 VARIANTS = ("als", "epc", "equalised")
@@ -28,8 +27,7 @@ FEW_LEVELS = 8
 """A component with fewer integers than this has less than three bits left."""
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(Kept, frozen=True):
     """The weights of one sub-layer.
 
     Attributes:
@@ -50,8 +48,7 @@ class Stage:
     channel_zeros: float
 
 
-@dataclass(frozen=True)
-class Inner:
+class Inner(Kept, frozen=True):
     """One activation between two sub-layers, over the calibration images.
 
     Attributes:
@@ -87,8 +84,7 @@ class Inner:
         return sum(found < levels for found in self.levels)
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(Kept, frozen=True):
     """One layer, decomposed in one way.
 
     Attributes:
@@ -115,8 +111,7 @@ class Variant:
         return max(inner.ratio for inner in self.inner.values())
 
 
-@dataclass(frozen=True)
-class LayerComponents:
+class LayerComponents(Kept, frozen=True):
     """One layer in all variants.
 
     Attributes:
@@ -137,8 +132,7 @@ class LayerComponents:
     variants: Mapping[str, Variant]
 
 
-@dataclass(frozen=True)
-class Components:
+class Components(Kept, frozen=True):
     """One study.
 
     Attributes:
@@ -166,40 +160,17 @@ class Components:
         raise InputError(f"The study {self.study_id} has no layer '{name}'; it has {[la.name for la in self.layers]}.")
 
     def to_json(self) -> str:
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain |= {"spec": self.spec.to_dict(), "layers": [dataclasses.asdict(la) for la in self.layers]}
-        numbers = {"layers": _rounded(plain.pop("layers"))}
-        return json.dumps({"schema": SCHEMA, **plain, **numbers}, separators=(",", ":"), allow_nan=False)
+        plain = {name: msgspec.to_builtins(getattr(self, name)) for name in self.__struct_fields__}
+        plain |= {"spec": self.spec.to_dict(), "layers": _rounded(plain["layers"])}
+        return json.dumps({"schema": SCHEMA, **plain}, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Components":
         """The inverse of `to_json`; a missing, unknown or newer field is an error."""
-        values = dict(plain)
+        values = dict(plain) if isinstance(plain, Mapping) else {}
         if values.pop("schema", None) != SCHEMA:
-            raise InputError(f"This TDQ reads studies of components of schema {SCHEMA}. Got {plain.get('schema')!r}.")
-        try:
-            values["spec"] = RunSpec.from_dict(plain["spec"])
-            values["layers"] = tuple(_layer_from(layer) for layer in plain["layers"])
-            return cls(**{**values, "notes": tuple(plain["notes"])})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"This is not a study of components of schema {SCHEMA}: {error}.") from error
-
-
-def _layer_from(plain: Mapping[str, Any]) -> LayerComponents:
-    variants = {
-        name: Variant(
-            tuple(v["norms"]),
-            v["rel_error"],
-            {s: Stage(**_tuples(w)) for s, w in v["stages"].items()},
-            {s: Inner(**_tuples(a)) for s, a in v["inner"].items()},
-        )
-        for name, v in plain["variants"].items()
-    }
-    return LayerComponents(**{**_tuples(plain), "variants": variants})
-
-
-def _tuples(plain: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+            raise InputError(f"This TDQ reads studies of components of schema {SCHEMA}. Got another file.")
+        return read_kept(values, cls, f"a study of components of schema {SCHEMA}")
 
 
 def _rounded(value: Any) -> Any:
@@ -220,8 +191,14 @@ def max_over_median(values: Sequence[float]) -> float:
 
 def study_spec(spec: RunSpec, *, rule: RankRule, eta: float) -> RunSpec:
     """The run that a study is about: CP with EPC at `rule`, conditioned for INT8, on the model and images of `spec`."""
-    plain = dataclasses.replace(spec.dense(), calib=spec.calib, calib_samples=spec.calib_samples, samples=None)
-    return dataclasses.replace(plain, method="cp", rule=rule, epc=True, eta=eta, precision="int8")
+    images = ImageSpec(spec.images.data, calib=spec.images.calib, calib_samples=spec.images.calib_samples)
+    return RunSpec(
+        spec.model,
+        images,
+        Decomposition("cp", rule, epc=True, eta=eta),
+        precision=PrecisionSpec("int8"),
+        seed=spec.seed,
+    )
 
 
 def study_id(spec: RunSpec, digests: Mapping[str, str]) -> str:
@@ -230,29 +207,7 @@ def study_id(spec: RunSpec, digests: Mapping[str, str]) -> str:
     return spec.run_id({**seen, "study": f"components {SCHEMA}"})
 
 
-def study_folders() -> tuple[Path, ...]:
-    """Where studies are looked for; new ones go to the first."""
-    return runs_folder() / "components", shipped_folder() / "components"
-
-
-def study_paths(folders: Sequence[Path] | None = None) -> Iterator[Path]:
-    """Every study's file, each study once, earlier folders first."""
-    seen: set[str] = set()
-    for folder in folders or study_folders():
-        for path in sorted(folder.glob("*.json")):
-            if path.stem not in seen:
-                seen.add(path.stem)
-                yield path
-
-
-def read_study(path: Path) -> Components:
-    """Read one study; a torn or foreign file is an error that names it."""
-    try:
-        return Components.from_dict(json.loads(path.read_text()))
-    except (ValueError, InputError) as error:
-        raise InputError(f"The study '{path}' cannot be read: {error} Move it away or compute it again.") from error
-
-
-def write_study(study: Components, folder: Path | None = None) -> Path:
-    """Keep `study` as `<study_id>.json`."""
-    return write_atomically((folder or study_folders()[0]) / f"{study.study_id}.json", study.to_json())
+STUDIES = Kind(
+    "study of components", "compute it again", "components", lambda study: study.study_id, Components.from_dict
+)  # fmt: skip
+"""One JSON file a study."""

@@ -5,33 +5,22 @@ from typing import Annotated
 import typer
 
 from tdq_core.analysis.components import FEW_LEVELS, VARIANTS, Components, Variant, study_spec
-from tdq_core.cli.options import Data, InputSize, JsonFlag, Mean, Model, Seed, Std, Weights, numbers, size
+from tdq_core.cli.options import JsonFlag, takes_spec
 from tdq_core.cli.terminal import both_ways, out, print_table, progress_bars
-from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
+from tdq_core.specs import DEFAULT_ETA, ImageSpec, ModelSpec, RankRule, RunSpec
+from tdq_core.specs.choices import RULES
 
 
+@takes_spec(ModelSpec, ImageSpec, RunSpec, without=("samples", "latency"))
 def components(
-    model: Model,
-    data: Data,
-    ratio: Annotated[float, typer.Option(help="Whole-model params, original / compressed, above 1.")],
+    subject: RunSpec,
+    ratio: Annotated[float, typer.Option(help=RULES["ratio"].help)],
     eta: Annotated[float, typer.Option(help="EPC may raise a layer's error to (1 + ETA) times.")] = DEFAULT_ETA,
-    calib: Annotated[str | None, typer.Option(help="Calibration images, in the same grammar.")] = None,
-    weights: Weights = None,
-    weights_random: Annotated[bool, typer.Option("--weights-random", help="Seeded random weights.")] = False,
-    calib_samples: Annotated[int, typer.Option(help="At most this many calibration images.")] = 512,
-    mean: Mean = None,
-    std: Std = None,
-    input_size: InputSize = None,
-    seed: Seed = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Look into every CP layer as it is, after EPC, and with its ranges balanced; the page Components shows it all."""
     from tdq_core.analysis.component_study import study
 
-    subject = RunSpec(
-        model, data, calib=calib, weights="random" if weights_random else weights, calib_samples=calib_samples,
-        seed=seed, mean=numbers("mean", mean), std=numbers("std", std), input_size=size(input_size),
-    )  # fmt: skip
     with progress_bars() as on_progress:
         studied = study(study_spec(subject, rule=RankRule("ratio", ratio), eta=eta), on_progress=on_progress)
     if as_json:

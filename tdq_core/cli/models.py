@@ -1,13 +1,9 @@
 """`tdq models` and `tdq layers`: what can be compressed."""
 
-from typing import Annotated
-
-import typer
-
-from tdq_core.cli.options import InputSize, JsonFlag, Mean, Model, Seed, Std, Weights, numbers, size
+from tdq_core.cli.options import JsonFlag, takes_model
 from tdq_core.cli.terminal import out, print_json, print_table, progress_bars
 from tdq_core.models.registry import BRING_YOUR_OWN, MODELS
-from tdq_core.specs import RunSpec
+from tdq_core.specs import ModelSpec
 
 
 def models(as_json: JsonFlag = False) -> None:
@@ -26,25 +22,13 @@ def models(as_json: JsonFlag = False) -> None:
     out.print(f"\nNot among them? {BRING_YOUR_OWN[0].upper()}{BRING_YOUR_OWN[1:]}.")
 
 
-def layers(
-    model: Model,
-    weights: Weights = None,
-    weights_random: Annotated[bool, typer.Option("--weights-random", help="Seeded random weights.")] = False,
-    mean: Mean = None,
-    std: Std = None,
-    input_size: InputSize = None,
-    seed: Seed = 0,
-    as_json: JsonFlag = False,
-) -> None:
+@takes_model
+def layers(model: ModelSpec, seed: int, as_json: JsonFlag = False) -> None:
     """List a model's layers: shapes, costs, and which of them can be decomposed."""
-    from tdq_core.pipeline.run import read_table
+    from tdq_core.pipeline.inputs import read_table
 
-    spec = RunSpec(
-        model, "digits", weights="random" if weights_random else weights, seed=seed,
-        mean=numbers("mean", mean), std=numbers("std", std), input_size=size(input_size),
-    )  # fmt: skip
     with progress_bars() as on_progress:
-        table = read_table(spec, on_progress=on_progress)
+        table = read_table(model, seed=seed, on_progress=on_progress)
     if as_json:
         out.print(table.to_json(), markup=False)
         return

@@ -1,58 +1,131 @@
-"""Options that several commands share."""
+"""Commands take their options from the specs' fields: a field that is declared there is an option here."""
 
-import re
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from tdq_core.data.refs import GRAMMAR
 from tdq_core.errors import InputError
-from tdq_core.specs.rank_rule import BUDGETS, POLICIES
+from tdq_core.specs.command import is_list, value_of
+from tdq_core.specs.option import Field, fields_of
+from tdq_core.specs.parts import Decomposition, ModelSpec
+from tdq_core.specs.rank_choice import SHARING, RankChoice
+from tdq_core.specs.rank_rule import RankRule
+from tdq_core.specs.run import RunSpec
+from tdq_core.specs.value import Value
 
-Model = Annotated[
-    str, typer.Option(help="A name from `tdq models`, path/to/file.py:factory, package.module:factory or timm:NAME.")
-]
-Data = Annotated[str, typer.Option(help=f"Images: {GRAMMAR}.")]
-Weights = Annotated[str | None, typer.Option(help="A .safetensors, .pt, .pth or .th file with the model's weights.")]
-WeightsRandom = Annotated[
-    bool, typer.Option("--weights-random", help="Seeded random weights: for cost and speed studies.")
-]
-Policy = Annotated[str, typer.Option(help=f"How a ratio is shared out over the layers: {', '.join(POLICIES)}.")]
-Budget = Annotated[str, typer.Option(help=f"What a ratio counts: {' or '.join(BUDGETS)} of the whole model.")]
-Multiple = Annotated[int, typer.Option(help="Ranks of a ratio are multiples of this.")]
-Depth = Annotated[float, typer.Option(help="Policy later: a layer's weight is its relative depth ** DEPTH.")]
-Calibrated = Annotated[
-    bool, typer.Option("--calibrated", help="Fit factors to layers' outputs on the unlabelled calibration images.")
-]
-Symmetric = Annotated[
-    bool,
-    typer.Option("--symmetric", help="Calibrated: each layer by itself; loses more, a second ratio is quick."),
-]
-FineTune = Annotated[int, typer.Option(help="Steps of distillation from the dense model on the calibration images.")]
-Mean = Annotated[str | None, typer.Option(help="Mean of each channel in [0, 1], as 0.5,0.5,0.5 (own models).")]
-Std = Annotated[str | None, typer.Option(help="Standard deviation of each channel, as 0.25,0.25,0.25 (own models).")]
-InputSize = Annotated[str | None, typer.Option(help="What the model sees, in pixels: 224 or 224x160 (own models).")]
-Seed = Annotated[int, typer.Option(help="Seed of subsets, random weights and random starts.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Command = Callable[..., None]
 
 
-def numbers(name: str, text: str | None) -> tuple[float, ...] | None:
-    """'0.5,0.5,0.5' as a tuple of floats."""
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(
-            f"The '--{name}' must be numbers with commas between, as 0.5,0.5,0.5. Got '{text}'."
-        ) from error
+def takes_spec(*parts: type[Value], without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """A command whose first parameter is a `RunSpec`: its options are the fields of `parts` but those `without`, then
+    its own parameters. With `Decomposition` among the parts, the ways to choose ranks are options too."""
+    chosen = [field for part in parts for field in fields_of(part) if field.key not in without]
+    ranks = [*fields_of(RankChoice), *fields_of(RankRule)] if Decomposition in parts else []
+
+    def spec_of(given: Mapping[str, Any]) -> tuple[RunSpec]:
+        values = {field.key: _value(field, given) for field in chosen}
+        return (RunSpec.from_flat(values | ({"rule": _rule(given)} if ranks else {})),)
+
+    return lambda command: _taking(command, [*chosen, *ranks], spec_of)
 
 
-def size(text: str | None) -> tuple[int, int] | None:
-    """'224' or '224x160' (height x width) as (height, width)."""
-    if text is None:
-        return None
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
-        raise InputError(f"The '--input-size' must be pixels, as 224 or 224x160 (height x width). Got '{text}'.")
-    height, _, width = text.partition("x")
-    return int(height), int(width or height)
+def takes_model(command: Command) -> Command:
+    """A command whose first parameters are a `ModelSpec` and a seed."""
+    seed = next(field for field in fields_of(RunSpec) if field.key == "seed")
+
+    def model_of(given: Mapping[str, Any]) -> tuple[ModelSpec, int]:
+        return ModelSpec(**{f.name: _value(f, given) for f in fields_of(ModelSpec)}), given["seed"]
+
+    return _taking(command, [*fields_of(ModelSpec), seed], model_of)
+
+
+def _taking(command: Command, fields: list[Field], make: Callable[[Mapping[str, Any]], tuple[Any, ...]]) -> Command:
+    """`command` with options for `fields` in place of its first parameters, which are made from what was given."""
+    parameters = list(inspect.signature(command, eval_str=True).parameters.values())
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> None:
+        made = make(given)
+        command(*made, **{p.name: given[p.name] for p in parameters[len(made) :]})
+
+    own = [p for p in parameters if p.annotation not in (RunSpec, ModelSpec) and p.name not in _names(fields)]
+    _sign(with_options, [*_parameters(fields), *own])
+    return with_options
+
+
+def _names(fields: Iterable[Field]) -> set[str]:
+    return {field.key for field in fields}
+
+
+def _sign(command: Command, parameters: Iterable[inspect.Parameter]) -> None:
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    command.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in keyword}
+
+
+def _parameters(fields: Iterable[Field]) -> Iterable[inspect.Parameter]:
+    for field in fields:
+        option = field.option
+        default = _usual(field)
+        yield _parameter(field.key, _kind(field), default, option.flag, _help(field))
+        if option.shorthand:
+            yield _parameter(_shorthand(field), bool, False, option.shorthand[0], option.shorthand_help)
+
+
+def _parameter(name: str, kind: Any, default: Any, flag: str, text: str) -> inspect.Parameter:
+    annotation = Annotated[kind, typer.Option(flag, help=text)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _usual(field: Field) -> Any:
+    """The default of the option: of a switch, that it is not thrown."""
+    if field.kind is bool:
+        return False
+    if field.key == "method":
+        return "none"
+    required = field.default is not None and not isinstance(field.default, str | int | float)
+    return inspect.Parameter.empty if required else field.default
+
+
+def _kind(field: Field) -> Any:
+    """The type that typer reads: text for lists, and no bounds, for the specs say in a sentence what they miss."""
+    if is_list(field):
+        return str | None
+    return _bare(field.kind)
+
+
+def _bare(kind: Any) -> Any:
+    if get_origin(kind) is Annotated:
+        return _bare(get_args(kind)[0])
+    options = get_args(kind)
+    return functools.reduce(lambda a, b: a | b, map(_bare, options)) if options else kind
+
+
+def _help(field: Field) -> str:
+    names = ", ".join(field.option.choices()) if field.option.choices else ""
+    return f"{field.option.help} One of {names}." if names else field.option.help
+
+
+def _shorthand(field: Field) -> str:
+    assert field.option.shorthand
+    return field.option.shorthand[0].strip("-").replace("-", "_")
+
+
+def _value(field: Field, given: Mapping[str, Any]) -> Any:
+    value = given[field.key]
+    if field.option.shorthand and given[_shorthand(field)]:
+        if value is not None:
+            raise InputError(f"Give either {field.option.flag} or {field.option.shorthand[0]}, not both.")
+        return field.option.shorthand[1]
+    if field.kind is bool:
+        return field.default != value
+    return value_of(field, value) if is_list(field) else value
+
+
+def _rule(given: Mapping[str, Any]) -> RankRule | None:
+    ways = {field.name: given[field.key] for field in fields_of(RankChoice)}
+    return RankChoice(**ways, sharing={name: given[name] for name in SHARING}).rule()

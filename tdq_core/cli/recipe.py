@@ -4,57 +4,27 @@ from typing import Annotated
 
 import typer
 
-from tdq_core.cli.options import (
-    Data,
-    FineTune,
-    InputSize,
-    JsonFlag,
-    Mean,
-    Model,
-    Seed,
-    Std,
-    Weights,
-    WeightsRandom,
-    numbers,
-    size,
-)
+from tdq_core.cli.options import JsonFlag, takes_spec
 from tdq_core.cli.terminal import both_ways, out, print_json, print_table, progress_bars
-from tdq_core.errors import InputError
 from tdq_core.recipes.choices import Pick
 from tdq_core.recipes.report import Report
 from tdq_core.recipes.target import parse_target
-from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+from tdq_core.specs import ImageSpec, ModelSpec, RunSpec
 
 
+@takes_spec(ModelSpec, ImageSpec, RunSpec, without=("latency",))
 def recipe(
-    model: Model,
-    data: Data,
+    subject: RunSpec,
     target: Annotated[str, typer.Option(help="'drop<=1%', 'ratio>=4' or 'latency<=5ms'.")],
-    calib: Annotated[str | None, typer.Option(help="Calibration images, in the same grammar.")] = None,
-    weights: Weights = None,
-    weights_random: WeightsRandom = False,
-    samples: Annotated[int | None, typer.Option(help="A class-balanced subset of this many images.")] = None,
-    calib_samples: Annotated[int, typer.Option(help="At most this many calibration images.")] = 512,
-    finetune: FineTune = 0,
-    mean: Mean = None,
-    std: Std = None,
-    input_size: InputSize = None,
-    seed: Seed = 0,
+    finetune: Annotated[int, typer.Option(help="Steps of distillation for TDQ's own pipelines; 0: none.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Find ranks that meet a target in INT8: chosen on one half of the images, verified on the other."""
-    wanted = parse_target(target)
-    if weights and weights_random:
-        raise InputError("Give either --weights FILE or --weights-random, not both.")
-    plain = RunSpec(
-        model, data, calib=calib, weights=RANDOM_WEIGHTS if weights_random else weights, samples=samples,
-        calib_samples=calib_samples, seed=seed, mean=numbers("mean", mean), std=numbers("std", std),
-        input_size=size(input_size),
-    )  # fmt: skip
     from tdq_core.recipes.search import find_recipe
 
+    wanted = parse_target(target)
     with progress_bars() as on_progress:
-        report = find_recipe(plain, wanted, finetune=finetune, on_progress=on_progress)
+        report = find_recipe(subject, wanted, finetune=finetune, on_progress=on_progress)
     if as_json:
         print_json(report.to_dict())
         return
@@ -64,8 +34,9 @@ def recipe(
 
 
 def _print(report: Report) -> None:
-    out.print(f"{report.spec.model} on {report.spec.data}, {report.target}: chosen on {report.n_choose} images, "
-              f"verified on {report.n_verify}", markup=False)  # fmt: skip
+    subject = f"{report.spec.model.name} on {report.spec.images.data}"
+    halves = f"chosen on {report.n_choose} images, verified on {report.n_verify}"
+    out.print(f"{subject}, {report.target}: {halves}", markup=False)
     for sentence in report.sentences:
         out.print(f"  {sentence}", markup=False)
     rows = [

@@ -48,12 +48,13 @@ def csv(
 
 
 def _chosen(model: str | None) -> list[RunRecord]:
-    return [r for r in RunStore().all() if model in (None, r.spec.model)]
+    return [r for r in RunStore().all() if model in (None, r.spec.model.name)]
 
 
 def _line(record: RunRecord) -> tuple[str, ...]:
     spec, metrics = record.spec, record.metrics
-    what = (record.run_id[:8], spec.model, method_text(spec), ranks_text(spec), spec.precision, spec.backend)
+    what = (record.run_id[:8], spec.model.name, method_text(spec), ranks_text(spec), spec.precision.name,
+            spec.precision.backend)  # fmt: skip
     if metrics is None:
         return (*what, "", "", "", "", record.state)
     measured = (percent(metrics.top1), f"{100 * record.drop()[0]:+.2f}", f"{metrics.params:,}", f"{metrics.bytes:,}")
@@ -66,7 +67,10 @@ def print_card(record: RunRecord, *, reused: bool = False) -> None:
     seen = " (measured before: nothing was run again)" if reused else ""
     out.print(f"run {record.run_id}: {record.state}{seen}", markup=False)
     how = " ".join(filter(None, (method_text(spec), ranks_text(spec))))
-    out.print(f"  {spec.model}, {how}, {spec.precision} on {spec.backend}, {spec.data}", markup=False)
+    out.print(
+        f"  {spec.model.name}, {how}, {spec.precision.name} on {spec.precision.backend}, {spec.images.data}",
+        markup=False,
+    )
     if record.metrics and record.baseline:
         _print_metrics(record)
     for note in record.notes:
@@ -87,8 +91,8 @@ def _print_metrics(record: RunRecord) -> None:
     ]
     if m.latency:
         q = m.latency
-        quartiles = f"[{q['q1_ms']:.2f}, {q['q3_ms']:.2f}]"
-        text = f"{q['median_ms']:.2f} ms {quartiles} a batch of {q['batch']}, {q['threads']} threads"
+        quartiles = f"[{q.q1_ms:.2f}, {q.q3_ms:.2f}]"
+        text = f"{q.median_ms:.2f} ms {quartiles} a batch of {q.batch}, {q.threads} threads"
         rows.append(("latency", text))
     for name, text in rows:
         out.print(f"  {name:<11}{text}", markup=False)
@@ -101,7 +105,7 @@ def _print_layers(record: RunRecord) -> None:
                  f"{la.rel_error:.4f}") for la in done]  # fmt: skip
         headers = ("  layer", "method", "ranks", "dense params", "params", "rel. error")
         print_table(headers, rows, right=("ranks", "dense params", "params", "rel. error"))
-    if record.spec.method != "none":
+    if record.spec.decomposition:
         for la in record.layers:
             if la.skipped_because:
                 out.print(f"  left alone: {la.name}: {la.skipped_because}", markup=False)

@@ -24,6 +24,16 @@ _THREADS = min(8, os.cpu_count() or 1)
 _CHUNK = 64
 
 
+PIXELS_A_BATCH = 128 * 32 * 32
+"""Batches hold about this many pixels a channel: enough to keep the cores busy, little enough for any memory."""
+
+
+def batch_size(preprocessing: Preprocessing) -> int:
+    """Images a batch at this input size: 128 at 32 px and below, fewer above, never below 8."""
+    height, width = preprocessing.input_size
+    return max(8, min(128, PIXELS_A_BATCH // (height * width) or 8))
+
+
 class ImageSet:
     """Images in a fixed order with their labels.
 

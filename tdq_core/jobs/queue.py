@@ -16,26 +16,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, NamedTuple, get_args
+
+import msgspec
 
 from tdq_core.errors import InputError, RunFailed
+from tdq_core.records.record import Kept, read_kept
 from tdq_core.records.store import runs_folder
-from tdq_core.specs import RunSpec, require_choice
+from tdq_core.specs import RunSpec
+from tdq_core.specs.option import require_choice
 from tdq_core.system.files import write_atomically
 
-KINDS = ("run", "layers", "components", "recipe")
 ACTIVE = ("queued", "running")
 KEPT = 50
 """Finished jobs that keep their folder; the records that they made are kept forever."""
 _PATIENCE_S = 5.0
-_RESULT = ("state", "reason", "run_id", "study_id", "recipe_id", "reused")
+Kind = Literal["run", "layers", "components", "recipe"]
+State = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Kept, frozen=True):
     """What a worker is asked to do.
 
     Attributes:
@@ -44,23 +46,53 @@ class Request:
         allowed_models: models that are not registered but may be loaded; the worker refuses all others.
     """
 
-    kind: str
+    kind: Kind
     spec: RunSpec
     allowed_models: tuple[str, ...] = ()
     target: str = ""
     finetune: int = 0
 
     def __post_init__(self) -> None:
-        require_choice("kind of job", self.kind, KINDS)
+        require_choice("kind of job", self.kind, get_args(Kind))
 
-    def to_dict(self) -> dict[str, Any]:
-        plain = {"kind": self.kind, "spec": self.spec.to_dict(), "allowed_models": list(self.allowed_models)}
-        return plain | {"target": self.target, "finetune": self.finetune}
+    def to_json(self) -> str:
+        plain = {name: msgspec.to_builtins(getattr(self, name)) for name in self.__struct_fields__}
+        return json.dumps(plain | {"spec": self.spec.to_dict()}, indent=1)
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Request":
-        spec, allowed = RunSpec.from_dict(plain["spec"]), tuple(plain["allowed_models"])
-        return cls(plain["kind"], spec, allowed, plain.get("target", ""), plain.get("finetune", 0))
+    def from_json(cls, text: str) -> "Request":
+        return read_kept(json.loads(text), cls, "a job's request")
+
+
+class Made(NamedTuple):
+    """What a job has left: a 'run', a 'study' or a 'recipe', and its id."""
+
+    kind: str
+    id: str
+
+
+class Result(Kept, frozen=True):
+    """How a job ended.
+
+    Attributes:
+        time: when, in seconds since 1970.
+        reason: one sentence, where it failed.
+        run_id, study_id, recipe_id: what it made, at most one of them.
+        reused: it was there already.
+    """
+
+    state: State
+    time: float = 0.0
+    reason: str | None = None
+    run_id: str | None = None
+    study_id: str | None = None
+    recipe_id: str | None = None
+    reused: bool = False
+
+    @property
+    def made(self) -> Made | None:
+        found = {"run": self.run_id, "study": self.study_id, "recipe": self.recipe_id}
+        return next((Made(kind, name) for kind, name in found.items() if name), None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +107,7 @@ class Job:
 
     @property
     def request(self) -> Request:
-        return Request.from_dict(json.loads((self.folder / "request.json").read_text()))
+        return Request.from_json((self.folder / "request.json").read_text())
 
 
 @dataclass(frozen=True)
@@ -83,23 +115,21 @@ class JobState:
     """How a job stands.
 
     Attributes:
-        state: 'queued', 'running', 'done', 'failed', 'cancelled' or 'lost' (its worker died without a word).
+        state: 'lost' where its worker died without a word.
         stage, done, total: the latest progress.
         elapsed: seconds since the work began (0 while queued), until now or until the result.
         reason: one sentence, for 'failed' and 'lost'.
-        run_id, study_id, recipe_id: of the record, the study or the recipe that was made.
+        made: what was measured, studied or found.
         reused: it was there already.
     """
 
-    state: str
+    state: State
     stage: str = ""
     done: int = 0
     total: int = 0
     elapsed: float = 0.0
     reason: str | None = None
-    run_id: str | None = None
-    study_id: str | None = None
-    recipe_id: str | None = None
+    made: Made | None = None
     reused: bool = False
 
     @property
@@ -117,7 +147,7 @@ def submit(request: Request, *, folder: Path | None = None) -> Job:
     _prune(folder)
     job = Job(folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}-{secrets.token_hex(3)}")
     (job.folder / "tmp").mkdir(parents=True)
-    write_atomically(job.folder / "request.json", json.dumps(request.to_dict(), indent=1))
+    write_atomically(job.folder / "request.json", request.to_json())
     with (job.folder / "alive").open("w") as alive, (job.folder / "stderr.txt").open("w") as errors:
         fcntl.flock(alive, fcntl.LOCK_EX)  # inherited: the lock lives as long as the worker, whatever happens here
         worker = _start(job, alive, errors)
@@ -148,10 +178,9 @@ def poll(job: Job) -> JobState:
     _reap()
     alive = _alive(job)  # asked first: a result that appears after this question is found below
     result = _result(job)
-    seen = _progress(job, end=result["time"] if result else time.time())
+    seen = _progress(job, end=result.time if result else time.time())
     if result:
-        ending = {name: result[name] for name in _RESULT if name in result}
-        return replace(seen, **ending)
+        return replace(seen, state=result.state, reason=result.reason, made=result.made, reused=result.reused)
     return seen if alive else replace(seen, state="lost", reason=_last_words(job))
 
 
@@ -171,7 +200,7 @@ def cancel(job: Job) -> JobState:
     if _alive(job):
         _end(job, int((job.folder / "pid").read_text()))
     if _result(job) is None:
-        finish(job, {"state": "cancelled"})
+        finish(job, Result(state="cancelled"))
     return poll(job)
 
 
@@ -192,10 +221,11 @@ def running(folder: Path | None = None) -> list[Job]:
     return [job for job in _all(folder or jobs_folder()) if _result(job) is None and poll(job).active]
 
 
-def finish(job: Job, result: Mapping[str, Any]) -> None:
+def finish(job: Job, result: Result) -> None:
     """Write how the job ended, and remove what it left half made."""
     shutil.rmtree(job.folder / "tmp", ignore_errors=True)
-    write_atomically(job.folder / "result.json", json.dumps({**result, "time": time.time()}))
+    whole = msgspec.structs.replace(result, time=time.time())
+    write_atomically(job.folder / "result.json", json.dumps(msgspec.to_builtins(whole)))
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
@@ -226,9 +256,9 @@ def _alive(job: Job) -> bool:
         return False
 
 
-def _result(job: Job) -> dict[str, Any] | None:
+def _result(job: Job) -> Result | None:
     path = job.folder / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_kept(json.loads(path.read_text()), Result, "a job's result") if path.exists() else None
 
 
 def _last_words(job: Job) -> str:

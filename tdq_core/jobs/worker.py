@@ -13,11 +13,11 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
 from tdq_core.errors import TDQError
-from tdq_core.jobs.queue import Job, Request, finish
-from tdq_core.records.layer_files import write_layer_file
+from tdq_core.jobs.queue import Job, Request, Result, finish
+from tdq_core.models.layer_files import write_layer_file
 from tdq_core.system.progress import Progress
 
 _EVENT_EVERY_S = 0.1
@@ -39,29 +39,29 @@ class Journal:
         self.file.flush()
 
 
-def _run(request: Request, on_progress: Progress) -> dict[str, Any]:
+def _run(request: Request, on_progress: Progress) -> Result:
     from tdq_core.pipeline.run import run
 
     outcome = run(request.spec, on_progress=on_progress, allowed_models=request.allowed_models)
-    return {"state": "done", "run_id": outcome.record.run_id, "reused": outcome.reused}
+    return Result(state="done", run_id=outcome.record.run_id, reused=outcome.reused)
 
 
-def _layers(request: Request, on_progress: Progress) -> dict[str, Any]:
+def _layers(request: Request, on_progress: Progress) -> Result:
     from tdq_core.pipeline.run import read_table
 
     table = read_table(request.spec, on_progress=on_progress, allowed_models=request.allowed_models)
     write_layer_file(table, request.spec)
-    return {"state": "done"}
+    return Result(state="done")
 
 
-def _components(request: Request, on_progress: Progress) -> dict[str, Any]:
+def _components(request: Request, on_progress: Progress) -> Result:
     from tdq_core.analysis.component_study import study
 
     studied = study(request.spec, on_progress=on_progress, allowed_models=request.allowed_models)
-    return {"state": "done", "study_id": studied.components.study_id, "reused": studied.reused}
+    return Result(state="done", study_id=studied.components.study_id, reused=studied.reused)
 
 
-def _recipe(request: Request, on_progress: Progress) -> dict[str, Any]:
+def _recipe(request: Request, on_progress: Progress) -> Result:
     from tdq_core.recipes.search import find_recipe
     from tdq_core.recipes.target import parse_target
 
@@ -72,10 +72,10 @@ def _recipe(request: Request, on_progress: Progress) -> dict[str, Any]:
         on_progress=on_progress,
         allowed_models=request.allowed_models,
     )
-    return {"state": "done", "recipe_id": report.recipe_id}
+    return Result(state="done", recipe_id=report.recipe_id)
 
 
-_WORK: Mapping[str, Callable[[Request, Progress], dict[str, Any]]] = {
+_WORK: Mapping[str, Callable[[Request, Progress], Result]] = {
     "run": _run,
     "layers": _layers,
     "components": _components,
@@ -93,11 +93,12 @@ def work(job: Job) -> None:
             request = job.request
             result = _WORK[request.kind](request, journal)
         except TDQError as error:
-            result = {"state": "failed", "reason": str(error)}
+            result = Result(state="failed", reason=str(error))
         except Exception as error:
             traceback.print_exc()
             reason = f"The run stopped unexpectedly: {type(error).__name__}: {error}"
-            result = {"state": "failed", "reason": f"{reason}; the details are in '{job.folder / 'stderr.txt'}'."}
+            details = job.folder / "stderr.txt"
+            result = Result(state="failed", reason=f"{reason}; the details are in '{details}'.")
         finish(job, result)
 
 

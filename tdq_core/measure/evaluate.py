@@ -2,26 +2,17 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tdq_core.data.images import ImageSet
+from tdq_core.data.images import ImageSet, batch_size
+from tdq_core.records.record import Latency
 from tdq_core.specs.preprocessing import Preprocessing
 from tdq_core.system.progress import Progress, silent
 
 Predict = Callable[[Tensor], Tensor]
-
-PIXELS_A_BATCH = 128 * 32 * 32
-"""Batches hold about this many pixels a channel: enough to keep the cores busy, little enough for any memory."""
-
-
-def batch_size(preprocessing: Preprocessing) -> int:
-    """Images a batch at this input size: 128 at 32 px and below, fewer above, never below 8."""
-    height, width = preprocessing.input_size
-    return max(8, min(128, PIXELS_A_BATCH // (height * width) or 8))
 
 
 def outcomes(
@@ -40,7 +31,7 @@ def outcomes(
     return np.concatenate(right)
 
 
-def latency(predict: Predict, batch: Tensor, *, repeats: int = 30, warm_up: int = 5) -> dict[str, Any]:
+def latency(predict: Predict, batch: Tensor, *, repeats: int = 30, warm_up: int = 5) -> Latency:
     """Median and quartiles of the time of one call, in milliseconds, after a warm-up; batch and threads beside them."""
     times = []
     with torch.inference_mode():
@@ -50,11 +41,7 @@ def latency(predict: Predict, batch: Tensor, *, repeats: int = 30, warm_up: int 
             if turn >= warm_up:
                 times.append((time.perf_counter() - start) * 1e3)
     q1, median, q3 = np.quantile(times, [0.25, 0.5, 0.75])
-    return {
-        "median_ms": float(median),
-        "q1_ms": float(q1),
-        "q3_ms": float(q3),
-        "batch": len(batch),
-        "threads": torch.get_num_threads(),
-        "repeats": repeats,
-    }
+    return Latency(
+        median_ms=float(median), q1_ms=float(q1), q3_ms=float(q3), batch=len(batch), threads=torch.get_num_threads(),
+        repeats=repeats,
+    )  # fmt: skip

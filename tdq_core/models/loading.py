@@ -16,7 +16,7 @@ from tdq_core.models.attention import open_attention
 from tdq_core.models.factories import TIMM, Built
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
 from tdq_core.models.weights_file import load_into, read_state_dict, state_digest
-from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 from tdq_core.specs.preprocessing import Preprocessing
 from tdq_core.system.download import fetch
 from tdq_core.system.files import file_sha256
@@ -56,22 +56,24 @@ class _Weights:
     notes: tuple[str, ...] = ()
 
 
-def load_model(spec: RunSpec, *, on_progress: Progress = silent, allowed: Collection[str] | None = None) -> LoadedModel:
-    """Build the run's model, load its weights and settle its preprocessing.
+def load_model(
+    spec: ModelSpec, *, seed: int = 0, on_progress: Progress = silent, allowed: Collection[str] | None = None
+) -> LoadedModel:
+    """Build the model, load its weights and settle its preprocessing.
 
     Args:
-        spec: `model`, `weights`, `seed`, `mean`, `std` and `input_size` are read.
+        seed: of random weights, and of what a factory draws.
         allowed: when given, a model that is neither registered nor named here is refused, before anything is imported.
 
     Raises:
         InputError: unknown or refused model, a factory that fails, weights that are missing or do not fit.
     """
-    _check_allowed(spec.model, allowed)
+    _check_allowed(spec.name, allowed)
     with torch.random.fork_rng(devices=[]):  # factories draw starting weights: seeded, and nobody else's draws change
-        torch.manual_seed(spec.seed)
-        built = _build(spec)
-    known = MODELS.get(spec.model)
-    weights = _fill(built, known, spec, on_progress=on_progress)
+        torch.manual_seed(seed)
+        built = _build(spec, seed)
+    known = MODELS.get(spec.name)
+    weights = _fill(built, known, spec, seed, on_progress=on_progress)
     module = built.module.float().eval().requires_grad_(False)
     if known:
         prepared, notes = preprocess.overridden(known.preprocessing, spec)
@@ -80,7 +82,7 @@ def load_model(spec: RunSpec, *, on_progress: Progress = silent, allowed: Collec
     untouched = known is not None and prepared == known.preprocessing
     classes = known.num_classes if known and untouched else _probed(module, prepared, spec)
     digest = _digest(built.code, prepared, module)
-    return LoadedModel(spec.model, open_attention(module), prepared, classes, weights.source, weights.sha256,
+    return LoadedModel(spec.name, open_attention(module), prepared, classes, weights.source, weights.sha256,
                        weights.licence, digest, weights.notes + notes)  # fmt: skip
 
 
@@ -91,18 +93,18 @@ def _check_allowed(name: str, allowed: Collection[str] | None) -> None:
         )
 
 
-def _build(spec: RunSpec) -> Built:
-    if spec.model.startswith(TIMM):
-        return factories.build_timm(spec.model, pretrained=spec.weights is None, seed=spec.seed)
-    if spec.model not in MODELS and ":" in spec.model:
-        return factories.build_your_own(spec.model, seed=spec.seed)
-    return factories.build_registered(spec.model, entry(spec.model).factory)
+def _build(spec: ModelSpec, seed: int) -> Built:
+    if spec.name.startswith(TIMM):
+        return factories.build_timm(spec.name, pretrained=spec.weights is None, seed=seed)
+    if spec.name not in MODELS and ":" in spec.name:
+        return factories.build_your_own(spec.name, seed=seed)
+    return factories.build_registered(spec.name, entry(spec.name).factory)
 
 
-def _fill(built: Built, known: ModelEntry | None, spec: RunSpec, *, on_progress: Progress) -> _Weights:
+def _fill(built: Built, known: ModelEntry | None, spec: ModelSpec, seed: int, *, on_progress: Progress) -> _Weights:
     if spec.weights == RANDOM_WEIGHTS:
-        note = f"Weights are random (seed {spec.seed}): accuracy is chance, costs and speed are real."
-        return _Weights(f"random, seed {spec.seed}", notes=(note,))
+        note = f"Weights are random (seed {seed}): accuracy is chance, costs and speed are real."
+        return _Weights(f"random, seed {seed}", notes=(note,))
     if spec.weights is not None:
         path = Path(spec.weights)
         _load_file(built.module, path, known)
@@ -166,7 +168,7 @@ def _url(weights: WeightsEntry) -> str:
     return torchvision.models.get_weight(weights.torchvision).url
 
 
-def _own_preprocessing(built: Built, spec: RunSpec) -> preprocess.Noted:
+def _own_preprocessing(built: Built, spec: ModelSpec) -> preprocess.Noted:
     if not built.config:
         return preprocess.by_hand(spec, factories.first_conv_channels(built.module))
     own, notes = preprocess.from_config(built.config)
@@ -174,8 +176,8 @@ def _own_preprocessing(built: Built, spec: RunSpec) -> preprocess.Noted:
     return changed, notes + more
 
 
-def _probed(module: nn.Module, prepared: Preprocessing, spec: RunSpec) -> int:
-    return factories.probe_classes(module, prepared.input_shape, spec.model)
+def _probed(module: nn.Module, prepared: Preprocessing, spec: ModelSpec) -> int:
+    return factories.probe_classes(module, prepared.input_shape, spec.name)
 
 
 def _digest(code: str, prepared: Preprocessing, module: nn.Module) -> str:

@@ -5,13 +5,13 @@ import math
 from typing import Any
 
 from tdq_core.errors import InputError
-from tdq_core.specs import RunSpec
+from tdq_core.specs import ModelSpec
 from tdq_core.specs.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 Noted = tuple[Preprocessing, tuple[str, ...]]
 
 
-def overridden(own: Preprocessing, spec: RunSpec) -> Noted:
+def overridden(own: Preprocessing, spec: ModelSpec) -> Noted:
     """`own` with the run's mean, std and input size; the resize before the crop keeps its proportion."""
     resize = own.resize
     if spec.input_size and resize:
@@ -25,7 +25,7 @@ def overridden(own: Preprocessing, spec: RunSpec) -> Noted:
     )
     if changed.channels != own.channels:
         raise InputError(
-            f"The model '{spec.model}' has {own.channels} input channels: give as many values of mean and std. "
+            f"The model '{spec.name}' has {own.channels} input channels: give as many values of mean and std. "
             f"Got {changed.channels}."
         )
     note = "The images are prepared otherwise than the model's weights expect (mean, std or input size given by hand)."
@@ -47,12 +47,12 @@ def from_config(config: dict[str, Any]) -> Noted:
     return own, () if filtered == "bilinear" else (note,)
 
 
-def by_hand(spec: RunSpec, channels: int) -> Noted:
+def by_hand(spec: ModelSpec, channels: int) -> Noted:
     """The preprocessing of a model that says nothing of its inputs: the size is needed, mean and std may be assumed."""
     if spec.input_size is None:
-        raise InputError(f"The model '{spec.model}' does not say what images it takes: give --input-size HEIGHT WIDTH.")
+        raise InputError(f"The model '{spec.name}' does not say what images it takes: give --input-size HEIGHT WIDTH.")
     if channels not in (1, 3):
-        raise InputError(f"The model '{spec.model}' has {channels} input channels; images have 1 or 3.")
+        raise InputError(f"The model '{spec.name}' has {channels} input channels; images have 1 or 3.")
     usual = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))
     own = Preprocessing(spec.input_size, *usual)
     changed, _ = overridden(own, spec)

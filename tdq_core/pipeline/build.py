@@ -1,38 +1,32 @@
 """From a plan to a compressed model in a file: decompose -> fine-tune -> condition -> quantize and export."""
 
 import contextlib
-import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import msgspec
 from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
 from tdq_core.compression.condition.apply import balance, condition
 from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
-from tdq_core.compression.condition.rounding import predicted_failure, rounding_errors
-from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.condition.rounding import RoundingError, predicted_failure, rounding_errors
+from tdq_core.compression.decompose.factors import Details, Options
 from tdq_core.compression.decompose.modules import apply_plan
-from tdq_core.compression.finetune.distil import distil
+from tdq_core.compression.finetune.distil import Tuning, distil
 from tdq_core.compression.quantize import Artefact, Request, realise
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.errors import RunFailed
 from tdq_core.graph.layer_table import count_macs, count_params
-from tdq_core.pipeline.inputs import Opened
-from tdq_core.ranks.plan import Plan
+from tdq_core.pipeline.inputs import RunInputs
+from tdq_core.pipeline.session import Compressed, LayerResult, Session
+from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.records.record import LayerRecord
 from tdq_core.records.store import runs_folder
-from tdq_core.system.memo import Latest
 from tdq_core.system.progress import Progress
-
-Layers = tuple[LayerRecord, ...]
-
-_DECOMPOSED: Latest[tuple[nn.Module, Layers]] = Latest()
-_CONDITIONED: Latest[tuple[nn.Module, Layers]] = Latest()
 
 
 @dataclass
@@ -51,136 +45,173 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class Work:
+    """One run at work: what it stands on, what is planned, what it may share and where it reports."""
+
+    inputs: RunInputs
+    plan: Plan
+    session: Session
+    clock: Clock
+    on_progress: Progress
+
+
+@dataclass(frozen=True)
 class Built:
     """The compressed model as a real artefact, its costs as counted on it, and what was done to each layer.
 
     Attributes:
-        tuning: what fine-tuning tells of itself; empty where there was none.
+        tuning: what fine-tuning tells of itself; None where there was none.
     """
 
     artefact: Artefact
     params: int
     macs: int
-    layers: Layers
+    layers: tuple[LayerRecord, ...]
     warnings: tuple[str, ...]
-    tuning: Mapping[str, Any]
+    tuning: Tuning | None
 
 
-def build(opened: Opened, plan: Plan, folder: Path, clock: Clock, on_progress: Progress) -> Built:
-    """The model of `opened` compressed by `plan`, as a file in `folder`; raises as `apply_plan` and `realise` do."""
-    spec = opened.spec
-    example = opened.example()
+def build(work: Work, folder: Path) -> Built:
+    """The model of `work` compressed by its plan, as a file in `folder`; raises as `apply_plan` and `realise` do."""
+    inputs, clock = work.inputs, work.clock
+    spec, example = inputs.spec, inputs.example()
     folder.mkdir(parents=True, exist_ok=True)
-    options = Options(seed=spec.seed, eta=spec.eta if spec.epc else None)
-    origin = _origin(opened, plan, options)
-    with clock.stage("decompose"):
-        module, layers = _DECOMPOSED.get(origin, lambda: _decompose(opened, plan, options, on_progress))
-    calibration = opened.calibration if opened.calib else None
-    request = Request(example=example, calibration=calibration, folder=folder, on_progress=on_progress,
-                      granularity=spec.granularity, ranges=spec.ranges)  # fmt: skip
-    tuning: Mapping[str, Any] = {}
-    if spec.finetune:
-        with clock.stage("condition"):
-            module, layers = _readied(opened, module, layers, request)
-        with clock.stage("fine-tune"):
-            module, tuning = _fine_tuned(opened, module, request)
-    warnings: tuple[str, ...] = ()
-    with clock.stage("condition"):
-        if spec.quantized:
-            layers, warnings = _forecast(module, layers, request.scheme(spec.precision))
-        if not spec.finetune:
-            way = (origin, opened.digests.get("calib"), spec.reestimate_bn, spec.conditioned, _scheme(opened, request))
-            start = module, layers
-            module, layers = _CONDITIONED.get(way, lambda: _conditioned(opened, *start, request))
-    params, macs = _counted(plan, module, example[:2])
+    calibration = inputs.calibration if inputs.calib else None
+    precision = spec.precision
+    request = Request(example=example, calibration=calibration, folder=folder, on_progress=work.on_progress,
+                      granularity=precision.granularity, ranges=precision.ranges)  # fmt: skip
+    scheme = request.scheme(precision.numbers) if spec.quantized else None
+    compressed, warnings, tuning = compress(work, scheme)
+    params, macs = _counted(work.plan, compressed.module, example[:2])
     with clock.stage("quantize and export"):
-        artefact = realise(module, spec.precision, spec.backend, request=request)
-    return Built(artefact, params, macs, layers, warnings, tuning)
+        artefact = realise(compressed.module, precision.name, precision.backend, request=request)
+    return Built(artefact, params, macs, layer_records(work.plan, compressed), warnings, tuning)
 
 
-def _origin(opened: Opened, plan: Plan, options: Options) -> tuple[object, ...]:
+def compress(work: Work, scheme: Scheme | None) -> tuple[Compressed, tuple[str, ...], Tuning | None]:
+    """The model in floats, ready to be rounded by `scheme` (None: it stays as it is); warnings, and what fine-tuning
+    tells."""
+    inputs, clock, session = work.inputs, work.clock, work.session
+    treatment, tuning = inputs.spec.treatment, None
+    warnings: tuple[str, ...] = ()
+    origin = _origin(work)
+    with clock.stage("decompose"):
+        compressed = session.decomposed.get(origin, lambda: _decompose(work))
+    if treatment.finetune:
+        with clock.stage("condition"):
+            compressed = _readied(work, compressed, scheme)
+        with clock.stage("fine-tune"):
+            module, tuning = _fine_tuned(work, compressed.module, scheme)
+            compressed = compressed._replace(module=module)
+    with clock.stage("condition"):
+        if scheme:
+            compressed, warnings = _forecast(compressed, scheme)
+        if not treatment.finetune:
+            way = (origin, inputs.digests.get("calib"), treatment.reestimate_bn, inputs.spec.conditioned, scheme)
+            start = compressed
+            compressed = session.conditioned.get(way, lambda: _conditioned(work, start, scheme))
+    return compressed, warnings, tuning
+
+
+def _origin(work: Work) -> Hashable:
     """What the factors follow from: they are found once for all precisions that are measured one after the other."""
-    spec = opened.spec
-    images = (opened.digests.get("calib"), spec.symmetric) if spec.calibrated else None
-    parts = tuple((p.layer.name, p.method, p.ranks) for p in plan.layers)
-    return opened.digests["model"], parts, options, images
+    made, digests = work.inputs.spec.decomposition, work.inputs.digests
+    images = (digests.get("calib"), made.symmetric) if made and made.calibrated else None
+    parts = tuple((p.layer.name, p.method, p.ranks) for p in work.plan.layers)
+    return digests["model"], parts, options_of(work.inputs), images
 
 
-def _scheme(opened: Opened, request: Request) -> Scheme | None:
-    return request.scheme(opened.spec.precision) if opened.spec.quantized else None
+def options_of(inputs: RunInputs) -> Options:
+    """What the methods are told."""
+    made = inputs.spec.decomposition
+    if made is None:
+        return Options(seed=inputs.spec.seed)
+    return Options(seed=inputs.spec.seed, eta=made.eta if made.epc else None, solver=made.solver)
 
 
-def _decompose(opened: Opened, plan: Plan, options: Options, on_progress: Progress) -> tuple[nn.Module, Layers]:
+def _decompose(work: Work) -> Compressed:
     """By the weights alone, or fitted to outputs on the calibration images."""
-    dense = opened.model.module
-    if opened.spec.symmetric:
-        assert opened.calib is not None, "opened with the run"
-        return apply_symmetric(dense, plan, opened.calibration, len(opened.calib), options=options,
-                               folder=opened.sums_folder, on_progress=on_progress)  # fmt: skip
-    if opened.spec.calibrated:
-        return apply_calibrated(dense, plan, opened.calibration, options=options, on_progress=on_progress)
-    return apply_plan(dense, plan, options=options, on_progress=on_progress)
+    inputs, memory, on_progress = work.inputs, work.session.memory, work.on_progress
+    dense, plan, options, made = inputs.model.module, work.plan, options_of(work.inputs), inputs.spec.decomposition
+    if made and made.symmetric:
+        assert inputs.calib is not None, "opened with the run"
+        done = apply_symmetric(dense, plan, inputs.calibration, len(inputs.calib), options=options, memory=memory,
+                               folder=inputs.sums_folder, on_progress=on_progress)  # fmt: skip
+    elif made and made.calibrated:
+        done = apply_calibrated(dense, plan, inputs.calibration, options=options, memory=memory,
+                                on_progress=on_progress)  # fmt: skip
+    else:
+        done = apply_plan(dense, plan, options=options, memory=memory, on_progress=on_progress)
+    return Compressed.of(*done)
 
 
-def _fine_tuned(opened: Opened, module: nn.Module, request: Request) -> tuple[nn.Module, Mapping[str, Any]]:
+def _fine_tuned(work: Work, module: nn.Module, scheme: Scheme | None) -> tuple[nn.Module, Tuning]:
     """Distilled from the dense model, the rounding to come in the loop; a run that was killed goes on where it was."""
-    spec = opened.spec
+    inputs = work.inputs
     return distil(
         module,
-        opened.model.module,
-        opened.calibration,
-        steps=spec.finetune,
-        seed=spec.seed,
-        scheme=request.scheme(spec.precision) if spec.quantized else None,
-        on_progress=request.on_progress,
-        checkpoint=runs_folder() / "finetune" / f"{opened.run_id}.pt",
+        inputs.model.module,
+        inputs.calibration,
+        steps=inputs.spec.treatment.finetune,
+        seed=inputs.spec.seed,
+        scheme=scheme,
+        on_progress=work.on_progress,
+        checkpoint=runs_folder() / "finetune" / f"{inputs.run_id}.pt",
     )
 
 
-def _forecast(module: nn.Module, layers: Layers, scheme: Scheme) -> tuple[Layers, tuple[str, ...]]:
+def _forecast(compressed: Compressed, scheme: Scheme) -> tuple[Compressed, tuple[str, ...]]:
     """What rounding does to each decomposed kernel, and a warning where that is too much."""
-    errors = rounding_errors(module, _decomposed(layers), scheme)
+    errors = rounding_errors(compressed.module, list(compressed.results), scheme)
     warning = predicted_failure(errors)
-    told = {name: {"rounding_error": error} for name, error in errors.items()}
-    return _with_details(layers, told), (warning,) if warning else ()
+    told = {name: (RoundingError(rounding_error=error),) for name, error in errors.items()}
+    return compressed.told(told), (warning,) if warning else ()
 
 
-def _readied(opened: Opened, module: nn.Module, layers: Layers, request: Request) -> tuple[nn.Module, Layers]:
+def _readied(work: Work, compressed: Compressed, scheme: Scheme | None) -> Compressed:
     """Before fine-tuning: batch norms re-estimated and layers balanced, where the spec says so. What is then trained
     for a grid stays on it: nothing is conditioned afterwards, biases and batch norms find themselves."""
-    spec = opened.spec
-    module = _reestimated(opened, module, request)
-    if not spec.conditioned:
-        return module, layers
-    scheme = request.scheme(spec.precision)
-    module, told = balance(module, _decomposed(layers), opened.calibration, scheme, on_progress=request.on_progress)
-    details = {n: {k: v for k, v in detail.items() if k != "batch_norm"} for n, detail in told.items()}
-    return module, _with_details(layers, {n: d | {"bias_corrected_in": "fine-tuning"} for n, d in details.items()})
+    inputs, module = work.inputs, _reestimated(work, compressed.module)
+    if scheme is None or not inputs.spec.conditioned:
+        return compressed._replace(module=module)
+    names = list(compressed.results)
+    module, balanced = balance(module, names, inputs.calibration, scheme, on_progress=work.on_progress)
+    told = {name: each.corrected_in("fine-tuning") for name, each in balanced.items()}
+    return compressed.told(told, module=module)
 
 
-def _conditioned(opened: Opened, module: nn.Module, layers: Layers, request: Request) -> tuple[nn.Module, Layers]:
+def _conditioned(work: Work, compressed: Compressed, scheme: Scheme | None) -> Compressed:
     """Without fine-tuning: batch norms re-estimated and layers conditioned, where the spec says so."""
-    spec = opened.spec
-    module = _reestimated(opened, module, request)
-    if not spec.conditioned:
-        return module, layers
-    scheme = request.scheme(spec.precision)
-    module, told = condition(module, _decomposed(layers), opened.calibration, scheme, on_progress=request.on_progress)
-    return module, _with_details(layers, told)
+    inputs, module = work.inputs, _reestimated(work, compressed.module)
+    if scheme is None or not inputs.spec.conditioned:
+        return compressed._replace(module=module)
+    names = list(compressed.results)
+    module, told = condition(module, names, inputs.calibration, scheme, on_progress=work.on_progress)
+    return compressed.told(told, module=module)
 
 
-def _reestimated(opened: Opened, module: nn.Module, request: Request) -> nn.Module:
-    if not opened.spec.reestimate_bn:
+def _reestimated(work: Work, module: nn.Module) -> nn.Module:
+    if not work.inputs.spec.treatment.reestimate_bn:
         return module
-    return reestimate_batch_norms(module, opened.calibration, on_progress=request.on_progress)
+    return reestimate_batch_norms(module, work.inputs.calibration, on_progress=work.on_progress)
 
 
-def _decomposed(layers: Layers) -> list[str]:
-    return [layer.name for layer in layers if layer.method != "none"]
+def layer_records(plan: Plan, compressed: Compressed) -> tuple[LayerRecord, ...]:
+    """What is kept of every layer: its plan, and what was made of it."""
+    return tuple(_layer_record(part, compressed.results.get(part.layer.name)) for part in plan.layers)
 
 
-def _with_details(layers: Layers, told: Mapping[str, Mapping[str, Any]]) -> Layers:
-    return tuple(dataclasses.replace(la, detail={**la.detail, **told.get(la.name, {})}) for la in layers)
+def _layer_record(part: LayerPlan, result: LayerResult | None) -> LayerRecord:
+    layer = part.layer
+    return LayerRecord(
+        name=layer.name, method=part.method, ranks=part.ranks, params=part.cost.params, macs=part.cost.macs,
+        dense_params=layer.params, dense_macs=layer.macs, rel_error=result.rel_error if result else None,
+        skipped_because=part.skipped_because, detail=_told(result.details) if result else {},
+    )  # fmt: skip
+
+
+def _told(details: tuple[Details, ...]) -> dict[str, object]:
+    return {name: value for each in details for name, value in msgspec.to_builtins(each).items()}
 
 
 def _counted(plan: Plan, module: nn.Module, example: Tensor) -> tuple[int, int]:

@@ -4,18 +4,20 @@ import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from tdq_core.data.images import ImageSet
+from tdq_core.compression.calibrate.spectra import with_output_spectra
+from tdq_core.data.images import ImageSet, batch_size
 from tdq_core.data.refs import parse_ref
-from tdq_core.data.sources import open_images
-from tdq_core.measure.evaluate import batch_size
+from tdq_core.errors import InputError
+from tdq_core.graph.layer_table import read_layers
+from tdq_core.layers.table import LayerTable
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.records.store import runs_folder
-from tdq_core.specs import RunSpec
+from tdq_core.specs import ModelSpec, RunSpec
 from tdq_core.system.progress import Progress, silent
 
 EXAMPLE_IMAGES = 16
@@ -23,7 +25,7 @@ EXAMPLE_IMAGES = 16
 
 
 @dataclass(frozen=True)
-class Opened:
+class RunInputs:
     """Everything that a run stands on, opened and identified, before any work."""
 
     spec: RunSpec
@@ -32,6 +34,12 @@ class Opened:
     calib: ImageSet | None
     digests: dict[str, str]
     notes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.images) < 2:
+            raise InputError(
+                f"A run needs at least 2 images to measure and check on. Got {len(self.images)} in '{self.images.ref}'."
+            )
 
     @property
     def run_id(self) -> str:
@@ -55,26 +63,37 @@ class Opened:
         for batch, _ in self.calib.batches(self.model.preprocessing, batch_size=batch_size(self.model.preprocessing)):
             yield batch
 
+    def dense(self) -> "RunInputs":
+        """Those of the untouched fp32 model on the same images."""
+        digests = {k: v for k, v in self.digests.items() if k != "calib"}
+        notes = self.model.notes + self.images.notes
+        return RunInputs(self.spec.dense(), self.model, self.images, None, digests, notes)
 
-def open_run(spec: RunSpec, *, on_progress: Progress = silent, allowed_models: Collection[str] | None = None) -> Opened:
-    """Load the model, open the images, and name the run by their contents."""
-    model = load_model(spec, on_progress=on_progress, allowed=allowed_models)
-    size: dict[str, Any] = {"seed": spec.seed, "num_classes": model.num_classes, "on_progress": on_progress}
-    images = open_images(spec.data, role="eval", samples=spec.samples, **size)
-    digests = {"model": model.digest, "data": images.digest}
-    notes = [*model.notes, *images.notes]
-    calib = None
-    if spec.needs_calibration:
-        calib = open_images(spec.calib or spec.data, role="calib", samples=spec.calib_samples, **size)
-        digests["calib"] = calib.digest
-        notes += [n for n in calib.notes if n not in notes]
-        notes += _overlap_note(spec, calib)
-    return Opened(spec, model, images, calib, digests, tuple(notes))
+    def table(self, *, spectra: bool, on_progress: Progress = silent) -> LayerTable:
+        """The model's layers; where `spectra` are asked for, those of the weights, or of the outputs on the calibration
+        images where factors are fitted to them."""
+        model, calib = self.model, self.calib if self.spec.calibrated else None
+        table = read_layers(model.module, self.example()[:2], name=model.name, digest=model.digest,
+                            spectra=spectra and calib is None, on_progress=on_progress)  # fmt: skip
+        if spectra and calib is not None:
+            return with_output_spectra(table, model.module, self.calibration, len(calib), folder=self.sums_folder,
+                                       on_progress=on_progress)  # fmt: skip
+        return table
 
 
-def _overlap_note(spec: RunSpec, calib: ImageSet) -> list[str]:
-    same = spec.calib in (None, spec.data) and not parse_ref(spec.data).has_calibration_split
-    if not same:
+def read_table(
+    model: ModelSpec, *, seed: int = 0, on_progress: Progress = silent, allowed_models: Collection[str] | None = None
+) -> LayerTable:
+    """The layer table of a model, with the spectra of its weights; no images are opened."""
+    loaded = load_model(model, seed=seed, on_progress=on_progress, allowed=allowed_models)
+    example = torch.zeros(2, *loaded.preprocessing.input_shape)
+    return read_layers(loaded.module, example, name=loaded.name, digest=loaded.digest, on_progress=on_progress)
+
+
+def overlap_note(spec: RunSpec, calib: ImageSet) -> list[str]:
+    """What a reader must know where calibration looks at the images that are evaluated."""
+    images = spec.images
+    if images.calib not in (None, images.data) or parse_ref(images.data).has_calibration_split:
         return []
     return [
         f"Calibration used {len(calib)} images of the set that is evaluated (labels unused), "

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tdq_core.layers import methods
+from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer, LayerTable
-from tdq_core.ranks.costs import Ranks, cost_grid, max_ranks
+from tdq_core.ranks.costs import cost_grid, max_ranks
 from tdq_core.ranks.ratio import allowance, require_reach
 from tdq_core.specs.rank_rule import RankRule
 
@@ -53,10 +55,11 @@ def solve_global(table: LayerTable, takers: Sequence[tuple[Layer, str]], rule: R
 
 def front(layer: Layer, method: str, rule: RankRule) -> Front:
     """The front of all ranks that the rule allows, and of the dense layer."""
-    axes = [np.arange(rule.multiple, top + 1, rule.multiple) for top in max_ranks(layer, method)]
+    tops = max_ranks(layer, method)
+    axes = [np.arange(rule.multiple, top + 1, rule.multiple) for top in tops]
     params, macs = cost_grid(layer, method, axes)
-    spectra = (layer.spectrum_out, layer.spectrum_in)
-    lost = np.ix_(*(tails(s, top)[axis] for s, top, axis in zip(spectra, max_ranks(layer, method), axes)))
+    spectra = [(layer.spectrum_out, layer.spectrum_in)[mode] for mode in methods.method(method).predicts]
+    lost = np.ix_(*(tails(s, top)[axis] for s, top, axis in zip(spectra, tops, axes, strict=True)))
     errors = sum(lost[1:], start=lost[0]).ravel()
     prices = (params if rule.budget == "params" else macs).ravel()
     saving = params.ravel() < layer.params

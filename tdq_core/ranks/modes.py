@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tdq_core.layers import methods
+from tdq_core.layers.methods import Modes, Ranks
 from tdq_core.layers.table import Layer
-from tdq_core.ranks.costs import Ranks, cost, max_ranks, saves
+from tdq_core.ranks.costs import cost, max_ranks, saves
 from tdq_core.ranks.evbmf import evbmf_rank
-
-Modes = tuple[int, int]
-"""Ranks of the output mode and of the input mode."""
 
 
 def energy_rank(spectrum: Sequence[float] | np.ndarray, energy: float) -> int:
@@ -39,11 +38,8 @@ def weakened(layer: Layer, found: Modes, factor: float) -> Modes:
 def ranks_or_reason(
     layer: Layer, method: str, modes: Modes, *, least: int = 1, budget: str = "params", multiple: int = 1
 ) -> Ranks | str:
-    """Ranks of `method` from those of the modes, rounded up to multiples; or why the layer stays dense.
-
-    tucker2 takes both modes' ranks, svd the output mode's; cp the larger (a CP rank is at least every mode's).
-    """
-    ranks: Ranks = {"tucker2": modes, "svd": modes[:1], "cp": (max(modes),)}[method]
+    """Ranks of `method` from those of the modes, rounded up to multiples; or why the layer stays dense."""
+    ranks = methods.method(method).of_modes(modes)
     if min(ranks) < least:
         return f"no signal found: rank {modes[0]} of the output mode, {modes[1]} of the input mode"
     tops = max_ranks(layer, method)

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tdq_core.errors import InputError, Refused
+from tdq_core.layers.methods import Modes, Ranks
 from tdq_core.layers.table import Layer, LayerTable
-from tdq_core.ranks.costs import Cost, Ranks, cost, dense_cost, ladder, max_ranks, method_for, refusal
-from tdq_core.ranks.modes import Modes, energy_rank, evbmf_modes, ranks_or_reason, weakened
+from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
+from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.policies import POLICIES_BY_SPECTRUM, Shares, no_ranks, share_out
 from tdq_core.specs.rank_rule import Rank, RankRule
 

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tdq_core.layers.methods import Modes, Ranks
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.allocate import solve_global
-from tdq_core.ranks.costs import Ranks, cost, max_ranks, saves
-from tdq_core.ranks.modes import Modes, energy_rank, evbmf_modes, ranks_or_reason, weakened
+from tdq_core.ranks.costs import cost, max_ranks, saves
+from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.ratio import allowance, bisected, offered, require_reach, solve_later, solve_ratio
 from tdq_core.specs.rank_rule import RankRule
 

@@ -7,8 +7,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tdq_core.errors import Refused
+from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer, LayerTable
-from tdq_core.ranks.costs import Cost, Ranks, ladder, saves
+from tdq_core.ranks.costs import Cost, ladder, saves
 from tdq_core.specs.rank_rule import RankRule
 
 Ladder = Sequence[tuple[Ranks, Cost]]

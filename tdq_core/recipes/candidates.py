@@ -1,6 +1,6 @@
 """The pipelines that a recipe tries, each over the same ratios. No torch here."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tdq_core.specs import RankRule, RunSpec
 
@@ -28,12 +28,12 @@ class Arm:
 
     def spec(self, plain: RunSpec, ratio: float | None, finetune: int) -> RunSpec:
         """The run of this pipeline at `ratio` (None: the dense model), through ONNX Runtime."""
-        ends = replace(plain, precision=self.precision, backend="onnxruntime")
+        ends = plain.changed(precision=self.precision, backend="onnxruntime")
         if self.method == "none" or ratio is None:
             return ends
         rule = RankRule("ratio", ratio, policy=self.policy)
         steps = finetune if self.calibrated else 0
-        return replace(ends, method=self.method, rule=rule, epc=self.epc, calibrated=self.calibrated, finetune=steps)
+        return ends.changed(method=self.method, rule=rule, epc=self.epc, calibrated=self.calibrated, finetune=steps)
 
 
 REFERENCE = Arm("fp32", "the dense model", precision="fp32")

@@ -1,18 +1,15 @@
 """Measured runs in the light of a target. No torch here."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tdq_core.recipes.target import Target
-from tdq_core.records.record import RunRecord
+from tdq_core.records.record import Kept, RunRecord
 from tdq_core.stats.intervals import paired_mean
 
 Interval = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Pick:
+class Pick(Kept, frozen=True):
     """One measured run in the light of the target.
 
     Attributes:
@@ -43,9 +40,12 @@ def pick(record: RunRecord, arm: str, ratio: float | None, target: Target) -> Pi
     assert m and base, "only complete runs are judged"
     lost = base.correct().astype(np.float64) - m.correct().astype(np.float64)
     first, second = paired_mean(lost[0::2]), paired_mean(lost[1::2])
-    latency = float(m.latency["median_ms"]) if m.latency else None
-    return Pick(record.run_id, arm, ratio, m.bytes, record.bytes_ratio(), m.compression_ratio, latency, first, second,
-                target.met_by(record, first[0]), target.met_by(record, second[0]))  # fmt: skip
+    latency = m.latency.median_ms if m.latency else None
+    return Pick(
+        run_id=record.run_id, arm=arm, ratio=ratio, bytes=m.bytes, bytes_ratio=record.bytes_ratio(),
+        params_ratio=m.compression_ratio, latency_ms=latency, chosen_drop=first, verified_drop=second,
+        met=target.met_by(record, first[0]), verified=target.met_by(record, second[0]),
+    )  # fmt: skip
 
 
 def best_first(picks: list[Pick], target: Target) -> list[Pick]:

@@ -3,21 +3,22 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
+
+import msgspec
 
 from tdq_core.errors import InputError
 from tdq_core.recipes.choices import Pick, best_first
 from tdq_core.recipes.sentences import sentences
 from tdq_core.recipes.target import Target
-from tdq_core.records.record import RunRecord
+from tdq_core.records.record import Kept, RunRecord, read_kept
+from tdq_core.records.store import Kind
 from tdq_core.specs import RunSpec
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(Kept, frozen=True):
     """The answer to one target.
 
     Attributes:
@@ -50,29 +51,23 @@ class Report:
     provenance: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"schema": SCHEMA} | asdict(self) | {"spec": self.spec.to_dict()}
+        plain = {name: msgspec.to_builtins(getattr(self, name)) for name in self.__struct_fields__}
+        return {"schema": SCHEMA} | plain | {"spec": self.spec.to_dict()}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> "Report":
-        """The inverse of `to_json`."""
-        try:
-            plain = json.loads(text)
-            if plain.pop("schema") != SCHEMA:
-                raise KeyError(f"schema is not {SCHEMA}")
-            picks = {k: _pick(plain[k]) if plain[k] else None for k in ("reference", "chosen", "study")}
-            lists = {k: tuple(map(_pick, plain[k])) for k in ("alternatives", "tried")}
-            told = {"spec": RunSpec.from_dict(plain["spec"]), "sentences": tuple(plain["sentences"])}
-            return cls(**plain | picks | lists | told)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"This is not a recipe's report of schema {SCHEMA}: {error}.") from error
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Report":
+        """The inverse of `to_dict`."""
+        values = dict(plain) if isinstance(plain, Mapping) else {}
+        if values.pop("schema", None) != SCHEMA:
+            raise InputError(f"This TDQ reads reports of recipes of schema {SCHEMA}. Got another file.")
+        return read_kept(values, cls, f"a recipe's report of schema {SCHEMA}")
 
 
-def _pick(plain: Mapping[str, Any]) -> Pick:
-    drops = {k: tuple(plain[k]) for k in ("chosen_drop", "verified_drop")}
-    return Pick(**{**plain, **drops})
+RECIPES = Kind("recipe", "ask for it again", "recipes", lambda report: report.recipe_id, Report.from_dict)
+"""One JSON file a report; a later answer to the same question replaces an earlier one."""
 
 
 def write_up(
@@ -89,8 +84,10 @@ def write_up(
     assert last.metrics
     n = last.metrics.n
     return Report(
-        _recipe_id(target, plain, finetune, digests), target.text, plain, finetune, digests, reference, chosen, others,
-        study, tuple(picks), (n + 1) // 2, n // 2, tuple(sentences(target, reference, chosen, ranked)), last.provenance,
+        recipe_id=_recipe_id(target, plain, finetune, digests), target=target.text, spec=plain, finetune=finetune,
+        digests=digests, reference=reference, chosen=chosen, alternatives=others, study=study, tried=tuple(picks),
+        n_choose=(n + 1) // 2, n_verify=n // 2, sentences=tuple(sentences(target, reference, chosen, ranked)),
+        provenance=last.provenance,
     )  # fmt: skip
 
 

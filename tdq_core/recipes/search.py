@@ -5,18 +5,17 @@ ones, with their latency: they are kept, and a second recipe on the same model r
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from pathlib import Path
 
 from tdq_core.errors import RunFailed
 from tdq_core.pipeline.run import run
+from tdq_core.pipeline.session import Session
 from tdq_core.recipes.candidates import ARMS, DENSE, RATIOS, REFERENCE, Arm
 from tdq_core.recipes.choices import Pick, pick
-from tdq_core.recipes.report import Report, write_up
-from tdq_core.recipes.saved import write_recipe
+from tdq_core.recipes.report import RECIPES, Report, write_up
 from tdq_core.recipes.target import Target
 from tdq_core.records.record import RunRecord
-from tdq_core.records.store import RunStore
+from tdq_core.records.store import RunStore, Store
 from tdq_core.specs import RunSpec
 from tdq_core.system.progress import Progress, silent
 
@@ -38,9 +37,9 @@ def find_recipe(
 
     Args:
         finetune: steps of distillation for TDQ's own pipelines; 0: none.
-        folder: where the report goes; None: `runs/recipes/`.
+        folder: of runs, where the report goes in `recipes/`; None: `runs/`.
     """
-    plain = replace(plain, latency=True)
+    plain, session = plain.changed(latency=True), Session()
     tried: list[Judged] = []
 
     def measure(arm: Arm, ratio: float | None) -> Judged | None:
@@ -50,7 +49,7 @@ def find_recipe(
             on_progress(f"{where}, {stage}", done, total)
 
         spec = arm.spec(plain, ratio, finetune)
-        record = run(spec, store=store, on_progress=told, allowed_models=allowed_models).record
+        record = run(spec, store=store, session=session, on_progress=told, allowed_models=allowed_models).record
         if record.state == "refused" and ratio is not None:
             return None
         if record.state != "complete":
@@ -70,7 +69,7 @@ def find_recipe(
     for arm in ARMS:
         _along(arm, target, judge)
     report = write_up(target, plain, finetune, reference[0], tried)
-    write_recipe(report, folder)
+    Store(RECIPES, *([folder] if folder else [])).put(report)
     return report
 
 

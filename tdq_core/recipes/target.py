@@ -41,7 +41,7 @@ class Target:
         if self.kind == "ratio":
             return record.bytes_ratio() >= self.limit
         assert record.metrics and record.metrics.latency, "recipes for a latency measure it"
-        return bool(record.metrics.latency["median_ms"] <= self.limit)
+        return record.metrics.latency.median_ms <= self.limit
 
 
 def parse_target(text: str) -> Target:

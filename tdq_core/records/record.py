@@ -1,23 +1,38 @@
 """The record of one run: what was asked, what was measured, on what, and what was not done. No torch here."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
+import msgspec
 import numpy as np
+from msgspec import Struct
 
 from tdq_core.errors import InputError
 from tdq_core.specs import RunSpec
 from tdq_core.stats.intervals import pack_outcomes, paired_mean, unpack_outcomes, wilson
 
 SCHEMA = 1
-STATES = ("complete", "failed", "refused")
+T = TypeVar("T", bound="Kept")
+State = Literal["complete", "failed", "refused"]
 
 
-@dataclass(frozen=True)
-class Metrics:
+class Kept(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value that is written to a file; what is read back has every field, of its type, and no other."""
+
+
+class Latency(Kept, frozen=True):
+    """Time of one call in milliseconds, after a warm-up: median and quartiles over `repeats` calls."""
+
+    median_ms: float
+    q1_ms: float
+    q3_ms: float
+    batch: int
+    threads: int
+    repeats: int
+
+
+class Metrics(Kept, frozen=True):
     """What was measured on one model.
 
     Attributes:
@@ -28,7 +43,7 @@ class Metrics:
         bytes: size of the artefact on disk.
         compression_ratio: params of the dense model / params of this one.
         outcomes: per-image right/wrong, packed (see `intervals.pack_outcomes`), in the order of the data.
-        latency: median and quartiles in milliseconds with batch and threads, or None where not asked for.
+        latency: None where it was not asked for.
     """
 
     top1: float
@@ -40,26 +55,18 @@ class Metrics:
     bytes: int
     compression_ratio: float
     outcomes: str
-    latency: Mapping[str, Any] | None = None
+    latency: Latency | None = None
 
     @classmethod
     def measured(cls, correct: np.ndarray, *, params: int, macs: int, bytes: int, dense_params: int,
-                 latency: Mapping[str, Any] | None = None) -> "Metrics":  # fmt: skip
+                 latency: Latency | None = None) -> "Metrics":  # fmt: skip
         """Metrics from per-image outcomes, a bool array of shape (n,)."""
         n, right = len(correct), int(np.sum(correct))
         low, high = wilson(right, n)
         return cls(
-            right / n,
-            low,
-            high,
-            n,
-            params,
-            macs,
-            bytes,
-            dense_params / params,
-            pack_outcomes(correct),
-            latency,
-        )
+            top1=right / n, top1_low=low, top1_high=high, n=n, params=params, macs=macs, bytes=bytes,
+            compression_ratio=dense_params / params, outcomes=pack_outcomes(correct), latency=latency,
+        )  # fmt: skip
 
     def correct(self) -> np.ndarray:
         """Per-image right/wrong as a bool array of shape (n,)."""
@@ -70,8 +77,7 @@ class Metrics:
         return paired_mean(before.correct().astype(float) - self.correct().astype(float))
 
 
-@dataclass(frozen=True)
-class LayerRecord:
+class LayerRecord(Kept, frozen=True):
     """One layer that could hold parameters worth compressing, decomposed or not.
 
     Attributes:
@@ -94,11 +100,10 @@ class LayerRecord:
     dense_macs: int
     rel_error: float | None = None
     skipped_because: str | None = None
-    detail: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    detail: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class RunRecord:
+class RunRecord(Kept, frozen=True):
     """One run. A complete record has metrics and baseline; a failed or refused one has a reason and neither.
 
     Attributes:
@@ -109,7 +114,7 @@ class RunRecord:
     """
 
     run_id: str
-    state: str
+    state: State
     spec: RunSpec
     metrics: Metrics | None
     baseline: Metrics | None
@@ -121,9 +126,8 @@ class RunRecord:
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "provenance", json.loads(json.dumps(dict(self.provenance))))  # as it is read back
-        if self.state not in STATES:
-            raise InputError(f"A record's 'state' must be one of {', '.join(STATES)}. Got '{self.state}'.")
+        as_read = json.loads(json.dumps(dict(self.provenance)))
+        msgspec.structs.force_setattr(self, "provenance", as_read)
         complete = self.state == "complete"
         if complete != (self.metrics is not None) or complete != (self.baseline is not None):
             raise InputError(f"Run {self.run_id} is '{self.state}': only complete runs have metrics, and they all do.")
@@ -146,17 +150,8 @@ class RunRecord:
         return self.baseline.bytes / self.metrics.bytes
 
     def to_dict(self) -> dict[str, Any]:
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain |= {
-            "spec": self.spec.to_dict(),
-            "metrics": _plain(self.metrics),
-            "baseline": _plain(self.baseline),
-            "layers": [_plain(layer) for layer in self.layers],
-            "notes": list(self.notes),
-            "digests": dict(self.digests),
-            "provenance": dict(self.provenance),
-        }
-        return plain
+        """Plain JSON values; the spec in its flat form."""
+        return {name: _plain(getattr(self, name)) for name in self.__struct_fields__}
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
@@ -164,22 +159,22 @@ class RunRecord:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "RunRecord":
         """The inverse of `to_dict`; strict: a missing, unknown or newer field is an error, never a guess."""
-        if plain.get("schema") != SCHEMA:
-            raise InputError(f"This TDQ reads run records of schema {SCHEMA}. Got {plain.get('schema')!r}.")
+        if not isinstance(plain, Mapping) or plain.get("schema") != SCHEMA:
+            found = plain.get("schema") if isinstance(plain, Mapping) else plain
+            raise InputError(f"This TDQ reads run records of schema {SCHEMA}. Got {found!r}.")
+        return read_kept(plain, cls, f"a run record of schema {SCHEMA}")
+
+
+def read_kept(plain: Mapping[str, Any], kind: type[T], what: str) -> T:
+    """A value of `kind` from plain JSON values, its `spec` in the flat form; InputError where they are not `what`."""
+    try:
         values = dict(plain)
-        try:
-            values["spec"] = RunSpec.from_dict(plain["spec"])
-            values["metrics"] = Metrics(**plain["metrics"]) if plain["metrics"] else None
-            values["baseline"] = Metrics(**plain["baseline"]) if plain["baseline"] else None
-            values["layers"] = tuple(LayerRecord(**{**la, "ranks": tuple(la["ranks"])}) for la in plain["layers"])
-            values["notes"] = tuple(plain["notes"])
-            return cls(**values)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"This is not a run record of schema {SCHEMA}: {error}.") from error
+        if "spec" in values:
+            values["spec"] = RunSpec.recorded(values["spec"])
+        return msgspec.convert(values, kind)
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        raise InputError(f"This is not {what}: {error}.") from error
 
 
-def _plain(value: Any) -> dict[str, Any] | None:
-    if value is None:
-        return None
-    plain = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    return {k: list(v) if isinstance(v, tuple) else dict(v) if isinstance(v, Mapping) else v for k, v in plain.items()}
+def _plain(value: Any) -> Any:
+    return value.to_dict() if isinstance(value, RunSpec) else msgspec.to_builtins(value)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
+from tdq_core.specs.variant import variant_of
 
 COLUMNS = (
     "run_id", "state", "model", "data", "split", "method", "epc_eta", "calibrated", "symmetric", "finetune",
@@ -21,25 +22,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def row(record: RunRecord) -> dict[str, Any]:
     """One record as one flat row; the cells of what was not measured are None. Full precision, no rounding."""
     spec, metrics = record.spec, record.metrics
-    values: dict[str, Any] = {
+    flat = spec.to_flat()
+    values: dict[str, Any] = {name: flat[name] for name in COLUMNS if name in flat} | {
         "run_id": record.run_id,
         "state": record.state,
-        "model": spec.model,
-        "data": spec.data,
         "split": record.provenance.get("split"),
-        "method": spec.method,
-        "epc_eta": spec.eta if spec.epc else None,
+        "epc_eta": flat["eta"] if flat["epc"] else None,
         "ranks": ranks_text(spec),
-        "precision": spec.precision,
-        "backend": spec.backend,
         "conditioned": spec.conditioned,
-        "calibrated": spec.calibrated,
-        "symmetric": spec.symmetric,
-        "finetune": spec.finetune,
-        "reestimate_bn": spec.reestimate_bn,
-        "granularity": spec.granularity if spec.quantized else None,
-        "ranges": spec.ranges if spec.quantized else None,
-        "seed": spec.seed,
+        "granularity": flat["granularity"] if spec.quantized else None,
+        "ranges": flat["ranges"] if spec.quantized else None,
         "weights": record.provenance.get("weights"),
         "reason": record.reason,
         "notes": " ".join(record.notes),
@@ -49,15 +41,18 @@ def row(record: RunRecord) -> dict[str, Any]:
         values |= {name: getattr(metrics, name) for name in names}
         values |= dict(zip(("drop", "drop_low", "drop_high"), record.drop()))
         values |= {"baseline_top1": record.baseline.top1, "bytes_ratio": record.bytes_ratio()}
-        values["latency_ms"] = metrics.latency["median_ms"] if metrics.latency else None
+        values["latency_ms"] = metrics.latency.median_ms if metrics.latency else None
     return {name: values.get(name) for name in COLUMNS}
 
 
 def method_text(spec: RunSpec) -> str:
     """The method for people: 'tucker2', 'cp + epc + calibrated', 'cp + fine-tuned + bn'."""
-    parts = {"epc": spec.epc, "calibrated": spec.calibrated, "symmetric": spec.symmetric,
-             "fine-tuned": spec.finetune, "bn": spec.reestimate_bn}  # fmt: skip
-    return " + ".join([spec.method, *(part for part, there in parts.items() if there)])
+    made, treatment = spec.decomposition, spec.treatment
+    parts = {
+        "symmetric": made and made.symmetric, "tensorly": made and made.solver != "tdq",
+        "fine-tuned": treatment.finetune, "bn": treatment.reestimate_bn,
+    }  # fmt: skip
+    return " + ".join([variant_of(spec).text, *(part for part, there in parts.items() if there)])
 
 
 def ranks_text(spec: RunSpec) -> str:

@@ -1,28 +1,34 @@
-"""What is asked, as frozen values that are checked when they are made. No torch here."""
+"""What is asked, as frozen values that are checked when they are made. No torch here.
 
-from tdq_core.specs.rank_rule import RankRule, require_choice
-from tdq_core.specs.run import (
-    BACKENDS,
+A run's spec is made of specs (model, images, decomposition, treatment, precision); `parts` declares their fields once,
+with how each is called, written and shown. `command` writes a spec as a command line.
+"""
+
+from tdq_core.specs.parts import (
     DEFAULT_ETA,
-    GRANULARITIES,
-    METHODS,
-    PRECISIONS,
     RANDOM_WEIGHTS,
-    RANGES,
-    SIMULATED,
-    RunSpec,
+    Decomposition,
+    ImageSpec,
+    ModelSpec,
+    PrecisionSpec,
+    Treatment,
 )
+from tdq_core.specs.precision import BACKENDS, PRECISIONS, Backend, Precision
+from tdq_core.specs.rank_rule import RankRule
+from tdq_core.specs.run import RunSpec
 
 __all__ = [
     "BACKENDS",
     "DEFAULT_ETA",
-    "GRANULARITIES",
-    "METHODS",
     "PRECISIONS",
     "RANDOM_WEIGHTS",
-    "RANGES",
-    "SIMULATED",
+    "Backend",
+    "Decomposition",
+    "ImageSpec",
+    "ModelSpec",
+    "Precision",
+    "PrecisionSpec",
     "RankRule",
     "RunSpec",
-    "require_choice",
+    "Treatment",
 ]

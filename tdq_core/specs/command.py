@@ -1,75 +1,93 @@
-"""A run as the command that measures it again. No torch here."""
+"""A run as the command that measures it again, and the texts of a command as values. No torch here."""
 
-import dataclasses
-import json
+import re
 import shlex
 from collections.abc import Iterator
+from typing import Any
 
+from tdq_core.errors import InputError
+from tdq_core.specs.option import Field, fields_of
+from tdq_core.specs.rank_choice import RankChoice
 from tdq_core.specs.rank_rule import RankRule
-from tdq_core.specs.run import RANDOM_WEIGHTS, RunSpec
-
-_BY_NAME = (
-    "calib", "method", "precision", "backend", "granularity", "ranges", "samples", "calib_samples", "seed",
-    "finetune",
-)  # fmt: skip
+from tdq_core.specs.run import RunSpec, fields
 
 
 def command_line(spec: RunSpec) -> str:
     """The `tdq run ...` command that asks for `spec`, quoted for a POSIX shell; defaults are left out."""
-    return shlex.join(["tdq", "run", *_options(spec)])
+    return shlex.join(["tdq", "run", *words_of(spec)])
 
 
 def recipe_command(spec: RunSpec, target: str, finetune: int) -> str:
     """The `tdq recipe ...` command that asks for `target` on the model and images of `spec`."""
     steps = ("--finetune", str(finetune)) if finetune else ()
-    bare = dataclasses.replace(spec, latency=False)
-    return shlex.join(["tdq", "recipe", *_options(bare), "--target", target, *steps])
+    return shlex.join(["tdq", "recipe", *words_of(spec.changed(latency=False)), "--target", target, *steps])
 
 
-def _options(spec: RunSpec) -> Iterator[str]:
-    plain = RunSpec(spec.model, spec.data)
-    yield from ("--model", spec.model, "--data", spec.data)
-    if spec.weights == RANDOM_WEIGHTS:
-        yield "--weights-random"
-    elif spec.weights is not None:
-        yield from ("--weights", spec.weights)
-    for name in _BY_NAME:
-        if (value := getattr(spec, name)) != getattr(plain, name):
-            yield from (f"--{name.replace('_', '-')}", str(value))
-    if spec.rule:
-        yield from _rule(spec.rule)
-    if spec.epc:
-        yield from ("--epc", "--eta", repr(spec.eta))
-    if spec.calibrated:
-        yield "--calibrated"
-    if spec.symmetric:
-        yield "--symmetric"
-    if spec.reestimate_bn:
-        yield "--reestimate-bn"
-    if not spec.condition:
-        yield "--no-condition"
-    for name in ("mean", "std"):
-        if (values := getattr(spec, name)) is not None:
-            yield from (f"--{name}", ",".join(map(repr, values)))
-    if spec.input_size is not None:
-        yield from ("--input-size", "x".join(map(str, spec.input_size)))
-    if spec.latency:
-        yield "--latency"
+def words_of(spec: RunSpec) -> Iterator[str]:
+    """The options that ask for `spec`, those at their defaults left out."""
+    flat = spec.to_flat()
+    for field in fields():
+        usual = "none" if field.key == "method" else field.default
+        if flat[field.key] != usual:
+            yield from option_words(field, flat[field.key])
+    yield from _rule_words(spec.decomposition.rule if spec.decomposition else None)
 
 
-def _rule(rule: RankRule) -> Iterator[str]:
-    if rule.kind == "manual":
-        yield from ("--ranks", json.dumps(rule.to_dict()["ranks"], separators=(",", ":")))
-        return
-    if rule.kind == "vbmf":
-        yield "--vbmf"
-        if rule.value != 1:
-            yield from ("--vbmf-weakening", repr(rule.value))
-    else:
-        yield from (f"--{rule.kind}", repr(rule.value))
-    plain = RankRule(rule.kind, value=rule.value)
-    for name in ("policy", "budget", "multiple", "depth"):
-        if (value := getattr(rule, name)) != getattr(plain, name):
-            yield from (f"--{name}", str(value))
-    if not rule.keep_ends:
-        yield "--decompose-ends"
+def _rule_words(rule: RankRule | None) -> Iterator[str]:
+    choice = RankChoice.of(rule)
+    for field in fields_of(RankChoice):
+        if (value := getattr(choice, field.name)) != field.default:
+            yield from option_words(field, value)
+    for field in fields_of(RankRule):
+        if rule and (value := getattr(rule, field.name)) != field.default:
+            yield from option_words(field, value)
+
+
+def option_words(field: Field, value: Any) -> tuple[str, ...]:
+    """One option as it stands in a command, its value not being the default."""
+    if field.kind is bool:
+        return (field.option.flag,)
+    if field.option.shorthand and value == field.option.shorthand[1]:
+        return (field.option.shorthand[0],)
+    return field.option.flag, text_of(field, value)
+
+
+def text_of(field: Field, value: Any) -> str:
+    """A value as a command writes it."""
+    if isinstance(value, tuple):
+        return ("x" if is_size(field) else ",").join(map(repr, value))
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def value_of(field: Field, text: str | None) -> Any:
+    """The inverse of `text_of` for lists of numbers and sizes, which a command line hands over as text."""
+    if text is None:
+        return None
+    return _size(field, text) if is_size(field) else _numbers(field, text)
+
+
+def is_list(field: Field) -> bool:
+    """Whether the field holds several numbers."""
+    return "tuple[" in str(field.kind)
+
+
+def is_size(field: Field) -> bool:
+    """Whether the field holds a height and a width."""
+    return "tuple[int, int]" in str(field.kind)
+
+
+def _numbers(field: Field, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"The '{field.option.flag}' must be numbers with commas between, as 0.5,0.5,0.5. Got '{text}'."
+        ) from error
+
+
+def _size(field: Field, text: str) -> tuple[int, int]:
+    """'224' or '224x160' (height x width) as (height, width)."""
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
+        raise InputError(f"The '{field.option.flag}' must be pixels, as 224 or 224x160 (height x width). Got '{text}'.")
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)

@@ -2,26 +2,22 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta, field, structs
 
 from tdq_core.errors import InputError
-
-RANK_RULES = ("ratio", "manual", "energy", "vbmf")
-POLICIES = ("uniform", "later", "energy", "vbmf", "global")
-BUDGETS = ("params", "macs")
+from tdq_core.specs.choices import BUDGETS, POLICIES, RULES, labels
+from tdq_core.specs.option import Option, require_choice, require_choices
+from tdq_core.specs.value import Value
 
 Rank = int | tuple[int, ...] | None
 """A rank by hand: one int (svd, cp), (rank_out, rank_in) for tucker2, or None to leave the layer alone."""
 
-
-def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"The '{name}' must be one of {', '.join(allowed)}. Got '{value}'.")
+_IN_WORDS = {"energy": "kept energy", "vbmf": "VBMF weakening factor"}
 
 
-@dataclass(frozen=True)
-class RankRule:
+class RankRule(Value, frozen=True):
     """How ranks are chosen.
 
     Attributes:
@@ -38,74 +34,109 @@ class RankRule:
 
     kind: str
     value: float | None = None
-    ranks: Mapping[str, Rank] = field(default_factory=dict)
+    ranks: dict[str, Any] = field(default_factory=dict)
     keep_ends: bool = True
-    policy: str = "uniform"
-    budget: str = "params"
-    multiple: int = 1
-    depth: float = 1.0
+    policy: Annotated[
+        str,
+        Option(
+            flag="--policy",
+            label="Shared out by",
+            choices=lambda: POLICIES,
+            labels=lambda: labels(dict(POLICIES)),
+            help="How a ratio is shared out over the layers.",
+        ),
+    ] = "uniform"
+    budget: Annotated[
+        str,
+        Option(
+            flag="--budget",
+            label="Ratio of",
+            choices=lambda: BUDGETS,
+            labels=lambda: labels(BUDGETS),
+            help="What a ratio counts, of the whole model.",
+        ),
+    ] = "params"
+    multiple: Annotated[
+        Annotated[int, Meta(ge=1, le=64)], Option(flag="--multiple", help="Ranks of a ratio are multiples of this.")
+    ] = 1
+    depth: Annotated[
+        Annotated[float, Meta(ge=0, le=16)],
+        Option(flag="--depth", help="Policy later: a layer's weight is its relative depth ** DEPTH."),
+    ] = 1.0  # fmt: skip
 
     def __post_init__(self) -> None:
-        require_choice("rank rule", self.kind, RANK_RULES)
-        require_choice("policy", self.policy, POLICIES)
-        require_choice("budget", self.budget, BUDGETS)
+        require_choice("rank rule", self.kind, RULES)
+        if self.kind == "manual":
+            structs.force_setattr(self, "ranks", {n: checked_rank(n, r) for n, r in self.ranks.items()})
+        super().__post_init__()
+        require_choices(self)
         self._check_sharing()
         if self.kind == "manual":
-            object.__setattr__(self, "ranks", {name: _checked_rank(name, r) for name, r in self.ranks.items()})
             if not self.ranks:
                 raise InputError('Ranks by hand must name at least one layer, as {"layer": rank}. Got none.')
-            return
-        if self.ranks:
+        elif self.ranks:
             raise InputError(f"Ranks by layer go with the rank rule 'manual'. Got them with '{self.kind}'.")
-        self._check_value()
+        else:
+            self._check_value()
+
+    def __hash__(self) -> int:
+        return hash(json.dumps(self.to_dict(), sort_keys=True))
 
     def _check_sharing(self) -> None:
-        if isinstance(self.multiple, bool) or not isinstance(self.multiple, int) or not 1 <= self.multiple <= 64:
-            raise InputError(f"The 'multiple' of ranks must be an int in [1, 64]. Got {self.multiple!r}.")
-        if isinstance(self.depth, bool) or not isinstance(self.depth, int | float) or not 0 <= self.depth <= 16:
-            raise InputError(f"The 'depth' exponent must be in [0, 16]. Got {self.depth!r}.")
-        if self.depth != 1 and self.policy != "later":
+        if self.depth != 1 and not POLICIES[self.policy].has_depth:
             raise InputError(f"The 'depth' exponent is one of the policy 'later'. Got it with '{self.policy}'.")
-        if self.kind != "ratio" and self._sharing():
+        if self.kind != "ratio" and self.sharing():
             raise InputError(
-                f"A policy, a budget and a multiple share out a ratio: give them with --ratio. Got '{self.kind}'."
+                f"The policy, the budget and the multiple share out a ratio, and the rank rule is '{self.kind}'. "
+                f"Got {', '.join(f'{name} {value}' for name, value in self.sharing().items())}."
             )
 
-    def _sharing(self) -> dict[str, Any]:
+    def sharing(self) -> dict[str, str | int | float]:
         """The fields that say how a ratio is shared out, where they are not at their defaults."""
         defaults = {"policy": "uniform", "budget": "params", "multiple": 1, "depth": 1.0}
         return {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
 
     def _check_value(self) -> None:
-        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or self.value != self.value:
-            raise InputError(f"The rank rule '{self.kind}' needs one number. Got {self.value!r}.")
-        if self.kind == "ratio" and not 1 < self.value < float("inf"):
+        if self.value is None:
+            raise InputError(f"The rank rule '{self.kind}' needs one number. Got none.")
+        if self.kind == "ratio" and self.value <= 1:
             raise InputError(
                 "The 'ratio' is original / compressed params of the whole model and must be above 1 "
                 f"(2.0 keeps half). Got {self.value:g}."
             )
         if self.kind != "ratio" and not 0 < self.value <= 1:
-            name = "kept energy" if self.kind == "energy" else "VBMF weakening factor"
-            raise InputError(f"The {name} must be in (0, 1]. Got {self.value:g}.")
+            raise InputError(f"The {_IN_WORDS[self.kind]} must be in (0, 1]. Got {self.value:g}.")
 
     def to_dict(self) -> dict[str, Any]:
+        """As records hold it: `keep_ends` always, how a ratio is shared out where it is not the usual way."""
         if self.kind == "manual":
             return {"kind": self.kind, "ranks": {n: _plain_rank(r) for n, r in sorted(self.ranks.items())}}
-        plain = {"kind": self.kind, "value": self.value, "keep_ends": self.keep_ends}
-        return plain | self._sharing()
+        return {"kind": self.kind, "value": self.value, "keep_ends": self.keep_ends} | self.sharing()
 
 
-def _checked_rank(layer: str, rank: Any) -> Rank:
+def checked_rank(layer: str, rank: Any) -> Rank:
+    """A rank by hand as a value; InputError where it is none."""
     if rank is None:
         return None
     parts = tuple(rank) if isinstance(rank, list | tuple) else (rank,)
     if not parts or any(isinstance(p, bool) or not isinstance(p, int) or p < 1 for p in parts):
         raise InputError(
             f"The 'rank' of layer '{layer}' must be an int of at least 1, a list of such ints "
-            f"(tucker2: [rank_out, rank_in]) or null to leave the layer alone. Got {json.dumps(rank)}."
+            f"(tucker2: [rank_out, rank_in]) or null to leave the layer alone. Got {json.dumps(rank, default=repr)}."
         )
     return parts[0] if len(parts) == 1 else parts
 
 
 def _plain_rank(rank: Rank) -> int | list[int] | None:
     return list(rank) if isinstance(rank, tuple) else rank
+
+
+def ranks_from_json(text: str, source: str) -> Mapping[str, Any]:
+    """Ranks by layer from JSON text; `source` is what an error calls it."""
+    try:
+        ranks = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f'{source} is not JSON ({error}); write it as {{"layer": rank}}.') from error
+    if not isinstance(ranks, dict):
+        raise InputError(f'{source} must be one JSON object, {{"layer": rank}}. Got a {type(ranks).__name__}.')
+    return ranks

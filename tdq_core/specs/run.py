@@ -1,228 +1,172 @@
-"""What a run is asked to do, as frozen values that are checked when they are made. No torch here."""
+"""One run as a value: a spec of specs, its flat form in JSON, and its name. No torch here."""
 
-import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import structs
 
 from tdq_core.errors import InputError
-from tdq_core.specs.rank_rule import RankRule, require_choice
+from tdq_core.layers.methods import METHODS
+from tdq_core.specs.option import Field, Option, fields_of
+from tdq_core.specs.parts import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, Treatment
+from tdq_core.specs.precision import BACKENDS
+from tdq_core.specs.rank_rule import RankRule
+from tdq_core.specs.value import Seed, Value
 
-METHODS = ("none", "tucker2", "cp", "svd", "auto")
-PRECISIONS = ("fp32", "fp16", "int8")
-SIMULATED = ("w8", "w6", "w4", "w8a8", "w6a6", "w4a8", "w4a4")
-"""Bits of weights and of activations (none: fp32), simulated by torch: rounded to the grid, computed in fp32."""
-GRANULARITIES = ("channel", "tensor")
-RANGES = ("minmax", "mse")
-BACKENDS = ("torch", "onnxruntime")
-RANDOM_WEIGHTS = "random"
-DEFAULT_ETA = 0.0
+Subject = tuple[ModelSpec, str, int | None]
+"""What is measured: the network, the images, and how many of them (None: all)."""
 
 
-@dataclass(frozen=True)
-class RunSpec:
-    """One run: a model, images, a decomposition, a precision.
+class RunSpec(Value, frozen=True):
+    """One run: a model, images, a decomposition, what is done to it, and a precision.
 
     Attributes:
-        model: a registered name, 'path/to/file.py:factory', 'package.module:factory' or 'timm:NAME'.
-        data: 'digits', 'cifar10[:ROOT]', 'cifar10-jpeg[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'.
-        calib: the same grammar; None: the data's own calibration split, see `tdq_core.data`.
-        weights: None (the registered weights), a file, or 'random' (seeded; for cost and speed studies).
-        samples: size of the seeded class-balanced subset that is evaluated; None: all images.
-        calib_samples: at most this many calibration images.
-        rule: how ranks are chosen; None exactly when `method` is 'none'.
-        epc: correct CP's components at (nearly) the same error, see `tdq_core.compression.decompose.epc`.
-        eta: the correction may raise a layer's error to (1 + eta) times that of the CP it starts from.
-        condition: before int8 and below, bring the ranges of a decomposed layer's factors and inner activations into
-            balance and correct its bias, see `tdq_core.compression.condition`; without effect at fp32 and fp16.
-        calibrated: fit the factors to what each layer computes on the unlabelled calibration images, see
-            `tdq_core.compression.calibrate`; otherwise to its weights alone.
-        symmetric: the inputs of a calibrated fit are those of the original network, not of the compressed one: it
-            loses more, and a second ratio is quick.
-        finetune: steps of distillation from the dense model on the unlabelled calibration images, see
-            `tdq_core.compression.finetune`; 0: none. Below fp16 the rounding is in the loop.
-        reestimate_bn: re-estimate the batch norms of the decomposed model on the unlabelled calibration images.
-        granularity: one scale per output channel of a weight, or one per weight tensor; int8 and simulated bits.
-        ranges: 'minmax', or 'mse' (the range of least squared rounding error); simulated bits only.
-        mean, std, input_size: override the model's preprocessing (needed for models of your own).
+        decomposition: None: every layer stays as it is.
+        seed: of subsets, random weights and random starts.
         latency: also measure latency.
     """
 
-    model: str
-    data: str
-    calib: str | None = None
-    weights: str | None = None
-    method: str = "none"
-    rule: RankRule | None = None
-    epc: bool = False
-    eta: float = DEFAULT_ETA
-    precision: str = "fp32"
-    backend: str = "torch"
-    condition: bool = True
-    calibrated: bool = False
-    symmetric: bool = False
-    finetune: int = 0
-    reestimate_bn: bool = False
-    granularity: str = "channel"
-    ranges: str = "minmax"
-    samples: int | None = None
-    calib_samples: int = 512
-    seed: int = 0
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    input_size: tuple[int, int] | None = None
-    latency: bool = False
+    model: ModelSpec
+    images: ImageSpec
+    decomposition: Decomposition | None = None
+    treatment: Treatment = Treatment()
+    precision: PrecisionSpec = PrecisionSpec()
+    seed: Annotated[
+        Seed, Option(flag="--seed", named=True, help="Seed of subsets, random weights and random starts.")
+    ] = 0
+    latency: Annotated[bool, Option(flag="--latency", help="Also measure latency.")] = False
 
     def __post_init__(self) -> None:
-        require_choice("method", self.method, METHODS)
-        require_choice("precision", self.precision, PRECISIONS + SIMULATED)
-        require_choice("backend", self.backend, BACKENDS)
-        require_choice("granularity", self.granularity, GRANULARITIES)
-        require_choice("ranges", self.ranges, RANGES)
-        for name in ("samples", "calib_samples"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(f"The '{name}' must be an int of at least 1. Got {value!r}.")
-        if isinstance(self.finetune, bool) or not isinstance(self.finetune, int) or self.finetune < 0:
-            raise InputError(f"The 'finetune' is a number of steps, an int of at least 0. Got {self.finetune!r}.")
-        if self.symmetric and not self.calibrated:
-            raise InputError("The option --symmetric is a way to calibrate: give --calibrated too, or leave it out.")
-        self._check_correction()
-        self._check_quantizer()
-        if self.method == "none" and self.rule is not None:
-            raise InputError(
-                "The method 'none' takes no ranks: drop --ratio/--ranks/--energy/--vbmf or name a method "
-                "(tucker2, cp, svd, auto)."
-            )
-        if self.method != "none" and self.rule is None:
-            raise InputError(
-                f"The method '{self.method}' needs one way to choose ranks: "
-                "--ratio X, --ranks FILE, --energy E or --vbmf."
-            )
+        super().__post_init__()
+        _require_effect(self.to_flat())
 
-    def _check_correction(self) -> None:
-        if self.epc and self.method != "cp":
-            raise InputError(
-                "The correction EPC shrinks components that cancel each other, and only CP has such components: "
-                f"--epc goes with --method cp. Got '{self.method}'."
-            )
-        if isinstance(self.eta, bool) or not isinstance(self.eta, int | float) or not 0 <= self.eta < 1:
-            raise InputError(
-                f"The 'eta' of EPC must be in [0, 1): the share by which the error may grow. Got {self.eta!r}."
-            )
-        if self.eta != DEFAULT_ETA and not self.epc:
-            raise InputError("The 'eta' belongs to the correction EPC: give --epc too, or leave --eta out.")
+    @classmethod
+    def of(cls, model: str, data: str, **options: Any) -> "RunSpec":
+        """The run with these options by their names in JSON (`method`, `rule`, `precision`, `samples`, ...); those left
+        out are at their defaults."""
+        return cls.from_flat({"model": model, "data": data, **options})
 
-    def _check_quantizer(self) -> None:
-        if self.precision in SIMULATED and self.backend != "torch":
-            raise InputError(
-                f"Simulated bits run with the backend torch: --precision {self.precision} goes with --backend torch, "
-                f"and int8 with both. Got '{self.backend}'."
-            )
-        if self.granularity != "channel" and not self.quantized:
-            raise InputError(
-                "The 'granularity' is one of integer weights: give --precision int8 or below. "
-                f"Got '{self.granularity}' with {self.precision}."
-            )
-        if self.ranges != "minmax" and self.precision not in SIMULATED:
-            raise InputError(
-                f"The ranges '{self.ranges}' are those of simulated bits ({', '.join(SIMULATED)}). "
-                f"Got them with {self.precision}."
-            )
-        if self.method == "none":
-            self._check_left_whole()
+    def changed(self, **options: Any) -> "RunSpec":
+        """The same run with other options, by their names in JSON."""
+        return self.from_flat(self.to_flat() | options)
 
-    def _check_left_whole(self) -> None:
-        """What follows a decomposition is not asked of a model that is not decomposed."""
-        asked = {"--reestimate-bn": self.reestimate_bn, "--calibrated": self.calibrated, "--finetune": self.finetune}
-        for option, value in asked.items():
-            if value:
-                raise InputError(f"The option {option} works on a decomposition: give a --method, or leave it out.")
+    def to_flat(self) -> dict[str, Any]:
+        """All fields by their names in JSON, as values."""
+        values: dict[str, Any] = {}
+        for field in fields():
+            part = getattr(self, PARTS[field.part]) if field.part in PARTS else self
+            values[field.key] = getattr(part, field.name) if part is not None else DENSE[field.key]
+        values["rule"] = self.rule
+        return values
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> "RunSpec":
+        """The inverse of `to_flat`; what is missing is at its default.
+
+        Raises:
+            InputError: an unknown field, a value that its field cannot have, one that would have no effect.
+        """
+        known = [*defaults(), "rule"]
+        if unknown := sorted(set(values) - set(known)):
+            raise InputError(
+                f"A run has no field {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}."
+            )
+        whole = {**defaults(), "rule": None, **values}
+        _require_method_and_rule(whole)
+        own: dict[type[Value], dict[str, Any]] = {}
+        for field in fields():
+            own.setdefault(field.part, {})[field.name] = whole[field.key]
+        if whole["method"] == "none":
+            _require_effect(whole)
+            own.pop(Decomposition)
+        else:
+            own[Decomposition]["rule"] = whole["rule"]
+        parts: dict[str, Any] = {PARTS[kind]: kind(**chosen) for kind, chosen in own.items() if kind in PARTS}
+        return cls(**parts, **own[cls])
+
+    @property
+    def method(self) -> str:
+        """The method's name; 'none' where nothing is decomposed."""
+        return self.decomposition.method if self.decomposition else "none"
+
+    @property
+    def rule(self) -> RankRule | None:
+        """How ranks are chosen; None where nothing is decomposed."""
+        return self.decomposition.rule if self.decomposition else None
+
+    @property
+    def subject(self) -> Subject:
+        """What is measured, whatever is done to it."""
+        return self.model, self.images.data, self.images.samples
 
     @property
     def quantized(self) -> bool:
         """Whether values are integers on a grid: int8 and the simulated bits."""
-        return self.precision == "int8" or self.precision in SIMULATED
+        return self.precision.numbers.integer
 
     @property
     def conditioned(self) -> bool:
         """Whether conditioning is carried out: asked for, and there are factors that are quantized."""
-        return self.condition and self.quantized and self.method != "none"
+        return self.treatment.condition and self.quantized and self.decomposition is not None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether factors are fitted to outputs."""
+        return self.decomposition is not None and self.decomposition.calibrated
 
     @property
     def needs_calibration(self) -> bool:
         """Whether the run looks at calibration images (weights alone need none, unless they are conditioned)."""
-        activations = self.precision == "int8" or "a" in self.precision
-        asked = self.reestimate_bn or self.calibrated or self.finetune > 0
-        return (self.quantized and activations) or self.conditioned or asked
+        activations = self.precision.numbers.activation_bits is not None
+        fitted = self.calibrated or self.treatment.reestimate_bn or self.treatment.finetune > 0
+        return activations or self.conditioned or fitted
 
     def dense(self) -> "RunSpec":
         """The untouched fp32 model on the same images: what every drop is measured against."""
-        return dataclasses.replace(
-            self,
-            method="none",
-            rule=None,
-            epc=False,
-            eta=DEFAULT_ETA,
-            precision="fp32",
-            backend="torch",
-            condition=True,
-            calibrated=False,
-            symmetric=False,
-            finetune=0,
-            reestimate_bn=False,
-            granularity="channel",
-            ranges="minmax",
-            calib=None,
-            calib_samples=512,
-            latency=False,
-        )
+        images = ImageSpec(self.images.data, samples=self.images.samples)
+        return RunSpec(self.model, images, seed=self.seed)
 
-    def treatment(self) -> tuple[str, ...]:
-        """What decides the decomposition, beside model and seed, as comparable texts."""
-        rule = json.dumps(self.rule.to_dict(), sort_keys=True) if self.rule else ""
-        correction = f"epc {self.eta:g}" if self.epc else ""
-        steps = f"finetune {self.finetune}" if self.finetune else ""
-        fitted = "symmetric" if self.symmetric else "calibrated" * self.calibrated
-        return self.method, rule, correction, fitted, steps, "bn" * self.reestimate_bn
+    def with_parts(self, **parts: Value | None) -> "RunSpec":
+        """The same run with another `model`, `images`, `decomposition`, `treatment` or `precision`."""
+        return structs.replace(self, **parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, every field present."""
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain["rule"] = self.rule.to_dict() if self.rule else None
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+        """Plain JSON values by their flat names: those of schema 1 always, later ones where not at their defaults."""
+        values, usual = self.to_flat(), defaults()
+        shown = [key for key in values if key not in SCHEMA_1 and values[key] != usual[key]]
+        return {key: _plain(values[key]) for key in (*SCHEMA_1, *shown)}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "RunSpec":
-        """The inverse of `to_dict`; an unknown field is an error."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(plain) - known):
-            raise InputError(
-                f"A run has no field {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}."
-            )
-        plain = {"condition": False} | dict(plain)  # runs that were recorded before there was conditioning
-        if not plain.get("epc"):
-            plain.pop("eta", None)  # it says nothing, and its default may have been another one
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
-        if isinstance(values.get("rule"), Mapping):
-            values["rule"] = RankRule(**values["rule"])
-        return cls(**values)
+        """The inverse of `to_dict`; an unknown field is an error, one that is missing is at its default."""
+        rule = plain.get("rule")
+        return cls.from_flat(dict(plain) | {"rule": RankRule(**rule) if isinstance(rule, Mapping) else rule})
+
+    @classmethod
+    def recorded(cls, plain: Mapping[str, Any]) -> "RunSpec":
+        """`from_dict` of a spec that was written to a file by this or an earlier version."""
+        old = {"condition": False} | dict(plain)  # runs that were recorded before there was conditioning
+        if not old.get("epc"):
+            old.pop("eta", None)  # it says nothing, and its default may have been another one
+        return cls.from_dict(old)
 
     def identity(self, digests: Mapping[str, str]) -> dict[str, Any]:
         """What makes two runs the same run: every field that is not at its default, with `digests` (of the model's
         code and weights, the images, the calibration images) in place of the names and paths that stand for them."""
-        plain = self.to_dict()
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        kept = {k: v for k, v in plain.items() if k not in _LOCATIONS and v != defaults[k]}
+        plain, usual = self.to_dict(), {**defaults(), "rule": None}
+        places = {field.key for field in fields() if not field.option.named}
+        kept = {k: v for k, v in plain.items() if k not in places and v != _plain(usual[k])}
         kept.pop("condition", None)
         if self.conditioned:
-            kept["condition"] = "before fine-tuning" if self.finetune else True
-        if self.method in _GENERATION:
-            kept["generation"] = _GENERATION[self.method]
-        if (self.precision, self.backend) in _FILE_GENERATION:
-            kept["file_generation"] = _FILE_GENERATION[self.precision, self.backend]
+            kept["condition"] = "before fine-tuning" if self.treatment.finetune else True
+        if self.decomposition and (generation := METHODS[self.method].generation) > 1:
+            kept["generation"] = generation
+        written = BACKENDS[self.precision.backend].generation.get(self.precision.numbers.kind)
+        if written:
+            kept["file_generation"] = written
         return kept | dict(digests)
 
     def run_id(self, digests: Mapping[str, str]) -> str:
@@ -231,8 +175,55 @@ class RunSpec:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-_GENERATION = {"cp": 2}
-"""Raised when a method's factors change: an older run is not taken for one of today."""
-_FILE_GENERATION = {("int8", "onnxruntime"): 2}
-"""The same of what a backend writes."""
-_LOCATIONS = ("model", "data", "calib", "weights", "samples", "calib_samples", "mean", "std", "input_size")
+PARTS: dict[type[Value], str] = {
+    ModelSpec: "model", ImageSpec: "images", Decomposition: "decomposition", Treatment: "treatment",
+    PrecisionSpec: "precision",
+}  # fmt: skip
+SCHEMA_1 = (
+    "model", "data", "calib", "weights", "method", "rule", "epc", "eta", "precision", "backend", "condition",
+    "calibrated", "symmetric", "finetune", "reestimate_bn", "granularity", "ranges", "samples", "calib_samples", "seed",
+    "mean", "std", "input_size", "latency",
+)  # fmt: skip
+"""The fields that are always written, in the order in which they are."""
+DENSE = {field.key: field.default for field in fields_of(Decomposition)} | {"method": "none"}
+"""What the fields of a decomposition hold where there is none."""
+
+
+@functools.cache
+def fields() -> list[Field]:
+    """Every field of a run that is an option, part by part; the rule has options of its own."""
+    return [field for part in (*PARTS, RunSpec) for field in fields_of(part)]
+
+
+@functools.cache
+def defaults() -> Mapping[str, Any]:
+    """By its name in JSON what every field is where nobody says otherwise."""
+    return {field.key: field.default for field in fields()} | {"method": "none"}
+
+
+def _require_method_and_rule(whole: Mapping[str, Any]) -> None:
+    if whole["method"] == "none" and whole["rule"] is not None:
+        raise InputError(
+            f"The method 'none' takes no ranks: leave the rule out, or name a method ({', '.join(METHODS)})."
+        )
+    if whole["method"] != "none" and whole["rule"] is None:
+        raise InputError(
+            f"The method '{whole['method']}' needs one way to choose ranks: a ratio, ranks by hand, kept energy or "
+            "VBMF."
+        )
+
+
+def _require_effect(whole: Mapping[str, Any]) -> None:
+    """InputError where a field is set that has no effect beside the others."""
+    for field in fields():
+        option, given = field.option, whole[field.key]
+        usual = "none" if field.key == "method" else field.default
+        if option.needs and given != usual and not option.needs(whole):
+            raise InputError(f"{option.because} Got {field.key} = {given!r} with the method '{whole['method']}' "
+                             f"and the precision '{whole['precision']}': leave it out.")  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, RankRule):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value

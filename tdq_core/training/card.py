@@ -19,7 +19,7 @@ from tdq_core.measure.evaluate import outcomes
 from tdq_core.models.attention import PlainAttention
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.models.weights_file import state_digest
-from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 from tdq_core.stats.intervals import wilson
 from tdq_core.system import machine
 from tdq_core.system.files import file_sha256, write_atomically
@@ -49,7 +49,7 @@ def train(
         The card: file, sha256, source, licence, recipe, history, scores with n and split, what half precision in the
         file changed, seconds, device, versions.
     """
-    loaded = load_model(RunSpec(model, data, weights=RANDOM_WEIGHTS, seed=recipe.seed))
+    loaded = load_model(ModelSpec(model, RANDOM_WEIGHTS), seed=recipe.seed)
     if any(isinstance(m, PlainAttention) for m in loaded.module.modules()):
         raise InputError(
             f"The model '{model}' has attention, which TDQ takes apart: its weights would get other names. Train it "

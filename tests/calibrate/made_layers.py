@@ -1,9 +1,14 @@
 """Layers and networks whose inputs are as uneven as real ones, and what is known of them."""
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
+from tdq_core.compression.calibrate.fit import Fitted
 from tdq_core.compression.calibrate.moments import Moments, moments
+from tdq_core.compression.decompose.factors import Options
+from tdq_core.compression.decompose.modules import Factorized
+from tdq_core.compression.methods import IMPLEMENTATIONS, decompose
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -49,3 +54,17 @@ IMAGES = normal(24, 3, 10, 10, seed=5)
 
 def batches() -> list[Tensor]:
     return list(IMAGES.split(7))
+
+
+def fit(
+    seen: Moments, weight: Tensor, method: str, ranks: tuple[int, ...], *, gain: Tensor, options: Options
+) -> Fitted:
+    """Factors of least error in the outputs, from those of the weights where a method begins there."""
+    return IMPLEMENTATIONS[method].fit(
+        seen, weight, ranks, gain, options, lambda: decompose(weight, method, ranks, options)
+    )
+
+
+def told(layer: Factorized) -> dict[str, object]:
+    """What the steps tell of a layer, as the record holds it."""
+    return {name: value for each in layer.details for name, value in msgspec.to_builtins(each).items()}

@@ -8,22 +8,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_layers import mean_square, normal, seen
+from made_layers import fit, mean_square, normal, seen
 from torch import Tensor
 
 from tdq_core.compression.calibrate import cp
 from tdq_core.compression.calibrate.conjugate import by_both_sides, descend
 from tdq_core.compression.calibrate.cp import fit_cp
-from tdq_core.compression.calibrate.fit import fit
 from tdq_core.compression.calibrate.moments import moments
 from tdq_core.compression.calibrate.svd import fit_svd
 from tdq_core.compression.calibrate.tucker2 import fit_tucker2
 from tdq_core.compression.decompose.cp import Cp, decompose_cp
 from tdq_core.compression.decompose.epc import sensitivity
-from tdq_core.compression.decompose.memo import factors_of
-from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.svd import decompose_svd
 from tdq_core.compression.decompose.tucker2 import decompose_tucker2
+from tdq_core.compression.methods import decompose
 
 
 def test_moments_give_the_error_a_loop_gives() -> None:
@@ -157,7 +156,8 @@ def test_conjugate_gradients_reach_the_solution_and_never_climb() -> None:
 def test_fitted_to_outputs_beats_fitted_to_weights_in_outputs(method: str, ranks: tuple[int, ...]) -> None:
     made, weight, *_ = seen()
     gain = torch.tensor([1.0, 2.0, 0.5, 1.0, 3.0, 1.0]).double()
-    factors, told = fit(made, weight, method, ranks, gain=gain, options=Options())
+    found = fit(made, weight, method, ranks, gain=gain, options=Options())
+    factors, told = found.factors, found.details[0]
     by_weights = {"tucker2": lambda: decompose_tucker2(weight, *ranks), "svd": lambda: decompose_svd(weight, *ranks),
                   "cp": lambda: decompose_cp(weight, *ranks)}[method]().to_weight()  # fmt: skip
     weighted = made.weighted(gain)
@@ -166,20 +166,20 @@ def test_fitted_to_outputs_beats_fitted_to_weights_in_outputs(method: str, ranks
         return weighted.error(w * gain[:, None, None, None])
 
     assert error(factors.to_weight()) < 0.9 * error(by_weights)
-    assert told["output_error"] == pytest.approx(error(factors.to_weight()), abs=1e-6)
+    assert told.output_error == pytest.approx(error(factors.to_weight()), abs=1e-6)
     if method == "cp":
-        assert told["output_error_start"] == pytest.approx(error(by_weights), abs=1e-6)
+        assert told.output_error_start == pytest.approx(error(by_weights), abs=1e-6)
 
 
 def test_epc_bounds_a_calibrated_cp() -> None:
     made, weight, *_ = seen(8, 8, 3)
     gain = torch.ones(8).double()
     free, kept = (fit(made, weight, "cp", (16,), gain=gain, options=Options(eta=eta)) for eta in (None, 0.0))
-    assert kept[1]["sensitivity"] < free[1]["sensitivity"]
-    start = factors_of(weight, "cp", (16,), Options(eta=0.0))
+    assert kept.more[0].sensitivity < free.more[0].sensitivity
+    start = decompose(weight, "cp", (16,), Options(eta=0.0))
     assert isinstance(start, Cp) and start.epc_rounds > 0
     unbounded = fit_cp(made, start)
-    assert sensitivity(_spreaded(kept[0])) < 0.99 * sensitivity(_spreaded(unbounded))
+    assert sensitivity(_spreaded(kept.factors)) < 0.99 * sensitivity(_spreaded(unbounded))
 
 
 def test_the_output_factor_is_the_best_there_is() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_layers import IMAGES, batches, net
+from made_layers import IMAGES, batches, net, told
 from torch import nn
 
 from tdq_core.compression.calibrate import im2col as patches
@@ -15,7 +15,7 @@ from tdq_core.compression.calibrate.spectra import with_output_spectra
 from tdq_core.compression.calibrate.sums import Sums, collect
 from tdq_core.compression.calibrate.svd import fit_svd
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
-from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.errors import InputError
 from tdq_core.graph.layer_table import count_params, read_layers
@@ -57,7 +57,7 @@ def test_it_lies_between_weights_alone_and_the_asymmetric_fit(method: str) -> No
     assert missed(apply_calibrated(model, plan, batches, options=Options())[0]) < missed(made)
     assert missed(made) < 0.7 * missed(apply_plan(model, plan)[0])
     assert count_params(made) == plan.params
-    assert {la.detail["mean_taken_by"] for la in layers if la.method != "none"} == {"bias", "batch norm"}
+    assert {told(layer)["mean_taken_by"] for layer in layers.values()} == {"bias", "batch norm"}
 
 
 def test_every_layer_sees_the_original_network(tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ def test_what_is_kept_comes_back() -> None:
 
 def test_symmetric_is_a_way_to_calibrate() -> None:
     rule = RankRule("ratio", 2.0)
-    with pytest.raises(InputError, match="--symmetric is a way to calibrate"):
-        RunSpec("m", "digits", method="svd", rule=rule, symmetric=True)
-    spec = RunSpec("m", "digits", method="svd", rule=rule, calibrated=True, symmetric=True)
+    with pytest.raises(InputError, match="'symmetric' is a fit that is 'calibrated'"):
+        RunSpec.of("m", "digits", method="svd", rule=rule, symmetric=True)
+    spec = RunSpec.of("m", "digits", method="svd", rule=rule, calibrated=True, symmetric=True)
     other = RunSpec.from_dict(spec.to_dict() | {"symmetric": False})
-    assert not spec.dense().symmetric and spec.run_id({}) != other.run_id({})
+    assert spec.dense().decomposition is None and spec.run_id({}) != other.run_id({})

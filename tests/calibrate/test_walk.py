@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from made_layers import IMAGES, batches, net
+from made_layers import IMAGES, batches, net, told
 from torch import Tensor
 
 from tdq_core.compression.calibrate import im2col as patches
@@ -11,7 +11,7 @@ from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.moments import Moments, moments
 from tdq_core.compression.calibrate.spectra import with_output_spectra
 from tdq_core.compression.calibrate.svd import fit_svd
-from tdq_core.compression.decompose.methods import Options
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.errors import Refused
 from tdq_core.graph.layer_table import count_params, read_layers
@@ -27,14 +27,12 @@ def test_a_whole_network_comes_closer_than_by_its_weights(method: str) -> None:
         read_layers(model, IMAGES[:2], name="n", digest=""), method, RankRule("ratio", 1.5, keep_ends=False)
     )
     made, layers = apply_calibrated(model, plan, batches, options=Options())
-    plain, records = apply_plan(model, plan)
+    plain, by_weights = apply_plan(model, plan)
     assert (made(IMAGES) - model(IMAGES)).square().sum() < 0.5 * (plain(IMAGES) - model(IMAGES)).square().sum()
     assert count_params(made) == plan.params
-    assert [(r.name, r.method, r.ranks, r.params) for r in layers] == [
-        (r.name, r.method, r.ranks, r.params) for r in records
-    ]
+    assert list(layers) == list(by_weights) == [part.layer.name for part in plan.decomposed()]
     assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values()))
-    taken = {la.name: la.detail["mean_taken_by"] for la in layers if la.method != "none"}
+    taken = {name: told(layer)["mean_taken_by"] for name, layer in layers.items()}
     assert taken["3"] == "bias" and taken["5"] == "batch norm"
 
 

@@ -9,10 +9,10 @@ import pytest
 import streamlit as st
 from made_up import four_cells, layer_table, recipe, record, study
 from streamlit.testing.v1 import AppTest
+from tdq_core.recipes.saved import write_recipe
 
 from tdq_core.analysis.components import write_study
-from tdq_core.recipes.saved import write_recipe
-from tdq_core.records.layer_files import write_layer_file
+from tdq_core.models.layer_files import write_layer_file
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
 
@@ -42,7 +42,7 @@ def filled(empty: Path) -> Path:
     unfinished = (record("e", method="cp", state="failed"), record("f", method="cp", ratio=9.0, state="refused"))
     for one in (*four_cells(), *unfinished, record("0", data="2" * 64)):
         store.put(one)
-    write_layer_file(layer_table(), RunSpec("digits_resnet", "digits"))
+    write_layer_file(layer_table(), RunSpec.of("digits_resnet", "digits"))
     write_study(study())
     write_recipe(recipe())
     return empty

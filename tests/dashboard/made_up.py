@@ -28,29 +28,41 @@ def record(
     """A record whose first `right` of N images are right; the dense model has 1000 params and 4000 bytes."""
     rule = RankRule("ratio", ratio or 2.0) if method != "none" else None
     backend = "torch" if precision == "fp32" else "onnxruntime"
-    spec = RunSpec("digits_resnet", "digits", method=method, rule=rule, precision=precision, backend=backend)
+    spec = RunSpec.of("digits_resnet", "digits", method=method, rule=rule, precision=precision, backend=backend)
     correct = np.arange(N) < right
     dense = Metrics.measured(np.arange(N) < N - 4, params=1000, macs=9000, bytes=4000, dense_params=1000)
     own = Metrics.measured(correct, params=size, macs=9 * size, bytes=4 * size, dense_params=1000)
     done = state == "complete"
     layers = (
-        LayerRecord("stem.0", "none", (), 288, 9, 288, 9, skipped_because="the first convolution stays dense"),
-        LayerRecord("block1.conv1.0", method, (7, 5), 300, 9, 600, 18, rel_error=0.25),
+        LayerRecord(
+            name="stem.0",
+            method="none",
+            ranks=(),
+            params=288,
+            macs=9,
+            dense_params=288,
+            dense_macs=9,
+            skipped_because="the first convolution stays dense",
+        ),
+        LayerRecord(
+            name="block1.conv1.0",
+            method=method,
+            ranks=(7, 5),
+            params=300,
+            macs=9,
+            dense_params=600,
+            dense_macs=18,
+            rel_error=0.25,
+        ),
     )
     provenance = {"split": "digits/test", "n": N, "weights": "made by hand", "cpu_flags": []}
     digests = {"model": "m" * 64, "data": data} | ({"calib": "c"} if precision == "int8" else {})
     return RunRecord(
-        name * 16 if len(name) == 1 else name,
-        state,
-        spec,
-        own if done else None,
-        dense if done else None,
-        layers if method != "none" else (),
-        ("A note for the reader.",),
-        digests,
-        provenance,
-        reason or (None if done else "It could not be done."),
-    )
+        run_id=name * 16 if len(name) == 1 else name, state=state, spec=spec, metrics=own if done else None,
+        baseline=dense if done else None, layers=layers if method != "none" else (),
+        notes=("A note for the reader.",), digests=digests, provenance=provenance,
+        reason=reason or (None if done else "It could not be done."),
+    )  # fmt: skip
 
 
 def four_cells() -> list[RunRecord]:
@@ -116,13 +128,16 @@ def layer_table() -> LayerTable:
 def study(name: str = "5", *, ratio: float = 2.0) -> Components:
     """A study of two layers: ALS cancels in the first and starves two of its four components, EPC mends that."""
     provenance = {"calib_split": "digits/train", "calib_n": 512, "weights": "made by hand"}
-    spec = study_spec(RunSpec("digits_resnet", "digits"), rule=RankRule("ratio", ratio), eta=0.05)
+    spec = study_spec(RunSpec.of("digits_resnet", "digits"), rule=RankRule("ratio", ratio), eta=0.05)
     layers = (
         _layer("block1.conv1.0", (2.0, 2.0, 0.5, 0.1), (255.0, 100.0, 2.0, 1.0)),
         _layer("block2.conv1.0", (0.5, 0.5, 0.5, 0.5), (255.0, 250.0, 240.0, 230.0)),
     )
     digests = {"model": "m" * 64, "calib": "c"}
-    return Components(name * 16, spec, digests, 500, 4000, 1000, 9000, layers, ("A note on the study.",), provenance)
+    return Components(
+        study_id=name * 16, spec=spec, digests=digests, params=500, macs=4000, dense_params=1000, dense_macs=9000,
+        layers=layers, notes=("A note on the study.",), provenance=provenance,
+    )  # fmt: skip
 
 
 def _layer(name: str, norms: tuple[float, ...], ranges: tuple[float, ...]) -> LayerComponents:
@@ -132,13 +147,21 @@ def _layer(name: str, norms: tuple[float, ...], ranges: tuple[float, ...]) -> La
         "epc": _variant(even, 0.26, (255.0, 200.0, 100.0, 60.0)),
         "equalised": _variant(even, 0.26, (255.0, 250.0, 245.0, 240.0)),
     }
-    return LayerComponents(name, 3, 2, (3, 3), 4, 60, 400, 54, 900, (-3.0, -2.0, -1.0, 0.0), variants)
+    return LayerComponents(
+        name=name, c_out=3, c_in=2, kernel=(3, 3), rank=4, params=60, macs=400, dense_params=54, dense_macs=900,
+        bins=(-3.0, -2.0, -1.0, 0.0), variants=variants,
+    )  # fmt: skip
 
 
 def _variant(norms: tuple[float, ...], error: float, ranges: tuple[float, ...]) -> Variant:
-    stage = Stage((1.0, 0.5, 0.25, 0.125), (10, 20, 9), 1, 1 / 127, 0.5 / 127, 0.125, 0.0625)
-    inner = Inner((0.0,) * 4, ranges, 1.0)
-    return Variant(norms, error, dict.fromkeys(STAGES, stage), dict.fromkeys(STAGES[:2], inner))
+    stage = Stage(
+        largest=(1.0, 0.5, 0.25, 0.125), counts=(10, 20, 9), below=1, step=1 / 127, channel_step=0.5 / 127,
+        zeros=0.125, channel_zeros=0.0625,
+    )  # fmt: skip
+    inner = Inner(low=(0.0,) * 4, high=ranges, step=1.0)
+    return Variant(
+        norms=norms, rel_error=error, stages=dict.fromkeys(STAGES, stage), inner=dict.fromkeys(STAGES[:2], inner)
+    )
 
 
 def recipe(target: str = "drop<=2%") -> Report:
@@ -146,4 +169,4 @@ def recipe(target: str = "drop<=2%") -> Report:
     dense, _, quantized, both = four_cells()
     wanted = parse_target(target)
     tried = [(pick(quantized, "dense", None, wanted), quantized), (pick(both, "study", 8.0, wanted), both)]
-    return write_up(wanted, RunSpec("digits_resnet", "digits"), 0, pick(dense, "fp32", None, wanted), tried)
+    return write_up(wanted, RunSpec.of("digits_resnet", "digits"), 0, pick(dense, "fp32", None, wanted), tried)

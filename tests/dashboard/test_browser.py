@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TDQ_RUNS", str(folder))
-        spec = RunSpec("digits_resnet", "digits", samples=SAMPLES)
+        spec = RunSpec.of("digits_resnet", "digits", samples=SAMPLES)
         made = [jobs.submit(Request(kind, spec)) for kind in ("layers", "run")]
         while jobs.running():
             time.sleep(0.1)

@@ -116,7 +116,7 @@ def test_only_latencies_of_the_same_model_are_shown() -> None:
     assert one.metrics
     timed = replace(one, metrics=replace(one.metrics, latency=quick))
     elsewhere = replace(timed, digests={**timed.digests, "model": "n" * 64})
-    other = replace(timed, spec=replace(timed.spec, method="svd"))
+    other = replace(timed, spec=timed.spec.changed(method="svd"))
     rows = told.latencies(study(), [one, timed, elsewhere, other])
     assert [r["latency (ms)"] for r in rows] == [1.5] and rows[0]["quartiles (ms)"] == "1.40 to 1.70"
     assert all("--latency" in command for command in told.latency_commands(study()))
@@ -136,7 +136,7 @@ def test_the_page_shows_the_chosen_layer_and_keeps_it_in_the_address(app: str, f
 def test_studies_of_one_subject_are_told_apart_and_others_are_not_shown(app: str, filled: Path) -> None:
     write_study(study("6", ratio=4.0))
     other = study("7")
-    write_study(replace(other, spec=replace(other.spec, model="resnet18")))
+    write_study(replace(other, spec=other.spec.changed(model="resnet18")))
     at = opened(app, "views/components.py", study="6" * 16)
     box = at.selectbox(key="study")
     assert len(box.options) == len(set(box.options)) == 2 and box.value == "6" * 16
@@ -166,7 +166,7 @@ def test_without_a_study_the_page_starts_one(app: str, empty: Path, monkeypatch:
     assert "have not been looked into yet" in words(at)
     next(b for b in at.button if b.label == "Run").click().run()
     at.run()
-    spec = study_spec(RunSpec("digits_resnet", "digits"), rule=RankRule("ratio", 3.0), eta=0.1)
+    spec = study_spec(RunSpec.of("digits_resnet", "digits"), rule=RankRule("ratio", 3.0), eta=0.1)
     assert asked == [Request("components", spec, ())]
     assert told.what_is_seen(FIRST) in words(at) and not at.exception
 
@@ -188,8 +188,8 @@ def test_explore_offers_what_applies_and_submits_it(app: str, filled: Path, monk
                 depth="1.5")  # fmt: skip
     next(b for b in at.button if b.label == "Run").click().run()
     rule = RankRule("ratio", 2.0, policy="later", budget="macs", multiple=4, depth=1.5)
-    plain = RunSpec("digits_resnet", "digits", method="cp", rule=rule, epc=True, eta=0.1)
-    spec = replace(plain, precision="w4a8", condition=False, reestimate_bn=True, granularity="tensor", ranges="mse",
+    plain = RunSpec.of("digits_resnet", "digits", method="cp", rule=rule, epc=True, eta=0.1)
+    spec = plain.changed(precision="w4a8", condition=False, reestimate_bn=True, granularity="tensor", ranges="mse",
                    calibrated=True, symmetric=True, finetune=300)  # fmt: skip
     assert asked == [Request("run", spec, ())]
 

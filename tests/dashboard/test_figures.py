@@ -187,7 +187,7 @@ def test_ticks_of_a_log_axis_enclose_the_values_in_steps_of_1_2_5() -> None:
 def test_runs_that_differ_in_the_quantizer_alone_have_markers_of_their_own_and_the_legend_tells_them() -> None:
     plain = record("a", method="cp", precision="int8")
     specs = [
-        replace(plain.spec, condition=condition, granularity=granularity)
+        plain.spec.changed(condition=condition, granularity=granularity)
         for condition in (True, False)
         for granularity in ("channel", "tensor")
     ]

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 from made_up import recipe
+from tdq_core.recipes.saved import write_recipe
 from test_views import opened, words
 
 from dashboard.figures.recipe import recipe_figure
 from dashboard.words.recipe import command, is_about, recipe_label, rows, target_text
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Request
-from tdq_core.recipes.saved import write_recipe
 from tdq_core.specs import RunSpec
 
-PLAIN = RunSpec("digits_resnet", "digits")
+PLAIN = RunSpec.of("digits_resnet", "digits")
 
 
 def test_every_run_stands_twice_in_the_chart_and_the_chosen_one_is_ringed() -> None:
@@ -58,9 +58,9 @@ def test_a_recipe_in_one_line_and_as_a_command() -> None:
 
 
 def test_only_recipes_of_the_chosen_model_and_images_are_shown(app: str, filled: Path) -> None:
-    assert is_about(recipe(), PLAIN) and not is_about(recipe(), replace(PLAIN, samples=10))
+    assert is_about(recipe(), PLAIN) and not is_about(recipe(), PLAIN.changed(samples=10))
     other = recipe("drop<=3%")
-    write_recipe(replace(other, spec=replace(PLAIN, model="resnet18")))
+    write_recipe(replace(other, spec=PLAIN.changed(model="resnet18")))
     write_recipe(recipe("ratio>=3"))
     at = opened(app, "views/recipe.py", recipe=recipe("ratio>=3").recipe_id)
     box = at.selectbox(key="recipe")

@@ -28,7 +28,7 @@ def made(name: str, *, policy: str = "uniform", spec: dict[str, Any] | None = No
     one = record(name, **about)
     own = {"model": MODEL, "data": "cifar10-jpeg", "calib_samples": 1000} | (spec or {})
     rule = one.spec.rule and RankRule("ratio", one.spec.rule.value, policy=policy, depth=4 if policy == "later" else 1)
-    changed = dataclasses.replace(one.spec, rule=rule, **own)
+    changed = one.spec.changed(rule=rule, **own)
     return dataclasses.replace(one, spec=changed)
 
 
@@ -259,8 +259,8 @@ def test_runs_on_other_images_are_not_the_studys(app, studied):
 @pytest.mark.parametrize("other", [{"samples": 50}, {"seed": 1}, {"weights": "w.pt"}, {"data": "digits"}], ids=str)
 def test_a_run_of_the_study_is_on_its_images_and_weights(other):
     dense = dense_spec(MODEL)
-    assert is_study_run(dataclasses.replace(dense, data="cifar10-jpeg:somewhere", precision="int8"), dense)
-    assert not is_study_run(dataclasses.replace(dense, **other), dense)
+    assert is_study_run(dense.changed(data="cifar10-jpeg:somewhere", precision="int8"), dense)
+    assert not is_study_run(dense.changed(**other), dense)
 
 
 def test_the_two_recipes_of_the_readme_are_those_of_the_runs():

@@ -145,7 +145,7 @@ def test_a_table_tells_corrected_cp_from_plain_cp() -> None:
     from dashboard.panels.blocks import runs_frame
 
     plain = record("a", method="cp")
-    corrected = replace(plain, spec=replace(plain.spec, epc=True))
+    corrected = replace(plain, spec=plain.spec.changed(epc=True))
     assert list(runs_frame([plain, corrected], ("method", "top1"))["method"]) == ["cp", "cp + epc"]
 
 
@@ -153,14 +153,14 @@ def test_a_table_tells_what_was_conditioned_and_leaves_out_what_cannot_be() -> N
     from dashboard.panels.blocks import runs_frame
 
     runs = [record("a", method="cp"), record("b", precision="int8"), record("c", method="cp", precision="int8")]
-    runs.append(replace(runs[2], spec=replace(runs[2].spec, condition=False, granularity="tensor")))
+    runs.append(replace(runs[2], spec=runs[2].spec.changed(condition=False, granularity="tensor")))
     frame = runs_frame(runs, ("conditioned", "granularity", "ranges"))
     assert list(frame["conditioned"]) == ["", "", "yes", "no"]
     assert list(frame["granularity"]) == ["", "channel", "channel", "tensor"]
 
 
 def test_the_name_of_a_treatment_tells_every_choice_of_the_quantizer() -> None:
-    base = replace(record("a", method="cp").spec, backend="torch")
+    base = record("a", method="cp").spec.changed(backend="torch")
     changes = (
         {"precision": "int8"},
         {"precision": "int8", "condition": False},
@@ -170,15 +170,15 @@ def test_the_name_of_a_treatment_tells_every_choice_of_the_quantizer() -> None:
         *({"precision": p} for p in SIMULATED),
         {"precision": "w4", "ranges": "mse"},
     )
-    specs = [base, *(replace(base, **change) for change in changes)]  # type: ignore[arg-type]
+    specs = [base, *(base.changed(**change) for change in changes)]  # type: ignore[arg-type]
     assert len({text.treatment(s) for s in specs}) == len(specs)
-    dense = replace(base, method="none", rule=None, precision="int8")
+    dense = base.changed(method="none", rule=None, precision="int8")
     assert text.conditioning(dense) == text.conditioning(base) == ""
 
 
 def test_comparison_shows_the_quantizer() -> None:
     one = record("a", method="cp", precision="int8")
-    other = replace(one, run_id="b" * 16, spec=replace(one.spec, condition=False, granularity="tensor"))
+    other = replace(one, run_id="b" * 16, spec=one.spec.changed(condition=False, granularity="tensor"))
     rows = {r[""]: list(r.values())[1:] for r in comparison([one, other])}
     assert rows["conditioning"] == ["conditioned", "not conditioned  \N{NOT EQUAL TO}"]
     assert rows["scales of weights"][1].startswith("one scale per weight tensor")

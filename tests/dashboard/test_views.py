@@ -154,7 +154,7 @@ def test_run_submits_exactly_what_was_planned(app: str, filled: Path, monkeypatc
         app, "views/explore.py", method="svd", ratio="1.5", precision="int8", backend="onnxruntime", samples="100"
     )
     next(b for b in at.button if b.label == "Run").click().run()
-    spec = RunSpec("digits_resnet", "digits", method="svd", rule=RankRule("ratio", 1.5), precision="int8",
+    spec = RunSpec.of("digits_resnet", "digits", method="svd", rule=RankRule("ratio", 1.5), precision="int8",
                    backend="onnxruntime", samples=100)  # fmt: skip
     assert asked == [Request("run", spec, ())]
     at.run()
@@ -227,7 +227,7 @@ def test_work_under_way_is_found_again_by_a_new_session(app: str, filled: Path) 
     jobs.jobs_folder().mkdir(parents=True)
     with (jobs.jobs_folder() / "turn").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        job = jobs.submit(Request("run", RunSpec("digits_resnet", "digits")))
+        job = jobs.submit(Request("run", RunSpec.of("digits_resnet", "digits")))
         at = opened(app, "views/explore.py")
         assert "Waiting for its turn" in at.get("progress")[0].proto.text
         next(b for b in at.button if b.label == "Cancel").click().run()

@@ -13,7 +13,7 @@ from tdq_core.errors import InputError
 from tdq_core.models import loading, registry
 from tdq_core.models.loading import load_model
 from tdq_core.models.preprocess import overridden
-from tdq_core.specs import RunSpec
+from tdq_core.specs import ModelSpec
 from tdq_core.system import download
 from tdq_core.system.files import file_sha256
 from tdq_core.system.torchvision_compat import torchvision
@@ -59,8 +59,8 @@ def own(tmp_path: Path) -> Path:
     sys.modules.pop("helper", None)
 
 
-def spec(model: str, **changes: object) -> RunSpec:
-    return RunSpec(model=model, data="digits", **changes)
+def spec(model: str, **changes: object) -> ModelSpec:
+    return ModelSpec(model, **changes)  # type: ignore[arg-type]
 
 
 def test_public_checkpoints_load_with_every_key_and_score_as_a_plain_loop(shared: Path) -> None:
@@ -109,10 +109,10 @@ def test_random_weights_follow_the_seed_and_leave_torchs_generator_alone() -> No
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = load_model(spec("digits_resnet", weights="random", seed=1))
+    first = load_model(spec("digits_resnet", weights="random"), seed=1)
     assert torch.equal(torch.rand(3), expected)
-    assert load_model(spec("digits_resnet", weights="random", seed=1)).digest == first.digest
-    assert load_model(spec("digits_resnet", weights="random", seed=2)).digest != first.digest
+    assert load_model(spec("digits_resnet", weights="random"), seed=1).digest == first.digest
+    assert load_model(spec("digits_resnet", weights="random"), seed=2).digest != first.digest
 
 
 def test_the_digest_knows_the_preprocessing() -> None:

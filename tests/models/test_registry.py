@@ -11,7 +11,7 @@ from tdq_core.errors import InputError
 from tdq_core.models.he_resnet import OptionAShortcut
 from tdq_core.models.loading import load_model
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, entry
-from tdq_core.specs import RunSpec
+from tdq_core.specs import ModelSpec
 
 TORCHVISION_PARAMS = {
     "resnet18": 11_689_512,
@@ -25,7 +25,7 @@ HE_PUBLISHED_MILLIONS = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.7}
 
 
 def random_model(name: str) -> torch.nn.Module:
-    return load_model(RunSpec(model=name, data="digits", weights="random")).module
+    return load_model(ModelSpec(name, "random")).module
 
 
 def params(module: torch.nn.Module) -> int:
@@ -34,7 +34,7 @@ def params(module: torch.nn.Module) -> int:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_turns_its_own_input_into_finite_logits(name: str) -> None:
-    model = load_model(RunSpec(model=name, data="digits", weights="random"))
+    model = load_model(ModelSpec(name, "random"))
     with torch.inference_mode():
         logits = model.module(torch.randn(1, *model.preprocessing.input_shape))
     assert logits.shape == (1, MODELS[name].num_classes)
@@ -118,8 +118,8 @@ def test_reading_the_registry_and_the_data_grammar_imports_no_torch() -> None:
 
 def test_torchvision_can_be_imported_by_a_model_of_your_own() -> None:
     code = (
-        "from tdq_core.models.loading import load_model; from tdq_core.specs import RunSpec; "
-        "spec = RunSpec(model='torchvision.models:squeezenet1_1', data='digits', input_size=(64, 64)); "
+        "from tdq_core.models.loading import load_model; from tdq_core.specs import ModelSpec; "
+        "spec = ModelSpec('torchvision.models:squeezenet1_1', input_size=(64, 64)); "
         "assert load_model(spec).num_classes == 1000"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,7 +14,7 @@ from tdq_core.models.cifar import resnet34_cifar10, resnet50_cifar10
 from tdq_core.models.he_resnet import CifarResNet
 from tdq_core.models.initial import he_initialise
 from tdq_core.models.loading import load_model
-from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 from tdq_core.system.progress import silent
 from tdq_core.training import fit
 from tdq_core.training.card import train
@@ -34,7 +34,7 @@ def grey_resnet() -> nn.Module:
 
 
 def growing(path: Path | None = None, recipe: Recipe = GROWING) -> Fit:
-    digits = load_model(RunSpec("digits_resnet", "digits", weights=RANDOM_WEIGHTS))
+    digits = load_model(ModelSpec("digits_resnet", RANDOM_WEIGHTS))
     train_set, val = (open_images("digits", role=r, samples=None, seed=0, num_classes=10) for r in ("train", "val"))
     return Fit(dataclasses.replace(digits, module=grey_resnet()), train_set, val, recipe, "key", path)
 

@@ -13,11 +13,11 @@ from tdq_core.compression.calibrate.im2col import input_rows, output_places, out
 from tdq_core.compression.calibrate.moments import Moments, moments
 from tdq_core.compression.calibrate.refit import Place
 from tdq_core.compression.condition.observe import Batches, following_norms
-from tdq_core.compression.decompose.methods import Options
-from tdq_core.compression.decompose.modules import Factorized, record
+from tdq_core.compression.decompose.factors import Options
+from tdq_core.compression.decompose.modules import Made
+from tdq_core.compression.memory import Memory
 from tdq_core.errors import Refused
 from tdq_core.ranks.plan import LayerPlan, Plan
-from tdq_core.records.record import LayerRecord
 from tdq_core.system.machine import free_memory
 from tdq_core.system.progress import Progress, silent
 
@@ -26,9 +26,10 @@ LIVE = 4
 
 
 def apply_calibrated(
-    model: nn.Module, plan: Plan, batches: Batches, *, options: Options, on_progress: Progress = silent
-) -> tuple[nn.Module, tuple[LayerRecord, ...]]:
-    """`factorized.apply_plan` with factors fitted to the outputs on `batches` (N, C, H, W) of unlabelled images.
+    model: nn.Module, plan: Plan, batches: Batches, *, options: Options, memory: Memory | None = None,
+    on_progress: Progress = silent,
+) -> tuple[nn.Module, Made]:  # fmt: skip
+    """`modules.apply_plan` with factors fitted to the outputs on `batches` (N, C, H, W) of unlabelled images.
 
     The original network is passed once in batches; of each layer's outputs a bounded sample is kept. The compressed one
     is passed once with all images together, so that every layer is fitted on what the compressed layers before it send.
@@ -41,14 +42,15 @@ def apply_calibrated(
     norms = following_norms(model, [p.layer.name for p in chosen], images[:1])
     wanted = _outputs(model, [p.layer.name for p in chosen], batches, len(images))
     compressed = copy.deepcopy(model)
-    made: dict[str, Factorized] = {}
+    made: Made = {}
+    memory = memory or Memory()
 
     def arrive(planned: LayerPlan) -> Callable[[Tensor], nn.Module]:
         def settle(inputs: Tensor) -> nn.Module:
             name = planned.layer.name
             place = Place(model, compressed, name, norms.get(name))
             seen = _seen(place, inputs, wanted.pop(name))
-            made[name] = place.settle(planned, seen, options)
+            made[name] = place.settle(planned, seen, options, memory)
             on_progress("decompose", len(made), len(chosen))
             return made[name].module
 
@@ -57,7 +59,7 @@ def apply_calibrated(
     on_progress("decompose", 0, len(chosen))
     with _gates(compressed, {p.layer.name: arrive(p) for p in chosen}), torch.no_grad():
         compressed(images)
-    return compressed.eval(), tuple(record(p, made.get(p.layer.name)) for p in plan.layers)
+    return compressed.eval(), made
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,22 @@
 """Where a layer's factors go: fitted to its moments, their means given back to what follows."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 from torch import Tensor, nn
 
-from tdq_core.compression.calibrate.fit import fit
 from tdq_core.compression.calibrate.moments import Moments, gain_of
-from tdq_core.compression.decompose.methods import Options
-from tdq_core.compression.decompose.modules import Factorized, assemble
-from tdq_core.errors import RunFailed
+from tdq_core.compression.decompose.factors import Details, Options
+from tdq_core.compression.decompose.modules import Factorized, assemble, kernel_of, require_finite
+from tdq_core.compression.memory import Memory
+from tdq_core.compression.methods import IMPLEMENTATIONS
 from tdq_core.ranks.plan import LayerPlan
+
+
+class MeanTaken(Details, frozen=True):
+    """What took back the mean of a layer's outputs: 'batch norm', 'bias' or 'none'."""
+
+    mean_taken_by: str
 
 
 @dataclass(frozen=True)
@@ -36,25 +42,22 @@ class Place:
     @cached_property
     def kernel(self) -> Tensor:
         """(C_out, C_in, K_h, K_w)."""
-        weight = self.layer.weight.detach()
-        return weight[:, :, None, None] if isinstance(self.layer, nn.Linear) else weight
+        return kernel_of(self.layer)
 
     @property
     def centred(self) -> bool:
         """Whether a bias or a batch norm can take means back."""
         return self.norm is not None or self.layer.bias is not None
 
-    def settle(self, planned: LayerPlan, seen: Moments, options: Options) -> Factorized:
+    def settle(self, planned: LayerPlan, seen: Moments, options: Options, memory: Memory) -> Factorized:
         """Factors of least error in what was `seen`; the batch norm of the compressed network takes the means."""
         gain = gain_of(self.model.get_submodule(self.norm) if self.norm else None, len(self.kernel))
-        factors, told = fit(seen, self.kernel, planned.method, planned.ranks, gain=gain, options=options)
-        made = assemble(self.layer, planned.method, factors, told)
-        if not made.rel_error < float("inf"):
-            raise RunFailed(
-                f"The {planned.method} factors of layer '{self.name}' are not finite; try another rank or method."
-            )
-        made.detail["mean_taken_by"] = self._take_means(made.module, seen, factors.to_weight())
-        return made
+        method, ranks = planned.method, planned.ranks
+        start = partial(memory.factors, self.kernel, method, ranks, options)
+        fitted = IMPLEMENTATIONS[method].fit(seen, self.kernel, ranks, gain, options, start)
+        made = require_finite(planned, assemble(self.layer, method, fitted.factors, fitted.details))
+        taken = self._take_means(made.module, seen, fitted.factors.to_weight())
+        return replace(made, details=(*made.details, MeanTaken(mean_taken_by=taken)))
 
     def _take_means(self, made: nn.Sequential, seen: Moments, weight: Tensor) -> str:
         """Give the outputs their mean back; a batch norm that follows also the variance, as it is of less than y."""

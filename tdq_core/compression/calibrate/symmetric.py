@@ -9,10 +9,10 @@ from torch import nn
 from tdq_core.compression.calibrate.refit import Place
 from tdq_core.compression.calibrate.sums import collect
 from tdq_core.compression.condition.observe import Batches, following_norms
-from tdq_core.compression.decompose.methods import Options
-from tdq_core.compression.decompose.modules import Factorized, record
+from tdq_core.compression.decompose.factors import Options
+from tdq_core.compression.decompose.modules import Made
+from tdq_core.compression.memory import Memory
 from tdq_core.ranks.plan import Plan
-from tdq_core.records.record import LayerRecord
 from tdq_core.system.progress import Progress, silent
 
 
@@ -23,9 +23,10 @@ def apply_symmetric(
     images: int,
     *,
     options: Options,
+    memory: Memory | None = None,
     folder: Path | None = None,
     on_progress: Progress = silent,
-) -> tuple[nn.Module, tuple[LayerRecord, ...]]:
+) -> tuple[nn.Module, Made]:
     """`walk.apply_calibrated` without its asymmetry: no layer knows what the compressed layers before it send.
 
     It loses more, and it is quick where `folder` holds the sums already, see `sums.collect`.
@@ -38,14 +39,15 @@ def apply_symmetric(
     sums = collect(model, names, batches, images, folder=folder, on_progress=on_progress)
     norms = following_norms(model, names, next(iter(batches()))[:1])
     compressed = copy.deepcopy(model)
-    made: dict[str, Factorized] = {}
+    made: Made = {}
+    memory = memory or Memory()
     on_progress("decompose", 0, len(chosen))
     for planned in chosen:
         name = planned.layer.name
         place = Place(model, compressed, name, norms.get(name))
         with torch.no_grad():
             seen = sums.pop(name).moments(place.layer.weight.detach(), centred=place.centred)
-            made[name] = place.settle(planned, seen, options)
+            made[name] = place.settle(planned, seen, options, memory)
         compressed.set_submodule(name, made[name].module)
         on_progress("decompose", len(made), len(chosen))
-    return compressed.eval(), tuple(record(p, made.get(p.layer.name)) for p in plan.layers)
+    return compressed.eval(), made

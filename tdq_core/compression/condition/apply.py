@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,50 @@ from tdq_core.compression.condition.mixing import can_mix, mixed
 from tdq_core.compression.condition.noise import predicted_noise
 from tdq_core.compression.condition.observe import Batches, Observed, observe
 from tdq_core.compression.condition.scales import choose_scales
+from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.system.progress import Progress, silent
 
 MIXING_SEED = 0
 
 
+class Balance(Details, frozen=True):
+    """How the inside of a layer was brought into balance.
+
+    Attributes:
+        mixed: whether inner channels were mixed.
+        predicted_noise_before, predicted_noise_after: variance at the output over that of a channel of its own.
+        spread_before, spread_after: largest over median range of the channels of each inner activation.
+    """
+
+    mixed: bool
+    predicted_noise_before: float
+    predicted_noise_after: float
+    spread_before: list[float]
+    spread_after: list[float]
+
+
+class BiasCorrected(Details, frozen=True):
+    """The parameter that took back the mean shift of rounding."""
+
+    bias_corrected_in: str
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """What was done inside a layer, and the batch norm that alone takes its output (None: none does)."""
+
+    balance: Balance
+    batch_norm: str | None
+
+    def corrected_in(self, parameter: str) -> tuple[Details, ...]:
+        """What is told of the layer once `parameter` has taken back the mean shift."""
+        return self.balance, BiasCorrected(bias_corrected_in=parameter)
+
+
 def condition(
     model: nn.Module, names: Sequence[str], batches: Batches, scheme: Scheme, *, on_progress: Progress = silent
-) -> tuple[nn.Module, dict[str, dict[str, Any]]]:
+) -> tuple[nn.Module, dict[str, tuple[Details, ...]]]:
     """A copy of `model` whose decomposed layers `names` are ready to be quantized by `scheme`.
 
     First the inner channels are scaled, and in Tucker-2 and SVD layers mixed where that is predicted to be better: the
@@ -32,20 +67,18 @@ def condition(
         batches: gives a fresh pass over unlabelled calibration batches (N, C, H, W).
 
     Returns:
-        The model, and by layer for its record: `mixed`, `predicted_noise_before`, `predicted_noise_after` (variance at
-        the output over that of a channel of its own), `spread_before`, `spread_after` (largest over median range of the
-        channels of each inner activation), `bias_corrected_in`.
+        The model, and what is told of each layer.
     """
-    balanced, details = balance(model, names, batches, scheme, on_progress=on_progress)
-    norms = {name: detail.pop("batch_norm") for name, detail in details.items()}
+    balanced, told = balance(model, names, batches, scheme, on_progress=on_progress)
+    norms = {name: each.batch_norm for name, each in told.items()}
     chains = {name: _chain(balanced, name, norms[name]) for name in names}
     taken = correct_biases(balanced, chains, {n: b for n, b in norms.items() if b}, batches, scheme)
-    return balanced, {name: detail | {"bias_corrected_in": taken[name]} for name, detail in details.items()}
+    return balanced, {name: each.corrected_in(taken[name]) for name, each in told.items()}
 
 
 def balance(
     model: nn.Module, names: Sequence[str], batches: Batches, scheme: Scheme, *, on_progress: Progress = silent
-) -> tuple[nn.Module, dict[str, dict[str, Any]]]:
+) -> tuple[nn.Module, dict[str, Balanced]]:
     """The exact part: a copy that computes the same function, with the inner channels scaled and mixed."""
     model = copy.deepcopy(model)
     plain = observe(model, names, batches, on_progress=on_progress)
@@ -57,11 +90,11 @@ def balance(
     details = {}
     for name, chain in _chains(model, names, plain).items():
         ways = [(chain, plain[name])] + ([(turned[name], after[name])] if name in turned else [])
-        details[name] = _settle(_sequential(model, name), ways, scheme) | {"batch_norm": plain[name].batch_norm}
+        details[name] = Balanced(_settle(_sequential(model, name), ways, scheme), plain[name].batch_norm)
     return model, details
 
 
-def _settle(module: nn.Sequential, ways: list[tuple[Chain, Observed]], scheme: Scheme) -> dict[str, Any]:
+def _settle(module: nn.Sequential, ways: list[tuple[Chain, Observed]], scheme: Scheme) -> Balance:
     """Write the way of least predicted noise into `module`, and tell of it."""
     chain, observed = ways[0]
     before = float(predicted_noise(chain, observed, _ones(observed), scheme))
@@ -70,13 +103,13 @@ def _settle(module: nn.Sequential, ways: list[tuple[Chain, Observed]], scheme: S
     best = min(range(len(ways)), key=noises.__getitem__)
     (chain, seen), scales = scaled[best]
     write(chain.scaled(scales), module)
-    return {
-        "mixed": best == 1,
-        "predicted_noise_before": before,
-        "predicted_noise_after": noises[best],
-        "spread_before": [_spread(span.widths) for span in observed.inner],
-        "spread_after": [_spread(span.scaled(s).widths) for span, s in zip(seen.inner, scales)],
-    }
+    return Balance(
+        mixed=best == 1,
+        predicted_noise_before=before,
+        predicted_noise_after=noises[best],
+        spread_before=[_spread(span.widths) for span in observed.inner],
+        spread_after=[_spread(span.scaled(s).widths) for span, s in zip(seen.inner, scales, strict=True)],
+    )
 
 
 def _spread(sizes: Tensor) -> float:

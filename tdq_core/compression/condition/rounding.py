@@ -6,11 +6,18 @@ import torch
 from torch import nn
 
 from tdq_core.compression.condition.chain import Chain
+from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.quantize.scheme import Scheme
 
 FAILING = 0.05
 """Above this rounding error (root mean square over the layers) a run is predicted to lose more than a point to its
 integers; `python -m benchmarks cp_int8` counts how often that is right."""
+
+
+class RoundingError(Details, frozen=True):
+    """Relative error of the kernel by rounding alone, before conditioning."""
+
+    rounding_error: float
 
 
 def rounded(chain: Chain, scheme: Scheme) -> Chain:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tdq_core.compression.decompose.als import Products, affordable, als
 from tdq_core.compression.decompose.cp import Compressed, Cp, compress
+from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.decompose.ridge import smallest_within
 
 TURN_ETA, TURN_SWEEPS, TURN_TOL = 0.05, 20, 1e-2
@@ -75,25 +76,34 @@ def _rounds(shape: tuple[int, ...], rank: int) -> int:
     return affordable(shape, rank, MOST_ROUNDS * ROUND) // ROUND or 1
 
 
-def degeneracy(made: Cp, weight: Tensor) -> dict[str, float]:
+class Degeneracy(Details, frozen=True):
     """How far the components of a CP cancel each other: what predicts trouble under quantization.
 
-    Returns:
+    Attributes:
         log10_norms: log10 of the sum of squared component norms over |W|^2; 0 where nothing cancels.
         sensitivity: expected squared change over |W|^2, per unit of variance of noise on every entry of the factors.
         largest_component, smallest_component: norms over |W|.
     """
+
+    log10_norms: float = 0.0
+    sensitivity: float = 0.0
+    largest_component: float = 0.0
+    smallest_component: float = 0.0
+
+
+def degeneracy(made: Cp, weight: Tensor) -> Degeneracy:
+    """Of the components of a CP of `weight` (C_out, C_in, K_h, K_w)."""
     factors = [made.out, made.in_, made.spatial]
     square = float(weight.double().square().sum())
     norms = _column_squares(factors).prod(dim=0)
     if square == 0 or float(norms.max()) == 0:
-        return {"log10_norms": 0.0, "sensitivity": 0.0, "largest_component": 0.0, "smallest_component": 0.0}
-    return {
-        "log10_norms": math.log10(float(norms.sum()) / square),
-        "sensitivity": sensitivity(factors) / square,
-        "largest_component": math.sqrt(float(norms.max()) / square),
-        "smallest_component": math.sqrt(float(norms.min()) / square),
-    }
+        return Degeneracy()
+    return Degeneracy(
+        log10_norms=math.log10(float(norms.sum()) / square),
+        sensitivity=sensitivity(factors) / square,
+        largest_component=math.sqrt(float(norms.max()) / square),
+        smallest_component=math.sqrt(float(norms.min()) / square),
+    )
 
 
 @dataclass(frozen=True)

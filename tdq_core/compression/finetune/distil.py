@@ -4,20 +4,20 @@ import copy
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tdq_core.compression.condition.observe import Batches
+from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.finetune.augment import augmented
 from tdq_core.compression.finetune.checkpoint import State, key_of, resume, save
 from tdq_core.compression.finetune.features import distance, shared_norms, watched
 from tdq_core.compression.finetune.rounding import InRounding
 from tdq_core.compression.quantize.scheme import Scheme
+from tdq_core.data.images import PIXELS_A_BATCH
 from tdq_core.errors import InputError
-from tdq_core.measure.evaluate import PIXELS_A_BATCH
 from tdq_core.system.progress import Progress, silent
 
 EVERY = 50
@@ -57,6 +57,24 @@ class Recipe:
         return self.peak_lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / (self.steps - rising)))
 
 
+class Tuning(Details, frozen=True):
+    """What fine-tuning tells of itself: its recipe (see `Recipe`), how many images it saw, the mean losses over the
+    first and the last tenth of the steps, whether the rounding was in the loop, and the device."""
+
+    steps: int
+    seed: int
+    batch: int
+    peak_lr: float
+    warm_up: float
+    temperature: float
+    features: float
+    images: int
+    first_loss: float
+    last_loss: float
+    device: str
+    quantization_aware: bool
+
+
 def distil(
     student: nn.Module,
     teacher: nn.Module,
@@ -67,7 +85,7 @@ def distil(
     scheme: Scheme | None = None,
     on_progress: Progress = silent,
     checkpoint: Path | None = None,
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[nn.Module, Tuning]:
     """A copy of `student`, trained to give the logits and features of `teacher`: same structure, eval mode, float32.
 
     Every step draws a batch of the images, moves and mirrors them, and asks the teacher anew. What a step draws depends
@@ -80,8 +98,7 @@ def distil(
             removed at the end.
 
     Returns:
-        The model, and for the record: `steps`, `images`, `batch`, `seed`, `first_loss`, `last_loss` (means over the
-        first and the last tenth of the steps), `peak_lr`, `temperature`, `features`, `quantization_aware`, `device`.
+        The model, and what is told of the training.
 
     InputError: no steps, or fewer than two images.
     """
@@ -97,8 +114,11 @@ def distil(
         losses = trainer.run(checkpoint, on_progress)
     few = max(1, steps // TOLD)
     first, last = (sum(some) / len(some) for some in (losses[:few], losses[-few:]))
-    about = {"images": len(images), "first_loss": first, "last_loss": last, "device": device}
-    return trainer.finish(), asdict(recipe) | about | {"quantization_aware": scheme is not None}
+    told = Tuning(
+        **asdict(recipe), images=len(images), first_loss=first, last_loss=last, device=device,
+        quantization_aware=scheme is not None,
+    )  # fmt: skip
+    return trainer.finish(), told
 
 
 def _batch(images: Tensor) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tdq_core.compression.quantize.scheme import Scheme, scheme_of
 from tdq_core.errors import InputError
+from tdq_core.specs.precision import Precision
 from tdq_core.system import machine
 from tdq_core.system.progress import Progress, silent
 
@@ -51,7 +52,7 @@ class Request:
         """Whether 8-bit weights stay within 7 bits."""
         return machine.needs_reduced_range() if self.reduce_range is None else self.reduce_range
 
-    def scheme(self, precision: str) -> Scheme:
+    def scheme(self, precision: Precision) -> Scheme:
         """The integers that `precision` stands for here."""
         return scheme_of(precision, granularity=self.granularity, ranges=self.ranges, reduced=self.reduced)
 

@@ -20,6 +20,7 @@ from tdq_core.compression.quantize.onnx_export import INPUT, export_onnx
 from tdq_core.compression.quantize.onnx_session import session_predict
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.third_party_noise import quiet
+from tdq_core.specs.precision import Precision
 
 CHUNK_VALUES = 2**19
 """Input values of a calibration step: 3 images of 224 px, 170 of 32 px. Calibration sessions keep every activation
@@ -43,13 +44,13 @@ class _Reader(CalibrationDataReader):
         return {INPUT: chunk}
 
 
-def onnx_int8(model: nn.Module, request: Request) -> Artefact:
+def onnx_int8(model: nn.Module, request: Request, precision: Precision) -> Artefact:
     """The exported graph, batch norms folded, quantized with the calibration images of `request`.
 
     InputError: no calibration images.
     """
     path = request.folder / "model.int8.onnx"
-    scheme = request.scheme("int8")
+    scheme = request.scheme(precision)
     reader = _Reader(request)
     with tempfile.TemporaryDirectory(dir=request.folder) as folder:
         export = export_onnx(model, Path(folder) / "fp32.onnx", request)

@@ -1,6 +1,5 @@
 """The table of realisations."""
 
-import functools
 from collections.abc import Callable
 
 from torch import nn
@@ -12,17 +11,19 @@ from tdq_core.compression.quantize.torch_float import torch_fp16, torch_fp32
 from tdq_core.compression.quantize.torch_int8 import torch_int8
 from tdq_core.compression.quantize.torch_simulated import torch_simulated
 from tdq_core.errors import InputError
-from tdq_core.specs import BACKENDS, PRECISIONS, SIMULATED, require_choice
+from tdq_core.specs import Precision, PrecisionSpec
+from tdq_core.specs.precision import simulated
 
-REALISATIONS: dict[tuple[str, str], Callable[[nn.Module, Request], Artefact]] = {
-    ("fp32", "torch"): torch_fp32,
-    ("fp16", "torch"): torch_fp16,
+REALISATIONS: dict[tuple[str, str], Callable[[nn.Module, Request, Precision], Artefact]] = {
+    ("fp32", "torch"): lambda model, request, precision: torch_fp32(model, request),
+    ("fp16", "torch"): lambda model, request, precision: torch_fp16(model, request),
     ("int8", "torch"): torch_int8,
-    ("fp32", "onnxruntime"): onnx_fp32,
-    ("fp16", "onnxruntime"): onnx_fp16,
+    ("simulated", "torch"): torch_simulated,
+    ("fp32", "onnxruntime"): lambda model, request, precision: onnx_fp32(model, request),
+    ("fp16", "onnxruntime"): lambda model, request, precision: onnx_fp16(model, request),
     ("int8", "onnxruntime"): onnx_int8,
-    **{(bits, "torch"): functools.partial(torch_simulated, precision=bits) for bits in SIMULATED},
 }
+"""By kind of precision and backend."""
 
 
 def realise(model: nn.Module, precision: str, backend: str, *, request: Request) -> Artefact:
@@ -38,14 +39,11 @@ def realise(model: nn.Module, precision: str, backend: str, *, request: Request)
         RunFailed: an exported file or a folded model does not compute what the model computes, or its logits are not
             finite.
     """
-    require_choice("precision", precision, PRECISIONS + SIMULATED)
-    require_choice("backend", backend, BACKENDS)
-    if (precision, backend) not in REALISATIONS:
-        raise InputError(f"Simulated bits such as '{precision}' run with the backend 'torch' only. Got '{backend}'.")
-    if request.ranges != "minmax" and precision not in SIMULATED:
+    numbers = PrecisionSpec(precision, backend).numbers
+    if request.ranges != "minmax" and not numbers.simulated:
         raise InputError(
-            f"The ranges '{request.ranges}' are those of simulated bits ({', '.join(SIMULATED)}). "
+            f"The ranges '{request.ranges}' are those of simulated bits ({', '.join(simulated())}). "
             f"Got them with {precision}."
         )
     request.folder.mkdir(parents=True, exist_ok=True)
-    return REALISATIONS[precision, backend](model, request)
+    return REALISATIONS[numbers.kind, backend](model, request, numbers)

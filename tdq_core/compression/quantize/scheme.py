@@ -1,9 +1,9 @@
 """What integers a precision stands for."""
 
-import re
 from dataclasses import dataclass
 
-INTEGERS = re.compile(r"w(?P<weights>[2-8])(a(?P<activations>[2-8]))?")
+from tdq_core.specs.precision import Precision
+
 INT8_LIMIT, REDUCED_INT8_LIMIT = 127, 64
 
 
@@ -50,11 +50,10 @@ class Scheme:
         return f"uint{self.activation_bits}, per tensor, {ranges}"
 
 
-def scheme_of(precision: str, *, granularity: str = "channel", ranges: str = "minmax", reduced: bool = False) -> Scheme:
-    """The scheme of 'int8' (`reduced` counts for it alone) or of simulated bits such as 'w4a8'."""
-    if precision == "int8":
-        return Scheme(8, 8, granularity, ranges, reduced)
-    found = INTEGERS.fullmatch(precision)
-    assert found, "the precision was checked with the spec"
-    activations = found["activations"]
-    return Scheme(int(found["weights"]), int(activations) if activations else None, granularity, ranges)
+def scheme_of(
+    precision: Precision, *, granularity: str = "channel", ranges: str = "minmax", reduced: bool = False
+) -> Scheme:
+    """The integers of a precision; `reduced` counts for int8 alone, whose kernels are real."""
+    assert precision.integer, "asked for of integers only"
+    reduced = reduced and not precision.simulated
+    return Scheme(precision.weight_bits, precision.activation_bits, granularity, ranges, reduced)

@@ -14,9 +14,11 @@ from tdq_core.compression.quantize.calibration import calibration_chunks
 from tdq_core.compression.quantize.failures import failing_as_run_failed
 from tdq_core.compression.quantize.pt2_file import LOAD_HINT, load_program, save_program
 from tdq_core.compression.quantize.pt2e_scheme import quantizer
+from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.third_party_noise import quiet
 from tdq_core.compression.quantize.torch_float import module_predict
 from tdq_core.errors import RunFailed
+from tdq_core.specs.precision import Precision
 
 CHUNK_VALUES = 2**21
 """Input values of a calibration step: 13 images of 224 px. Every step observes the weights again, so not fewer."""
@@ -29,17 +31,17 @@ REFERENCE_NOTE = (
 )
 
 
-def torch_int8(model: nn.Module, request: Request) -> Artefact:
+def torch_int8(model: nn.Module, request: Request, precision: Precision) -> Artefact:
     """The quantized program as a .pt2 file; what is run is that file, loaded again.
 
     InputError: no calibration images. RunFailed: PT2E cannot take this model, or the loaded file gives other logits
     than what was saved.
     """
     path = request.folder / "model.int8.pt2"
-    scheme = request.scheme("int8")
+    scheme = request.scheme(precision)
     chunks = calibration_chunks(request, values=CHUNK_VALUES)
     with quiet():
-        converted, images = _quantized(model, request, chunks)
+        converted, images = _quantized(model, request, scheme, chunks)
         program = _exported(converted, request.example, strict=False)
         save_program(program, path)
         predict = module_predict(load_program(path))
@@ -59,14 +61,14 @@ def torch_int8(model: nn.Module, request: Request) -> Artefact:
     return artefact(path, predict, details=details, notes=(REFERENCE_NOTE,))
 
 
-def _quantized(model: nn.Module, request: Request, chunks: Iterator[Tensor]) -> tuple[GraphModule, int]:
+def _quantized(model: nn.Module, request: Request, scheme: Scheme, chunks: Iterator[Tensor]) -> tuple[GraphModule, int]:
     """The converted reference graph and the number of calibration images."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     with failing_as_run_failed("Capturing the model with PT2E for int8", WAY_OUT):
         # strict: without it a ReLU module that is called twice, as in torchvision's ResNets, stops the quantizer
         graph = _exported(copy.deepcopy(model), request.example, strict=True).module()
-        prepared = prepare_pt2e(graph, quantizer(request.scheme("int8")))
+        prepared = prepare_pt2e(graph, quantizer(scheme))
     images = 0
     with torch.no_grad():
         for chunk in chunks:

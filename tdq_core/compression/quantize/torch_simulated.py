@@ -22,6 +22,7 @@ from tdq_core.compression.quantize.simulated_layers import (
 )
 from tdq_core.compression.quantize.torch_float import module_predict
 from tdq_core.compression.quantize.weight_grid import round_weight
+from tdq_core.specs.precision import Precision
 
 SIMULATED_NOTE = (
     "{precision} is simulated: weights are stored as integers of their bits, weights and the inputs of layers are "
@@ -30,20 +31,22 @@ SIMULATED_NOTE = (
 )
 
 
-def torch_simulated(model: nn.Module, request: Request, *, precision: str) -> Artefact:
+def torch_simulated(model: nn.Module, request: Request, precision: Precision) -> Artefact:
     """The model, batch norms folded, as packed integers and scales; what is run is that file, loaded again.
 
     Biases stay fp32; the first convolution and the last layer keep 8 bits.
 
     InputError: activations are to be rounded and there are no calibration images. RunFailed: see `fold.folded`.
     """
-    path = request.folder / f"model.{precision}.safetensors"
+    path = request.folder / f"model.{precision.name}.safetensors"
     scheme = request.scheme(precision)
     plain, norms_left = folded(model, request.example)
     layers = plain_layers(plain)
     kept = ends(plain, layers, request.example) if at_ends(scheme) != scheme else ()
     schemes = {name: at_ends(scheme) if name in kept else scheme for name in layers}
-    grids, images = input_grids(plain, schemes, request, precision=precision) if scheme.activation_bits else ({}, 0)
+    grids, images = (
+        input_grids(plain, schemes, request, precision=precision.name) if scheme.activation_bits else ({}, 0)
+    )
     weights = {name: round_weight(layer.weight, schemes[name]) for name, layer in layers.items()}
     save_simulated(Simulated(weights, grids, _rest(plain, layers)), path)
     stored = load_simulated(path)
@@ -54,7 +57,7 @@ def torch_simulated(model: nn.Module, request: Request, *, precision: str) -> Ar
         "layers_left": (left := other_layers(plain)),
         "precision_check": lossy_check(model, predict, request.example),
     }
-    notes = (SIMULATED_NOTE.format(precision=precision), *_kept_note(kept), *_left_notes(len(norms_left), left))
+    notes = (SIMULATED_NOTE.format(precision=precision.name), *_kept_note(kept), *_left_notes(len(norms_left), left))
     return artefact(path, predict, details=details, notes=notes)
 
 

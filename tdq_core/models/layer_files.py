@@ -23,20 +23,21 @@ def layer_file_name(spec: RunSpec) -> str:
     Registered weights count by their SHA-256; files by their path, size and time; random weights by the seed. The
     table of a calibrated spec also belongs to its calibration images.
     """
-    known = MODELS.get(spec.model)
-    weights = known.weights if known and spec.weights is None else None
+    model = spec.model
+    known = MODELS.get(model.name)
+    weights = known.weights if known and model.weights is None else None
     parts: list[object] = [
-        spec.model,
-        weights.sha256 if weights else _stamp(spec.weights),
-        spec.seed if spec.weights == RANDOM_WEIGHTS or known is None else None,
-        None if known else _stamp(spec.model.rpartition(":")[0]),
-        [spec.mean, spec.std, spec.input_size],
+        model.name,
+        weights.sha256 if weights else _stamp(model.weights),
+        spec.seed if model.weights == RANDOM_WEIGHTS or known is None else None,
+        None if known else _stamp(model.name.rpartition(":")[0]),
+        [model.mean, model.std, model.input_size],
         dataclasses.asdict(known.preprocessing) if known else None,
     ]
     if spec.calibrated:
-        parts.append([spec.data, spec.calib, spec.calib_samples, spec.seed])
+        parts.append([spec.images.data, spec.images.calib, spec.images.calib_samples, spec.seed])
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
-    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", Path(spec.model).name).strip("-.")
+    slug = re.sub(r"[^A-Za-z0-9_.]+", "-", Path(model.name).name).strip("-.")
     return f"{slug or 'model'}-{digest}.json"
 
 

@@ -1,0 +1,102 @@
+"""The table of methods with torch: from a weight and ranks to factors, from factors to layers.
+
+What a method is called, costs and refuses stands in `tdq_core.layers.methods`. A new one is a row there, a file beside
+those in `decompose/`, and a row here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from tdq_core.compression.calibrate.fit import Fitted, fit_cp_to, fit_svd_to, fit_tucker2_to
+from tdq_core.compression.calibrate.moments import Moments
+from tdq_core.compression.decompose.cp import Cp, decompose_cp
+from tdq_core.compression.decompose.epc import correct_cp, degeneracy
+from tdq_core.compression.decompose.factors import Details, Factors, Options
+from tdq_core.compression.decompose.plain_layers import cp_layers, svd_layers, tucker2_layers
+from tdq_core.compression.decompose.svd import Svd, decompose_svd
+from tdq_core.compression.decompose.tucker2 import Tucker2, decompose_tucker2
+
+EPC_START = 50
+"""Sweeps of ALS before the correction's own rounds take over."""
+Ranks = tuple[int, ...]
+Start = Callable[[], Factors]
+"""Factors of the weights at the same ranks, found when they are asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Implementation:
+    """How one method is carried out; kernels are (C_out, C_in, K_h, K_w).
+
+    Attributes:
+        decompose: by solver, factors of a kernel at these ranks.
+        build: the plain layers that factors of a layer make.
+        details: what is told of the factors of a kernel, for the record.
+        fit: factors of least error in a layer's outputs, see `calibrate.fit`.
+    """
+
+    decompose: dict[str, Callable[[Tensor, Ranks, Options], Any]]
+    build: Callable[[Any, Any], nn.Sequential]
+    fit: Callable[[Moments, Tensor, Ranks, Tensor, Options, Start], Fitted]
+    details: Callable[[Any, Tensor], tuple[Details, ...]] = lambda factors, kernel: ()
+
+
+class Sweeps(Details, frozen=True):
+    """Of Tucker-2: alternating sweeps after the first, and the error of the start."""
+
+    sweeps: int
+    hosvd_error: float
+
+
+class CpSweeps(Details, frozen=True):
+    """Of CP: sweeps of least squares and their least error; starts tried; what the correction did."""
+
+    sweeps: int
+    converged: bool
+    als_error: float
+    starts: int
+    epc_sweeps: int
+    epc_rounds: int
+
+
+def _cp(weight: Tensor, ranks: Ranks, options: Options) -> Cp:
+    if options.eta is None:
+        return decompose_cp(weight, *ranks, seed=options.seed)
+    return correct_cp(weight, decompose_cp(weight, *ranks, sweeps=EPC_START, seed=options.seed), eta=options.eta)
+
+
+def _told_of_tucker2(factors: Tucker2, kernel: Tensor) -> tuple[Details, ...]:
+    return (Sweeps(sweeps=len(factors.errors) - 2, hosvd_error=factors.errors[0]),)
+
+
+def _told_of_cp(factors: Cp, kernel: Tensor) -> tuple[Details, ...]:
+    sweeps = CpSweeps(
+        sweeps=len(factors.errors), converged=factors.converged, als_error=min(factors.errors), starts=factors.starts,
+        epc_sweeps=factors.epc_sweeps, epc_rounds=factors.epc_rounds,
+    )  # fmt: skip
+    return sweeps, degeneracy(factors, kernel)
+
+
+IMPLEMENTATIONS: dict[str, Implementation] = {
+    "tucker2": Implementation(
+        decompose={"tdq": lambda w, ranks, options: decompose_tucker2(w, *ranks)},
+        build=tucker2_layers,
+        details=_told_of_tucker2,
+        fit=fit_tucker2_to,
+    ),
+    "cp": Implementation(decompose={"tdq": _cp}, build=cp_layers, details=_told_of_cp, fit=fit_cp_to),
+    "svd": Implementation(
+        decompose={"tdq": lambda w, ranks, options: decompose_svd(w, *ranks)}, build=svd_layers, fit=fit_svd_to
+    ),
+}
+
+
+def decompose(weight: Tensor, method: str, ranks: Ranks, options: Options) -> Factors:
+    """Factors of `weight` (C_out, C_in, K_h, K_w) by `method` at `ranks`."""
+    factors: Factors = IMPLEMENTATIONS[method].decompose[options.solver](weight, ranks, options)
+    return factors
+
+
+__all__ = ["IMPLEMENTATIONS", "Implementation", "Svd", "decompose"]

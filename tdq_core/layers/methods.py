@@ -1,0 +1,157 @@
+"""The decomposition methods as torch-free descriptions: names, ranks, costs, limits, refusals, labels.
+
+A new method is a row here, and an implementation in `tdq_core.compression.decompose.methods`. Costs, plans, the command
+line, the page's choices, labels, colours and tables follow.
+
+Shapes (`weight` is (C_out, C_in, K_h, K_w), taps = K_h K_w):
+    tucker2  ranks (r_out, r_in): 1x1 C_in -> r_in, K_h x K_w r_in -> r_out, 1x1 r_out -> C_out
+    cp       ranks (r,):          1x1 C_in -> r, depthwise K_h x K_w on r channels, 1x1 r -> C_out
+    svd      ranks (r,):          K_h x K_w C_in -> r, 1x1 r -> C_out  (two plain layers where the kernel is 1x1)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tdq_core.layers.table import Layer
+
+Ranks = tuple[int, ...]
+Modes = tuple[int, int]
+"""Ranks of the output mode (C_out x C_in K) and of the input mode (C_in x C_out K) of a weight."""
+
+
+class Weights(NamedTuple):
+    """Weights of a factorised layer's sub-layers, of ints or of arrays that broadcast: `before` at the resolution of
+    the input, the others at that of the output."""
+
+    before: Any
+    middle: Any
+    after: Any
+
+
+class Look(NamedTuple):
+    """How runs are drawn: the colour where factors are fitted to weights, and where they are fitted to outputs."""
+
+    plain: str
+    fitted: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One way to factorise a layer.
+
+    Attributes:
+        name: in specs, records and commands; label: for people; text: a few words for help texts.
+        look: colours; the hues are those of Okabe and Ito (2008) and darker kin, told apart with every common vision.
+        rank_names: one a rank, in the order of `Ranks`.
+        largest: the largest ranks that still mean something: above them nothing more can be represented.
+        weights: numbers of weights at given ranks, by arithmetic alone.
+        of_modes: ranks from those of a layer's two modes.
+        predicts: the modes (0: out, 1: in) whose lost energy predicts its error; () where no spectrum does.
+        kernels_only: whether it needs a kernel larger than 1x1.
+        generation: raised when its factors change: an older run is not taken for one of today.
+    """
+
+    name: str
+    label: str
+    text: str
+    look: Look
+    rank_names: tuple[str, ...]
+    largest: Callable[[Layer], Ranks]
+    weights: Callable[[Layer, Any], Weights]
+    of_modes: Callable[[Modes], Ranks]
+    predicts: tuple[int, ...] = ()
+    kernels_only: bool = False
+    generation: int = 1
+
+    def climb(self, layer: Layer) -> list[Ranks]:
+        """Ranks from the smallest to the largest; several ranks rise together, in proportion up to rounding."""
+        top = self.largest(layer)
+        steps = max(top)
+        return [tuple(-(-n * t // steps) for t in top) for n in range(1, steps + 1)]
+
+    def refusal(self, layer: Layer) -> str | None:
+        """Why it cannot or should not be applied to `layer`, or None."""
+        if layer.refusal:
+            return layer.refusal
+        if self.kernels_only and layer.taps == 1:
+            what = "Linear layer" if layer.kind == "linear" else "1x1 convolution"
+            return f"a {what} is a matrix, which svd factorises with fewer params than {self.name}: use svd or auto"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chooser:
+    """A method that takes another one layer by layer."""
+
+    name: str
+    label: str
+    text: str
+    look: Look
+    choose: Callable[[Layer], str]
+    kernels_only: bool = False
+    generation: int = 1
+
+
+TUCKER2 = Method(
+    name="tucker2",
+    label="Tucker-2",
+    text="Tucker-2",
+    look=Look("#0072b2", "#6a51d8"),
+    rank_names=("rank out", "rank in"),
+    largest=lambda la: (min(la.c_out, la.c_in * la.taps), min(la.c_in, la.c_out * la.taps)),
+    weights=lambda la, r: Weights(la.c_in * r[1], la.taps * r[1] * r[0], r[0] * la.c_out),
+    of_modes=lambda modes: modes,
+    predicts=(0, 1),
+    kernels_only=True,
+)
+CP = Method(
+    name="cp",
+    label="CP",
+    text="CP",
+    look=Look("#e69f00", "#a8620d"),
+    rank_names=("rank",),
+    largest=lambda la: (min(la.c_out * la.c_in, la.c_out * la.taps, la.c_in * la.taps),),
+    weights=lambda la, r: Weights(la.c_in * r[0], la.taps * r[0], r[0] * la.c_out),
+    of_modes=lambda modes: (max(modes),),  # a CP rank is at least every mode's
+    kernels_only=True,
+    generation=2,
+)
+SVD = Method(
+    name="svd",
+    label="SVD",
+    text="SVD",
+    look=Look("#009e73", "#7f9a00"),
+    rank_names=("rank",),
+    largest=lambda la: (min(la.c_out, la.c_in * la.taps),),
+    weights=lambda la, r: Weights(0, la.c_in * la.taps * r[0], r[0] * la.c_out),
+    of_modes=lambda modes: modes[:1],
+    predicts=(0,),
+)
+AUTO = Chooser(
+    name="auto",
+    label="auto",
+    text="auto (tucker2 for k x k kernels, svd for 1x1 and Linear)",
+    look=Look("#cc79a7", "#8a4b3a"),
+    choose=lambda layer: "tucker2" if layer.taps > 1 else "svd",
+)
+
+CORRECTION = ("cp",)
+"""Methods whose components may cancel each other, so that the error-preserving correction (EPC) goes with them."""
+CORRECTED_LOOK = Look("#56b4e9", "#d6336c")
+
+METHODS: dict[str, Method | Chooser] = {m.name: m for m in (TUCKER2, CP, SVD, AUTO)}
+"""What a run can ask for, in the order in which it is shown."""
+
+
+def method(name: str) -> Method:
+    """The description of a method that factorises layers itself."""
+    found = METHODS[name]
+    assert isinstance(found, Method), "asked for of a layer's own method"
+    return found
+
+
+def method_for(layer: Layer, name: str) -> Method:
+    """The method that `layer` takes where a run asks for `name`."""
+    asked = METHODS[name]
+    return method(asked.choose(layer)) if isinstance(asked, Chooser) else asked

@@ -1,0 +1,108 @@
+"""The smaller choices of a run as rows: how ranks are chosen and shared out, how integers are scaled. No torch here.
+
+A policy is a row here and a function in `tdq_core.ranks.policies`, a rank rule a row here and a planner in
+`tdq_core.ranks.plan`; the command line, the page and the tables follow.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A name, what people read, and a sentence."""
+
+    name: str
+    label: str
+    help: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy(Choice):
+    """How a ratio is shared out over the layers.
+
+    Attributes:
+        by_spectrum: it needs the layers' spectra.
+        by_prediction: it needs a method whose error the spectra predict.
+        by_ladder: a layer's ranks are rungs of its ladder.
+        has_depth: the exponent `depth` belongs to it.
+    """
+
+    by_spectrum: bool = False
+    by_prediction: bool = False
+    by_ladder: bool = False
+    has_depth: bool = False
+
+
+POLICIES: dict[str, Policy] = {
+    row.name: row
+    for row in (
+        Policy(
+            name="uniform", label="same share", by_ladder=True,
+            help="every layer keeps the same share of what the ratio counts",
+        ),
+        Policy(
+            name="later", label="later layers first", by_ladder=True, has_depth=True,
+            help="the deeper a layer, the more it gives up",
+        ),
+        Policy(
+            name="energy", label="kept energy", by_spectrum=True,
+            help="every layer keeps the same share of its squared singular values",
+        ),
+        Policy(name="vbmf", label="VBMF", by_spectrum=True, help="EVBMF ranks, weakened by one factor"),
+        Policy(
+            name="global", label="least output error", by_spectrum=True, by_prediction=True,
+            help="the smallest sum of the layers' errors that their singular values predict; layers may stay dense",
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleKind(Choice):
+    """A way to choose ranks.
+
+    Attributes:
+        by_spectrum: it needs the layers' spectra.
+    """
+
+    by_spectrum: bool = False
+
+
+RULES: dict[str, RuleKind] = {
+    row.name: row
+    for row in (
+        RuleKind(name="ratio", label="ratio", help="Whole-model params or MACs, original / compressed, above 1."),
+        RuleKind(name="energy", label="kept energy", by_spectrum=True,
+                 help="Share of squared singular values that is kept, in (0, 1]."),
+        RuleKind(name="vbmf", label="VBMF", by_spectrum=True,
+                 help="Ranks by EVBMF: the signal that stands out of noise."),
+        RuleKind(name="manual", label="by hand", help="Ranks layer by layer."),
+    )
+}  # fmt: skip
+
+BUDGETS: dict[str, Choice] = {
+    row.name: row for row in (Choice(name="params", label="params"), Choice(name="macs", label="MACs"))
+}
+GRANULARITIES: dict[str, Choice] = {
+    row.name: row
+    for row in (
+        Choice(name="channel", label="one scale per output channel"),
+        Choice(name="tensor", label="one scale per weight tensor"),
+    )
+}
+RANGES: dict[str, Choice] = {
+    row.name: row
+    for row in (Choice(name="minmax", label="min-max ranges"), Choice(name="mse", label="least-error ranges"))
+}
+SOLVERS: dict[str, Choice] = {
+    row.name: row
+    for row in (
+        Choice(name="tdq", label="TDQ's own"),
+        Choice(name="tensorly", label="tensorly", help="partial_tucker and parafac, as the study used them"),
+    )
+}
+
+
+def labels(rows: dict[str, Choice]) -> dict[str, str]:
+    """What people read, by name."""
+    return {name: row.label for name, row in rows.items()}
