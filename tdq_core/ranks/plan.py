@@ -13,16 +13,14 @@ from tdq_core.layers.methods import Modes, Ranks
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
-from tdq_core.ranks.policies import POLICIES_BY_SPECTRUM, Shares, no_ranks, share_out
+from tdq_core.ranks.policies import Shares, no_ranks, share_out
+from tdq_core.specs.choices import POLICIES, RULES
 from tdq_core.specs.rank_rule import Rank, RankRule
-
-RULES_BY_SPECTRUM = ("energy", "vbmf")
-"""Rank rules that need the layers' spectra whatever the policy."""
 
 
 def needs_spectra(rule: RankRule | None) -> bool:
     """Whether a plan by `rule` needs the layers' spectra."""
-    return rule is not None and (rule.kind in RULES_BY_SPECTRUM or rule.policy in POLICIES_BY_SPECTRUM)
+    return rule is not None and (RULES[rule.kind].by_spectrum or POLICIES[rule.policy].by_spectrum)
 
 
 @dataclass(frozen=True)
@@ -88,21 +86,22 @@ def why_left(layer: Layer, method: str, rule: RankRule) -> str | None:
         return reason
     if layer.end and rule.keep_ends:
         what = "first convolution" if layer.end == "first" else "classifier"
-        return f"the {what} stays dense unless the ends are decomposed too (--decompose-ends)"
+        return f"the {what} stays dense unless the ends are decomposed too"
     return no_ranks(layer, method_for(layer, method), rule)
 
 
-def _by_ratio(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
-    if rule.policy == "global" and method == "cp":
+def _by_ratio(table: LayerTable, name: str, rule: RankRule) -> list[LayerPlan]:
+    asked = METHODS[name]
+    if POLICIES[rule.policy].by_prediction and isinstance(asked, Method) and not asked.predicts:
         raise InputError(
-            "The policy 'global' predicts a layer's error from its spectra, and no spectrum predicts that of CP: "
-            "share the ratio out by 'uniform' or 'later'. Got 'cp'."
+            f"The policy '{rule.policy}' predicts a layer's error from its spectra, and no spectrum predicts that of "
+            f"{asked.label}: share the ratio out by 'uniform' or 'later'. Got '{name}'."
         )
-    shares: Shares = {la.name: reason for la in table.layers if (reason := why_left(la, method, rule))}
-    takers = [(la, method_for(la, method)) for la in table.layers if la.name not in shares]
+    shares: Shares = {la.name: reason for la in table.layers if (reason := why_left(la, name, rule))}
+    takers = [(la, method_for(la, name)) for la in table.layers if la.name not in shares]
     if takers:
         shares |= share_out(table, takers, rule)
-    return [_planned(la, method, shares[la.name]) for la in table.layers]
+    return [_planned(la, name, shares[la.name]) for la in table.layers]
 
 
 def _planned(layer: Layer, method: str, share: Ranks | str) -> LayerPlan:
@@ -158,17 +157,19 @@ def _one_by_hand(layer: Layer, method: str, rule: RankRule) -> LayerPlan:
     return _taken(layer, method, checked_ranks(layer, method, rank))
 
 
-def checked_ranks(layer: Layer, method: str, rank: Rank) -> Ranks:
-    """`rank` as the tuple that `method` takes (tucker2: one int stands for both modes), or an InputError."""
-    top = max_ranks(layer, method)
+def checked_ranks(layer: Layer, name: str, rank: Rank) -> Ranks:
+    """`rank` as the tuple that the method `name` takes (one int stands for all of them), or an InputError."""
+    top = max_ranks(layer, name)
     given = rank if isinstance(rank, tuple) else (rank,) * len(top)
-    fits = len(given) == len(top) and all(isinstance(r, int) and 1 <= r <= t for r, t in zip(given, top))
+    fits = len(given) == len(top) and all(isinstance(r, int) and 1 <= r <= t for r, t in zip(given, top, strict=True))
     if fits:
         return tuple(r for r in given if r is not None)
-    allowed = f"an int in [1, {top[0]}]" if len(top) == 1 else f"[rank_out, rank_in] in [1, {top[0]}] and [1, {top[1]}]"
-    rungs = ladder(layer, method)
+    names = ", ".join(each.replace(" ", "_") for each in method(name).rank_names)
+    several = f"[{names}] in {' and '.join(f'[1, {t}]' for t in top)}"
+    rungs = ladder(layer, name)
     saves = f" It saves params up to {_shown(rungs[-1][0])}." if rungs else ""
-    raise InputError(f"The {method} rank of layer '{layer.name}' must be {allowed}. Got {_shown(given)}.{saves}")
+    allowed = several if len(top) > 1 else f"an int in [1, {top[0]}]"
+    raise InputError(f"The {name} rank of layer '{layer.name}' must be {allowed}. Got {_shown(given)}.{saves}")
 
 
 def _shown(ranks: Sequence[int | None]) -> str:

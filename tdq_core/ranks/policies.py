@@ -1,12 +1,6 @@
 """How a ratio is shared out over the layers. Whatever the policy, the plan reaches the ratio of what the budget counts.
 
-    uniform  the same share of its cost for every layer, see `ratio`
-    later    later layers give up more, see `ratio`
-    energy   the same share of kept energy for every layer and mode, as large as the budget allows
-    vbmf     EVBMF ranks, weakened by one factor for all layers as far as the budget allows
-    global   the least sum of predicted errors, see `allocate`
-
-No torch here.
+`tdq_core.specs.choices.POLICIES` describes the policies; here stands what carries each out. No torch here.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,10 +13,8 @@ from tdq_core.ranks.allocate import solve_global
 from tdq_core.ranks.costs import cost, max_ranks, saves
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.ratio import allowance, bisected, offered, require_reach, solve_later, solve_ratio
+from tdq_core.specs.choices import POLICIES
 from tdq_core.specs.rank_rule import RankRule
-
-POLICIES_BY_SPECTRUM = ("energy", "vbmf", "global")
-"""Policies that need the layers' spectra."""
 
 Takers = Sequence[tuple[Layer, str]]
 """Layers that may be decomposed, in model order, with the method that each takes."""
@@ -36,12 +28,12 @@ def share_out(table: LayerTable, takers: Takers, rule: RankRule) -> Shares:
     Raises:
         Refused: the ratio is out of reach; the sentence names one that is not.
     """
-    return _POLICIES[rule.policy](table, takers, rule)
+    return SHARERS[rule.policy](table, takers, rule)
 
 
 def no_ranks(layer: Layer, method: str, rule: RankRule) -> str | None:
     """Why the rule has no rank to offer to `layer`, or None."""
-    if rule.policy in ("uniform", "later"):
+    if POLICIES[rule.policy].by_ladder:
         some = bool(offered(layer, method, rule))
     else:
         tops = max_ranks(layer, method)
@@ -105,7 +97,7 @@ def _by_modes(
     return at(bisected(lambda share: spent(share) <= budget))
 
 
-_POLICIES: dict[str, Callable[[LayerTable, Takers, RankRule], Shares]] = {
+SHARERS: dict[str, Callable[[LayerTable, Takers, RankRule], Shares]] = {
     "uniform": _uniform,
     "later": _later,
     "energy": _energy,

@@ -44,7 +44,7 @@ def require_reach(table: LayerTable, layers: Sequence[Layer], rule: RankRule, sm
     raise Refused(
         f"The ratio {rule.value:g}{' of MACs' if rule.budget == 'macs' else ''} is out of reach for '{table.model}' "
         f"with this method: {how or f'{everywhere} everywhere gives'} {reach:.3g}. "
-        f"Ask for less, {way_out}, or decompose the ends too (--decompose-ends)."
+        f"Ask for less, {way_out}, or decompose the ends too."
     )
 
 
