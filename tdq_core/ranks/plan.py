@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tdq_core.errors import InputError, Refused
-from tdq_core.layers.methods import Modes, Ranks
+from tdq_core.layers.methods import METHODS, Method, Modes, Ranks, method
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
