@@ -29,7 +29,7 @@ def test_the_command_asks_for_the_same_spec(spec: RunSpec, monkeypatch: pytest.M
         asked.append(given)
         raise Stop
 
-    monkeypatch.setattr("tdq_core.pipeline.run.run", remember)
+    monkeypatch.setattr("tdq_core.api.runs.run", remember)
     words = shlex.split(command_line(spec))
     assert words[0] == "tdq"
     with pytest.raises(Stop):

@@ -25,10 +25,14 @@ def models(as_json: JsonFlag = False) -> None:
 @takes_model
 def layers(model: ModelSpec, seed: int, as_json: JsonFlag = False) -> None:
     """List a model's layers: shapes, costs, and which of them can be decomposed."""
-    from tdq_core.pipeline.inputs import read_table
+    from tdq_core.api.networks import load
 
     with progress_bars() as on_progress:
-        table = read_table(model, seed=seed, on_progress=on_progress)
+        network = load(
+            model.name, weights=model.weights, mean=model.mean, std=model.std, input_size=model.input_size, seed=seed,
+            on_progress=on_progress,
+        )  # fmt: skip
+        table = network.table(spectra=as_json, on_progress=on_progress)
     if as_json:
         out.print(table.to_json(), markup=False)
         return

@@ -18,7 +18,7 @@ def run(
     as_json: JsonFlag = False,
 ) -> None:
     """Decompose, quantize and measure one model, and keep the record."""
-    from tdq_core.pipeline.run import run as carry_out
+    from tdq_core.api.runs import run as carry_out
 
     with progress_bars() as on_progress:
         outcome = carry_out(spec, on_progress=on_progress, export=export)

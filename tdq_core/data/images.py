@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,6 +33,33 @@ def batch_size(preprocessing: Preprocessing) -> int:
     """Images a batch at this input size: 128 at 32 px and below, fewer above, never below 8."""
     height, width = preprocessing.input_size
     return max(8, min(128, PIXELS_A_BATCH // (height * width) or 8))
+
+
+class Images(Protocol):
+    """Labelled images in a fixed order, whatever they come from.
+
+    Attributes:
+        labels: int64 (images,); ref: what was asked for; split: which part of it this is; notes: what a reader must
+            know, one sentence each; digest: SHA-256 of labels and contents in order.
+    """
+
+    labels: np.ndarray
+    ref: str
+    split: str
+    notes: tuple[str, ...]
+    digest: str
+
+    def __len__(self) -> int: ...
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> "Images":
+        """These images, in this order, as a set of their own."""
+        ...
+
+    def batches(
+        self, preprocessing: Preprocessing, *, batch_size: int = 128, on_progress: Progress = silent
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images float32 (N, C, H, W), labels int64 (N,)) in order; the last batch may be smaller."""
+        ...
 
 
 class ImageSet:

@@ -14,7 +14,7 @@ SPLITS = {"eval": "test", "calib": "train", "train": "train", "val": "val"}
 
 
 def open_images(
-    ref: str, *, role: str, samples: int | None, seed: int, num_classes: int, on_progress: Progress = silent
+    ref: str, *, role: str, samples: int | None, seed: int, num_classes: int | None, on_progress: Progress = silent
 ) -> ImageSet:
     """The images that `ref` names, in a fixed order, with labels and a digest of their content.
 
@@ -23,8 +23,8 @@ def open_images(
         role: 'eval', 'calib', 'train' or 'val'; digits and both cifar10 have splits of their own (see `SPLITS`; nobody
             looks at the labels of calibration images), folders are read whole whatever the role.
         samples: size of the seeded class-balanced subset, None for all; for 'calib' it is a maximum.
-        num_classes: that the model tells apart; a source with another number is an error, but for calibration images,
-            whose labels are not read.
+        num_classes: that the model tells apart (None: any); a source with another number is an error, but for
+            calibration images, whose labels are not read.
 
     Raises:
         InputError: a wrong name, a missing or empty folder, wrong classes, too few images, or no connection.

@@ -22,7 +22,7 @@ def balanced_indices(labels: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarr
         InputError: fewer than `n` images.
     """
     if n > len(labels):
-        raise InputError(f"There are {len(labels)} images to draw from. Got --samples {n}.")
+        raise InputError(f"There are {len(labels)} images to draw from. Got 'samples' {n}.")
     draw = np.random.RandomState(seed)  # its stream is frozen across numpy versions, unlike default_rng's
     classes, counts = np.unique(labels, return_counts=True)
     quota = _quota(counts, n, draw)

@@ -40,7 +40,7 @@ class Journal:
 
 
 def _run(request: Request, on_progress: Progress) -> Result:
-    from tdq_core.pipeline.run import run
+    from tdq_core.api.runs import run
 
     outcome = run(request.spec, on_progress=on_progress, allowed_models=request.allowed_models)
     return Result(state="done", run_id=outcome.record.run_id, reused=outcome.reused)

@@ -81,7 +81,7 @@ def load_model(
         prepared, notes = _own_preprocessing(built, spec)
     untouched = known is not None and prepared == known.preprocessing
     classes = known.num_classes if known and untouched else _probed(module, prepared, spec)
-    digest = _digest(built.code, prepared, module)
+    digest = digest_of(built.code, prepared, module)
     return LoadedModel(spec.name, open_attention(module), prepared, classes, weights.source, weights.sha256,
                        weights.licence, digest, weights.notes + notes)  # fmt: skip
 
@@ -130,15 +130,15 @@ def _load_registered(module: nn.Module, known: ModelEntry, on_progress: Progress
     weights = known.weights
     if weights is None:
         raise InputError(
-            f"The model '{known.name}' has no weights yet: train them with `tdq train`, or give --weights FILE "
-            "or --weights random."
+            f"The model '{known.name}' has no weights yet: train them with `tdq train`, or give a file or 'random' as "
+            "'weights'."
         )
     path = registered_file(weights, on_progress=on_progress)
     sha256 = file_sha256(path)
     if not sha256.startswith(weights.sha256):
         raise InputError(
             f"The weights file '{path}' is not the registered one: its SHA-256 starts with {sha256[:8]}, not "
-            f"{weights.sha256[:8]}; move it away, or pass it with --weights."
+            f"{weights.sha256[:8]}; move it away, or pass it as 'weights'."
         )
     _load_file(module, path, known)
     return _Weights(weights.source, sha256, weights.licence)
@@ -150,11 +150,11 @@ def registered_file(weights: WeightsEntry, *, on_progress: Progress = silent) ->
         path = WEIGHTS_FOLDER / weights.file
         if not path.exists():
             raise InputError(
-                f"The weights file '{path}' is missing: run `tdq train`, or give --weights FILE or random."
+                f"The weights file '{path}' is missing: run `tdq train`, or give a file or 'random' as 'weights'."
             )
         return path
     path = Path(torch.hub.get_dir()) / "checkpoints" / weights.file
-    way_out = "put the file there, or give --weights FILE or --weights random"
+    way_out = "put the file there, or give a file or 'random' as 'weights'"
     return fetch(_url(weights), path, sha256=weights.sha256, way_out=way_out, on_progress=on_progress)
 
 
@@ -180,6 +180,7 @@ def _probed(module: nn.Module, prepared: Preprocessing, spec: ModelSpec) -> int:
     return factories.probe_classes(module, prepared.input_shape, spec.name)
 
 
-def _digest(code: str, prepared: Preprocessing, module: nn.Module) -> str:
+def digest_of(code: str, prepared: Preprocessing, module: nn.Module) -> str:
+    """SHA-256 of a model's code, preprocessing and state."""
     parts = [code, dataclasses.asdict(prepared), state_digest(module)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.spectra import with_output_spectra
-from tdq_core.data.images import ImageSet, batch_size
+from tdq_core.data.images import Images, batch_size
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
 from tdq_core.graph.layer_table import read_layers
@@ -30,8 +30,8 @@ class RunInputs:
 
     spec: RunSpec
     model: LoadedModel
-    images: ImageSet
-    calib: ImageSet | None
+    images: Images
+    calib: Images | None
     digests: dict[str, str]
     notes: tuple[str, ...]
 
@@ -73,12 +73,25 @@ class RunInputs:
         """The model's layers; where `spectra` are asked for, those of the weights, or of the outputs on the calibration
         images where factors are fitted to them."""
         model, calib = self.model, self.calib if self.spec.calibrated else None
-        table = read_layers(model.module, self.example()[:2], name=model.name, digest=model.digest,
-                            spectra=spectra and calib is None, on_progress=on_progress)  # fmt: skip
+        weights = spectra and calib is None
+        table = table_of(model, self.example()[:2], spectra=weights, on_progress=on_progress)
         if spectra and calib is not None:
             return with_output_spectra(table, model.module, self.calibration, len(calib), folder=self.sums_folder,
                                        on_progress=on_progress)  # fmt: skip
         return table
+
+
+def table_of(
+    model: LoadedModel,
+    example: Tensor,
+    *,
+    module: nn.Module | None = None,
+    spectra: bool,
+    on_progress: Progress = silent,
+) -> LayerTable:
+    """The layers that `model` (or the `module` made of it) runs on `example`, with the spectra of its weights."""
+    return read_layers(module or model.module, example, name=model.name, digest=model.digest, spectra=spectra,
+                       on_progress=on_progress)  # fmt: skip
 
 
 def read_table(
@@ -87,15 +100,15 @@ def read_table(
     """The layer table of a model, with the spectra of its weights; no images are opened."""
     loaded = load_model(model, seed=seed, on_progress=on_progress, allowed=allowed_models)
     example = torch.zeros(2, *loaded.preprocessing.input_shape)
-    return read_layers(loaded.module, example, name=loaded.name, digest=loaded.digest, on_progress=on_progress)
+    return table_of(loaded, example, spectra=True, on_progress=on_progress)
 
 
-def overlap_note(spec: RunSpec, calib: ImageSet) -> list[str]:
+def overlap_note(spec: RunSpec, calib: Images) -> list[str]:
     """What a reader must know where calibration looks at the images that are evaluated."""
     images = spec.images
     if images.calib not in (None, images.data) or parse_ref(images.data).has_calibration_split:
         return []
     return [
         f"Calibration used {len(calib)} images of the set that is evaluated (labels unused), "
-        "for no other calibration set was given (--calib)."
+        "for no other calibration set was given ('calib')."
     ]

@@ -18,8 +18,8 @@ import msgspec
 import torch
 
 from tdq_core.errors import Refused, RunFailed, TDQError
+from tdq_core.evaluation.evaluate import latency, outcomes
 from tdq_core.layers.table import LayerTable
-from tdq_core.measure.evaluate import latency, outcomes
 from tdq_core.pipeline.build import Built, Clock, Work, build
 from tdq_core.pipeline.export import export_folder
 from tdq_core.pipeline.inputs import RunInputs

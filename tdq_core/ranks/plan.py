@@ -33,6 +33,13 @@ class LayerPlan:
     cost: Cost
     skipped_because: str | None = None
 
+    def __str__(self) -> str:
+        """'64→128 3x3  tucker2 32 x 16, 7,000 of 73,728 params', or why it is left alone."""
+        if self.method == "none":
+            return f"{self.layer.shape_text}  left alone: {self.skipped_because}"
+        ranks = " x ".join(map(str, self.ranks))
+        return f"{self.layer.shape_text}  {self.method} {ranks}, {self.cost.params:,} of {self.layer.params:,} params"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -45,6 +52,13 @@ class Plan:
 
     def decomposed(self) -> tuple[LayerPlan, ...]:
         return tuple(p for p in self.layers if p.method != "none")
+
+    def __str__(self) -> str:
+        """A line a layer, and the whole."""
+        wide = max((len(p.layer.name) for p in self.layers), default=0)
+        lines = [f"{p.layer.name:<{wide}}  {p}" for p in self.layers]
+        whole = f"{self.params:,} params ({self.compression_ratio:.2f}x smaller), {self.macs:,} MACs"
+        return "\n".join([*lines, whole])
 
 
 def make_plan(table: LayerTable, method: str, rule: RankRule | None) -> Plan:

@@ -15,7 +15,7 @@ from torch import Tensor
 from tdq_core.data.images import ImageSet
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
-from tdq_core.measure.evaluate import outcomes
+from tdq_core.evaluation.evaluate import outcomes
 from tdq_core.models.attention import PlainAttention
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.models.weights_file import state_digest
@@ -53,7 +53,7 @@ def train(
     if any(isinstance(m, PlainAttention) for m in loaded.module.modules()):
         raise InputError(
             f"The model '{model}' has attention, which TDQ takes apart: its weights would get other names. Train it "
-            "with its own library and give the file with --weights."
+            "with its own library and give the file as 'weights'."
         )
     splits = {
         role: open_images(data, role=role, samples=None, seed=recipe.seed, num_classes=loaded.num_classes)

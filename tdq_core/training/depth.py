@@ -22,7 +22,7 @@ def begin_shallow(module: nn.Module, blocks: int) -> None:
     if not any(True for _ in _stages(module)):
         raise InputError(
             "The recipe's 'depths' need a network whose stages layer1, layer2, ... are rows of residual blocks, as the "
-            f"ResNets are. Got {type(module).__name__}; leave '--depths' out."
+            f"ResNets are. Got {type(module).__name__}; leave 'depths' out."
         )
     for stage in _stages(module):
         for block in list(stage)[blocks:]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tdq_core.data.images import ImageSet
-from tdq_core.measure.evaluate import outcomes
+from tdq_core.evaluation.evaluate import outcomes
 from tdq_core.models.loading import LoadedModel
 from tdq_core.system.files import write_atomically
 from tdq_core.system.progress import Progress

@@ -106,7 +106,7 @@ def distil(
         raise InputError(f"Fine-tuning needs at least 1 step. Got {steps}: leave it out for a model without it.")
     images = torch.cat([batch.detach().cpu() for batch in batches()] or [torch.empty(0, 1, 1, 1)])
     if len(images) < 2:
-        raise InputError(f"Fine-tuning needs at least 2 images without labels. Got {len(images)}: see --calib.")
+        raise InputError(f"Fine-tuning needs at least 2 images without labels. Got {len(images)}: see 'calib'.")
     recipe = Recipe(steps, seed, batch=_batch(images))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.random.fork_rng():  # dropout draws from the process' generator, which is given back as it was

@@ -18,7 +18,7 @@ def calibration_chunks(request: Request, *, values: int, precision: str = "int8"
     if request.calibration is None:
         raise InputError(
             f"The precision '{precision}' needs calibration images to find the ranges of activations. "
-            "Got none: name them with --calib."
+            "Got none: name them as 'calib'."
         )
     return _chunks(request.calibration(), values, precision, request.on_progress)
 

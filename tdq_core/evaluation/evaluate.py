@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tdq_core.data.images import ImageSet, batch_size
+from tdq_core.data.images import Images, batch_size
 from tdq_core.records.record import Latency
 from tdq_core.specs.preprocessing import Preprocessing
 from tdq_core.system.progress import Progress, silent
@@ -16,7 +16,7 @@ Predict = Callable[[Tensor], Tensor]
 
 
 def outcomes(
-    predict: Predict, images: ImageSet, preprocessing: Preprocessing, *, on_progress: Progress = silent
+    predict: Predict, images: Images, preprocessing: Preprocessing, *, on_progress: Progress = silent
 ) -> np.ndarray:
     """Whether each image is classified right, in order: bool of shape (n,). A prediction of NaN is wrong."""
     right: list[np.ndarray] = []
