@@ -1,6 +1,6 @@
 # make run    create .venv, install, open the dashboard on port 8501 (PORT=... overrides)
 # make test   install what the tests need and run all of them
-# make lint   ruff and mypy
+# make lint   ruff, mypy, import-linter
 
 PORT ?= 8501
 PYTHON ?= python3
@@ -19,6 +19,7 @@ lint: .venv/ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: .venv/ready-test
 	$(BIN)/ruff check --fix .

@@ -2,7 +2,7 @@
 
 import sys
 
-from cached_runs.costs import write_costs
+from cached_runs.counting import write_costs
 from cached_runs.pages import write_pages
 from cached_runs.rebuild import MODELS, rebuild
 from tdq_core.cli.terminal import err, progress_bars

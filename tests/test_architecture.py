@@ -14,70 +14,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 ENGINE = sorted((PROJECT / "tdq_core").rglob("*.py"))
 CODE = ENGINE + sorted((PROJECT / "dashboard").rglob("*.py"))
 
-# A module imports only from rows above its own row (and from its own package).
-ROWS = (
-    ("errors", "progress", "files", "latest"),
-    ("rank_rule",),
-    ("specs", "preprocessing", "machine", "intervals"),
-    ("records", "layers", "models.registry", "data.refs", "download"),
-    ("store", "table", "pareto", "additivity", "reproduce"),
-    ("ranks", "layer_files", "components"),
-    ("torchvision_compat", "augment"),
-    ("decompose", "models", "data"),
-    ("layer_table", "factorized", "evaluate", "quantize"),
-    ("condition",),
-    ("calibrate",),
-    ("finetune",),
-    ("opening", "export", "train"),
-    ("build",),
-    ("pipeline", "jobs", "component_study"),
-    ("recipe",),
-    ("job_worker", "cli"),
-    ("shipped", "__main__"),
-)
-TORCH_FREE = (*(name for row in ROWS[:6] for name in row), "jobs", "cli", "shipped")
 
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(PROJECT).with_suffix("").parts
-    return ".".join(parts[1:-1] if parts[-1] == "__init__" else parts[1:])
-
-
-def room(module: str) -> str:
-    """The most specific entry of ROWS that `module` belongs to."""
-    known = {name for row in ROWS for name in row}
-    parts = module.split(".")
-    for length in range(len(parts), 0, -1):
-        if ".".join(parts[:length]) in known:
-            return ".".join(parts[:length])
-    return ""
-
-
-def imported(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tdq_core"):
-            base = (node.module or "").removeprefix("tdq_core").lstrip(".")
-            found |= {f"{base}.{alias.name}".lstrip(".") for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {a.name.removeprefix("tdq_core.") for a in node.names if a.name.startswith("tdq_core.")}
-    return found
-
-
-def test_imports_point_one_way():
-    row_of = {name: at for at, row in enumerate(ROWS) for name in row}
-    wrong = []
-    for path in ENGINE:
-        here = room(module_name(path))
-        if not module_name(path):
-            continue
-        assert here, f"{path.name} has no room in ROWS: say where it stands"
-        for target in imported(path):
-            there = room(target)
-            same_package = there.split(".")[0] == here.split(".")[0]
-            if there and not same_package and row_of[there] >= row_of[here]:
-                wrong.append(f"{module_name(path)} imports {target}")
-    assert wrong == []
+def test_the_first_floor_has_about_twenty_entries():
+    """Whoever lists the engine's folder reads what happens to a weight; `lint-imports` says which room knows which."""
+    entries = [p.name for p in (PROJECT / "tdq_core").iterdir() if not p.name.startswith("__pycache")]
+    assert len(entries) <= 22, entries
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(PROJECT)))
@@ -93,12 +34,13 @@ def test_there_is_no_drawer_for_everything():
     assert not [p for p in CODE if p.stem in ("utils", "common", "helpers", "misc")]
 
 
-def test_the_engine_knows_no_screen_and_browsing_needs_no_torch():
-    modules = [f"tdq_core.{name}" for name in TORCH_FREE]
-    code = "import importlib, sys\n"
-    code += f"for m in {modules}: importlib.import_module(m)\n"
-    code += "print(sorted({'torch', 'streamlit'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(
+    "room", ["tdq_core.cli", "tdq_core.jobs.queue", "tdq_core.records.table", "tdq_core", "dashboard"]
+)
+def test_browsing_needs_no_torch(room):
+    """At run time too: imports within functions are not followed by `lint-imports`' rule for the command line."""
+    code = f"import {room}, sys; print(sorted({{'torch', 'streamlit'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert done.stdout.strip() == "[]"
 
 

@@ -1,0 +1,1 @@
+"""Records and plans as plain values for the screen; no Streamlit."""

@@ -1,0 +1,1 @@
+"""Numbers and runs as people read them; no Streamlit."""

@@ -1,0 +1,1 @@
+"""Right or wrong for every image, and latency."""

@@ -1,0 +1,1 @@
+"""How a network is wired: the only room that watches, walks and replaces modules."""

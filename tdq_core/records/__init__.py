@@ -1,0 +1,1 @@
+"""What was measured: a record, where it is kept, and the table that CSV and screen show. No torch."""

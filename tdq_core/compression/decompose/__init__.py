@@ -1,0 +1,1 @@
+"""Mathematics: weights -> factors -> plain layers."""

@@ -1,0 +1,1 @@
+"""Images by name or in hand: sources, splits, subsets, decoding, batches, digests."""
