@@ -2,14 +2,15 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
 from tdq_core.errors import InputError
+from tdq_core.specs.choices import PRESETS
 from tdq_core.specs.command import is_list, value_of
-from tdq_core.specs.option import Field, fields_of
+from tdq_core.specs.option import Field, fields_of, require_choice
 from tdq_core.specs.parts import Decomposition, ModelSpec
 from tdq_core.specs.rank_choice import SHARING, RankChoice
 from tdq_core.specs.rank_rule import RankRule
@@ -18,6 +19,7 @@ from tdq_core.specs.value import Value
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Command = Callable[..., None]
+_PRESET_HELP = " ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items())
 
 
 def takes_spec(*parts: type[Value], without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
@@ -28,9 +30,14 @@ def takes_spec(*parts: type[Value], without: tuple[str, ...] = ()) -> Callable[[
 
     def spec_of(given: Mapping[str, Any]) -> tuple[RunSpec]:
         values = {field.key: _value(field, given) for field in chosen}
-        return (RunSpec.from_flat(values | ({"rule": _rule(given)} if ranks else {})),)
+        if ranks:
+            values |= {"rule": _rule(given), **_preset(given["preset"], given["context"], chosen)}
+        return (RunSpec.from_flat(values),)
 
-    return lambda command: _taking(command, [*chosen, *ranks], spec_of)
+    preset = _parameter("preset", str | None, None, "--preset", _PRESET_HELP)
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    more = [preset, context] if ranks else []
+    return lambda command: _taking(command, [*chosen, *ranks], spec_of, more)
 
 
 def takes_model(command: Command) -> Command:
@@ -43,7 +50,22 @@ def takes_model(command: Command) -> Command:
     return _taking(command, [*fields_of(ModelSpec), seed], model_of)
 
 
-def _taking(command: Command, fields: list[Field], make: Callable[[Mapping[str, Any]], tuple[Any, ...]]) -> Command:
+def _preset(name: str | None, context: typer.Context, chosen: Iterable[Field]) -> dict[str, Any]:
+    """The options of a preset, but for those that the command names itself."""
+    if name is None:
+        return {}
+    require_choice("preset", name, PRESETS)
+    sources = {f.key: context.get_parameter_source(f.key) for f in chosen}
+    named = {key for key, source in sources.items() if source and source.name == "COMMANDLINE"}
+    return {key: value for key, value in PRESETS[name].options.items() if key not in named}
+
+
+def _taking(
+    command: Command,
+    fields: list[Field],
+    make: Callable[[Mapping[str, Any]], tuple[Any, ...]],
+    more: Sequence[inspect.Parameter] = (),
+) -> Command:
     """`command` with options for `fields` in place of its first parameters, which are made from what was given."""
     parameters = list(inspect.signature(command, eval_str=True).parameters.values())
 
@@ -53,7 +75,7 @@ def _taking(command: Command, fields: list[Field], make: Callable[[Mapping[str, 
         command(*made, **{p.name: given[p.name] for p in parameters[len(made) :]})
 
     own = [p for p in parameters if p.annotation not in (RunSpec, ModelSpec) and p.name not in _names(fields)]
-    _sign(with_options, [*_parameters(fields), *own])
+    _sign(with_options, [*_parameters(fields), *more, *own])
     return with_options
 
 

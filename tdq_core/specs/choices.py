@@ -4,7 +4,9 @@ A policy is a row here and a function in `tdq_core.ranks.policies`, a rank rule 
 `tdq_core.ranks.plan`; the command line, the page and the tables follow.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,25 @@ SOLVERS: dict[str, Choice] = {
         Choice(name="tensorly", label="tensorly", help="partial_tucker and parafac, as the study used them"),
     )
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset(Choice):
+    """Options that go together, by their names in JSON; those that are given beside it count more."""
+
+    options: Mapping[str, Any]
+
+
+PRESETS: dict[str, Preset] = {
+    row.name: row
+    for row in (
+        Preset(
+            name="study", label="as in the study",
+            help="Tucker-2 of the weights by tensorly, integers without conditioning, as the study behind TDQ did it.",
+            options={"method": "tucker2", "solver": "tensorly", "condition": False},
+        ),
+    )
+}  # fmt: skip
 
 
 def labels(rows: dict[str, Choice]) -> dict[str, str]:
