@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from tdq_core.compression.decompose.als import Fit, affordable, als
+from tdq_core.compression.decompose.checks import require_finite, require_ranks, shown
 from tdq_core.compression.decompose.linalg import leading_left
-from tdq_core.errors import InputError, Refused
+from tdq_core.errors import Refused
 from tdq_core.system.machine import free_memory
 
 SWEEPS, TOL = 500, 1e-6
@@ -72,7 +73,7 @@ def decompose_cp(weight: Tensor, rank: int, *, sweeps: int = SWEEPS, tol: float 
     """CP of `weight` (C_out, C_in, K_h, K_w) at `rank`; stops when the relative error falls by less than `tol`.
 
     Raises:
-        InputError: the weight holds NaN or infinite values.
+        InputError: the weight holds NaN or infinite values, or the rank is below 1.
         Refused: the work needs more memory than there is.
     """
     kernel = compress(weight, rank)
@@ -95,12 +96,9 @@ def made_of(kernel: Compressed, fit: Fit, weight: Tensor, *, starts: int) -> Cp:
 def compress(weight: Tensor, rank: int) -> Compressed:
     """`weight` (C_out, C_in, K_h, K_w) with its spatial modes merged, in at most `rank` dimensions a mode."""
     kernel = weight.double().flatten(2)
+    require_ranks("cp", weight.shape, (rank,), (None,))
     require_memory(kernel.shape, rank)
-    if bad := int((~kernel.isfinite()).sum()):
-        raise InputError(
-            f"A kernel of {' x '.join(map(str, kernel.shape))} cannot be decomposed: {bad} of its "
-            f"{kernel.numel()} values are NaN or infinite; check the weights file."
-        )
+    require_finite(kernel)
     norm = float(torch.linalg.vector_norm(kernel))
     kernel = kernel / norm if norm else kernel
     bases = [leading_left(kernel.movedim(m, 0).flatten(1), min(rank, kernel.shape[m])) for m in range(3)]
@@ -120,7 +118,7 @@ def require_memory(shape: tuple[int, ...], rank: int) -> None:
     needed, free = cp_memory(shape, rank), free_memory()
     if needed > free:
         raise Refused(
-            f"CP of a kernel of {' x '.join(map(str, shape))} at rank {rank} needs {needed / 1e9:.1f} GB and "
+            f"CP of a kernel of {shown(shape)} at rank {rank} needs {needed / 1e9:.1f} GB and "
             f"{free / 1e9:.1f} GB are free: choose a lower rank or another method for this layer."
         )
 

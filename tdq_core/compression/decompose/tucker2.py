@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tdq_core.compression.decompose.checks import require_finite, require_ranks
 from tdq_core.compression.decompose.linalg import leading_left, leading_left_energy, leading_pair
 
 UNSEEN = 1e-2
@@ -44,7 +45,12 @@ def decompose_tucker2(weight: Tensor, rank_out: int, rank_in: int, *, sweeps: in
     A sweep updates both factors, exactly, by symmetric eigenproblems in float32; it stops when the relative error
     falls by less than `tol`. The factors are then made orthonormal and the core computed in float64. A 1x1 kernel is a
     matrix: its truncated SVD is the optimum, and no sweep is made.
+
+    Raises:
+        InputError: the weight holds NaN or infinite values, or a rank is not in [1, C_out] or [1, C_in].
     """
+    require_ranks("tucker2", weight.shape, (rank_out, rank_in), (weight.shape[0], weight.shape[1]))
+    require_finite(weight)
     kernel = weight.double().flatten(2)  # (O, I, K)
     scale = float(kernel.abs().max()) or 1.0  # so that squares neither overflow nor vanish in float32
     views = _views(kernel / scale)
