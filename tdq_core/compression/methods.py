@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.fit import Fitted, fit_cp_to, fit_svd_to, fit_tucker2_to
 from tdq_core.compression.calibrate.moments import Moments
+from tdq_core.compression.decompose import tensorly_solver
 from tdq_core.compression.decompose.cp import Cp, decompose_cp
 from tdq_core.compression.decompose.epc import correct_cp, degeneracy
 from tdq_core.compression.decompose.factors import Details, Factors, Options
@@ -81,14 +82,30 @@ def _told_of_cp(factors: Cp, kernel: Tensor) -> tuple[Details, ...]:
 
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "tucker2": Implementation(
-        decompose={"tdq": lambda w, ranks, options: decompose_tucker2(w, *ranks)},
+        decompose={
+            "tdq": lambda w, ranks, options: decompose_tucker2(w, *ranks),
+            "tensorly": lambda w, ranks, options: tensorly_solver.decompose_tucker2(w, *ranks),
+        },
         build=tucker2_layers,
         details=_told_of_tucker2,
         fit=fit_tucker2_to,
     ),
-    "cp": Implementation(decompose={"tdq": _cp}, build=cp_layers, details=_told_of_cp, fit=fit_cp_to),
+    "cp": Implementation(
+        decompose={
+            "tdq": _cp,
+            "tensorly": lambda w, ranks, options: tensorly_solver.decompose_cp(w, *ranks, seed=options.seed),
+        },
+        build=cp_layers,
+        details=_told_of_cp,
+        fit=fit_cp_to,
+    ),
     "svd": Implementation(
-        decompose={"tdq": lambda w, ranks, options: decompose_svd(w, *ranks)}, build=svd_layers, fit=fit_svd_to
+        decompose={
+            "tdq": lambda w, ranks, options: decompose_svd(w, *ranks),
+            "tensorly": lambda w, ranks, options: tensorly_solver.decompose_svd(w, *ranks),
+        },
+        build=svd_layers,
+        fit=fit_svd_to,
     ),
 }
 
