@@ -21,6 +21,7 @@ from tdq_core.compression.decompose.methods import Factors, Options, describe
 from tdq_core.compression.decompose.svd import Svd
 from tdq_core.compression.decompose.tucker2 import Tucker2
 from tdq_core.errors import RunFailed
+from tdq_core.graph.replace import replace
 from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.records.record import LayerRecord
 from tdq_core.system.progress import Progress, silent
@@ -116,7 +117,7 @@ def _replace(model: nn.Module, part: LayerPlan, options: Options) -> Factorized:
         raise RunFailed(
             f"The {part.method} factors of layer '{part.layer.name}' are not finite; try another rank or method."
         )
-    model.set_submodule(part.layer.name, made.module)
+    replace(model, {part.layer.name: made.module})
     return made
 
 
