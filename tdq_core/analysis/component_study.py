@@ -30,6 +30,7 @@ from tdq_core.compression.condition.observe import Observed, observe
 from tdq_core.compression.decompose.linalg import rel_error
 from tdq_core.compression.decompose.methods import Options
 from tdq_core.compression.decompose.modules import apply_plan
+from tdq_core.compression.decompose.spectra import with_weight_spectra
 from tdq_core.compression.quantize.scheme import Scheme, scheme_of
 from tdq_core.errors import InputError
 from tdq_core.graph.layer_table import read_layers
@@ -121,9 +122,9 @@ def _computed(opened: Opened, name: str, on_progress: Progress) -> Components:
 
 def _plan(opened: Opened, on_progress: Progress) -> Plan:
     model, rule = opened.model, opened.spec.rule
-    spectra = needs_spectra(rule)
-    table = read_layers(model.module, opened.example()[:2], name=model.name, digest=model.digest, spectra=spectra,
-                        on_progress=on_progress)  # fmt: skip
+    table = read_layers(model.module, opened.example()[:2], name=model.name, digest=model.digest)
+    if needs_spectra(rule):
+        table = with_weight_spectra(table, model.module, on_progress=on_progress)
     return make_plan(table, opened.spec.method, rule)
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
+from tdq_core.compression.calibrate.pairing import without_unpaired
 from tdq_core.compression.calibrate.spectra import with_output_spectra
+from tdq_core.compression.decompose.spectra import with_weight_spectra
 from tdq_core.errors import Refused, RunFailed, TDQError
 from tdq_core.graph.layer_table import read_layers
 from tdq_core.layers.table import LayerTable
@@ -91,17 +93,20 @@ def read_table(
         return _table(opened, spectra=True, on_progress=on_progress)
     model = load_model(spec, on_progress=on_progress, allowed=allowed_models)
     example = torch.zeros(2, *model.preprocessing.input_shape)
-    return read_layers(model.module, example, name=model.name, digest=model.digest, on_progress=on_progress)
+    table = read_layers(model.module, example, name=model.name, digest=model.digest)
+    return with_weight_spectra(table, model.module, on_progress=on_progress)
 
 
 def _table(opened: Opened, *, spectra: bool, on_progress: Progress) -> LayerTable:
     model, calib = opened.model, opened.calib if opened.spec.calibrated else None
-    table = read_layers(model.module, opened.example()[:2], name=model.name, digest=model.digest,
-                        spectra=spectra and calib is None, on_progress=on_progress)  # fmt: skip
-    if spectra and calib is not None:
-        return with_output_spectra(table, model.module, opened.calibration, len(calib), folder=opened.sums_folder,
-                                   on_progress=on_progress)  # fmt: skip
-    return table
+    table = read_layers(model.module, opened.example()[:2], name=model.name, digest=model.digest)
+    if calib is None:
+        return with_weight_spectra(table, model.module, on_progress=on_progress) if spectra else table
+    table = without_unpaired(table, model.module, opened.calibration)
+    if not spectra:
+        return table
+    return with_output_spectra(table, model.module, opened.calibration, len(calib), folder=opened.sums_folder,
+                               on_progress=on_progress)  # fmt: skip
 
 
 def _carry_out(opened: Opened, store: RunStore, *, on_progress: Progress, export: Path | None = None) -> RunRecord:

@@ -21,7 +21,7 @@ LAYERS = [
 def test_rows_times_the_weight_are_the_layers_outputs(layer: nn.Conv2d) -> None:
     images = normal(3, 5, 9, 8)
     output = layer(images)
-    chosen = torch.tensor([0, 3, patches.output_places(layer, output) - 1])
+    chosen = torch.tensor([0, 3, patches.output_places(layer, output.shape) - 1])
     made = patches.input_rows(layer, images, chosen) @ layer.weight.flatten(1).T + layer.bias
     assert torch.allclose(made, patches.output_rows(output, chosen, convolution=True), atol=1e-5)
 

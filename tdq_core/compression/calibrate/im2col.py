@@ -1,5 +1,7 @@
 """What a layer sees and makes at a sample of places: its input patches as rows, its outputs as rows."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,13 +12,14 @@ CHUNK = 1 << 26
 """Values that are unfolded at a time (256 MiB)."""
 
 
-def places(outputs: int, images: int, seed: int) -> Tensor:
-    """Indices of the places of one image that are looked at, the same for every image and every network.
+def places(outputs: int, images: int, seed: int, *, of: int | None = None) -> Tensor:
+    """Indices of the places of one image that are looked at in one call of a layer, the same for every image.
 
     Args:
-        outputs: places of one image (height x width of the output; tokens).
+        outputs: places of one image in this call (height x width of the output; tokens).
+        of: places of one image in all calls of the layer together; None: there is only this one.
     """
-    count = max(1, min(outputs, PATCHES // max(images, 1)))
+    count = max(1, min(outputs, PATCHES * outputs // (max(images, 1) * (of or outputs))))
     if count == outputs:
         return torch.arange(outputs)
     generator = torch.Generator().manual_seed(seed)
@@ -48,11 +51,9 @@ def output_rows(outputs: Tensor, chosen: Tensor, *, convolution: bool) -> Tensor
     return outputs.reshape(len(outputs), -1, outputs.shape[-1])[:, chosen].flatten(0, 1)
 
 
-def output_places(layer: nn.Conv2d | nn.Linear, output: Tensor) -> int:
-    """Places of one image in `output`."""
-    if isinstance(layer, nn.Conv2d):
-        return output.shape[-2] * output.shape[-1]
-    return output[0].numel() // output.shape[-1]
+def output_places(layer: nn.Conv2d | nn.Linear, output: torch.Size) -> int:
+    """Places of one image in an output of this shape."""
+    return math.prod(output[-2:] if isinstance(layer, nn.Conv2d) else output[1:-1])
 
 
 def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:

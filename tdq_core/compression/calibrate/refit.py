@@ -6,7 +6,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.fit import fit
-from tdq_core.compression.calibrate.moments import Moments, gain_of
+from tdq_core.compression.calibrate.moments import Moments, output_weights
 from tdq_core.compression.decompose.methods import Options
 from tdq_core.compression.decompose.modules import Factorized, assemble
 from tdq_core.errors import RunFailed
@@ -46,7 +46,7 @@ class Place:
 
     def settle(self, planned: LayerPlan, seen: Moments, options: Options) -> Factorized:
         """Factors of least error in what was `seen`; the batch norm of the compressed network takes the means."""
-        gain = gain_of(self.model.get_submodule(self.norm) if self.norm else None, len(self.kernel))
+        gain = output_weights(self.model.get_submodule(self.norm) if self.norm else None, len(self.kernel))
         factors, told = fit(seen, self.kernel, planned.method, planned.ranks, gain=gain, options=options)
         made = assemble(self.layer, planned.method, factors, told)
         if not made.rel_error < float("inf"):

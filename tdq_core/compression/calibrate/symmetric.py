@@ -8,9 +8,11 @@ from torch import nn
 
 from tdq_core.compression.calibrate.refit import Place
 from tdq_core.compression.calibrate.sums import collect
-from tdq_core.compression.condition.observe import Batches, following_norms
 from tdq_core.compression.decompose.methods import Options
 from tdq_core.compression.decompose.modules import Factorized, record
+from tdq_core.graph.observe import Batches
+from tdq_core.graph.replace import replace
+from tdq_core.graph.uses import following_norms
 from tdq_core.ranks.plan import Plan
 from tdq_core.records.record import LayerRecord
 from tdq_core.system.progress import Progress, silent
@@ -26,7 +28,7 @@ def apply_symmetric(
     folder: Path | None = None,
     on_progress: Progress = silent,
 ) -> tuple[nn.Module, tuple[LayerRecord, ...]]:
-    """`walk.apply_calibrated` without its asymmetry: no layer knows what the compressed layers before it send.
+    """`layer_by_layer.apply_calibrated` without its asymmetry: no layer knows what compressed layers before it send.
 
     It loses more, and it is quick where `folder` holds the sums already, see `sums.collect`.
 
@@ -46,6 +48,6 @@ def apply_symmetric(
         with torch.no_grad():
             seen = sums.pop(name).moments(place.layer.weight.detach(), centred=place.centred)
             made[name] = place.settle(planned, seen, options)
-        compressed.set_submodule(name, made[name].module)
+        replace(compressed, {name: made[name].module})
         on_progress("decompose", len(made), len(chosen))
     return compressed.eval(), tuple(record(p, made.get(p.layer.name)) for p in plan.layers)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tdq_core.compression.condition.observe import Batches
 from tdq_core.compression.finetune.augment import augmented
 from tdq_core.compression.finetune.checkpoint import State, key_of, resume, save
 from tdq_core.compression.finetune.features import distance, shared_norms, watched
 from tdq_core.compression.finetune.rounding import InRounding
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.errors import InputError
+from tdq_core.graph.observe import Batches
 from tdq_core.measure.evaluate import PIXELS_A_BATCH
 from tdq_core.system.progress import Progress, silent
 
