@@ -34,11 +34,22 @@ def test_rows_of_a_linear_layer_on_tokens() -> None:
 
 
 def test_the_places_are_bounded_and_all_where_they_fit() -> None:
-    assert patches.places(49, 10, 0).tolist() == list(range(49))
-    few = patches.places(112 * 112, 1000, 0)
+    (every,), (few,) = (patches.places([n], count, 0) for n, count in ((49, 10), (112 * 112, 1000)))
+    assert every.tolist() == list(range(49))
     assert len(few) * 1000 <= patches.PATCHES and len(set(few.tolist())) == len(few)
-    assert torch.equal(few, patches.places(112 * 112, 1000, 0))
-    assert len(patches.places(10, 10**9, 0)) == 1
+    assert torch.equal(few, patches.places([112 * 112], 1000, 0)[0])
+    assert len(patches.places([10], 10**9, 0)[0]) == 1 and patches.places([], 10, 0) == ()
+
+
+@pytest.mark.parametrize("images, count", [(10, 100), (1000, 5)])
+def test_the_calls_of_a_layer_are_looked_at_alike(images: int, count: int) -> None:
+    """Each at as many places as the others, none of its own more than once oftener than another."""
+    outputs = [100, 30, 1]
+    chosen = patches.places(outputs, images, 0)
+    assert [len(each) for each in chosen] == [count] * 3 and 3 * count * images <= patches.PATCHES
+    for each, places in zip(chosen, outputs, strict=True):
+        often = torch.bincount(each, minlength=places)
+        assert len(often) == places and int(often.max() - often.min()) <= 1
 
 
 def test_unfolding_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

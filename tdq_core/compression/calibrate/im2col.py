@@ -1,6 +1,7 @@
 """What a layer sees and makes at a sample of places: its input patches as rows, its outputs as rows."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +13,24 @@ CHUNK = 1 << 26
 """Values that are unfolded at a time (256 MiB)."""
 
 
-def places(outputs: int, images: int, seed: int, *, of: int | None = None) -> Tensor:
-    """Indices of the places of one image that are looked at in one call of a layer, the same for every image.
+def places(outputs: Sequence[int], images: int, seed: int) -> tuple[Tensor, ...]:
+    """For each call of a layer, indices of the places of one image that are looked at, the same for every image.
+
+    They are as many in every call, so that each call counts alike: where a call has fewer places than another, they are
+    taken several times.
 
     Args:
-        outputs: places of one image in this call (height x width of the output; tokens).
-        of: places of one image in all calls of the layer together; None: there is only this one.
+        outputs: places of one image (height x width of the output; tokens) in each call of a pass.
     """
-    count = max(1, min(outputs, PATCHES * outputs // (max(images, 1) * (of or outputs))))
-    if count == outputs:
-        return torch.arange(outputs)
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(outputs, generator=generator)[:count].sort().values
+    count = max(1, min(max(outputs, default=1), PATCHES // (max(images, 1) * max(len(outputs), 1))))
+    return tuple(_chosen(each, count, seed) for each in outputs)
+
+
+def _chosen(outputs: int, count: int, seed: int) -> Tensor:
+    """`count` of so many places: all of them as often as they go, the rest drawn."""
+    whole, rest = divmod(count, outputs)
+    drawn = torch.randperm(outputs, generator=torch.Generator().manual_seed(seed))[:rest].sort().values
+    return torch.cat([*[torch.arange(outputs)] * whole, drawn])
 
 
 def input_rows(layer: nn.Conv2d | nn.Linear, inputs: Tensor, chosen: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from tdq_core.graph.observe import Batches, Call, watch
 class Sample:
     """Which places of each call are looked at.
 
-    A layer that is called several times is judged by all its calls: what is looked at is shared out among them by their
-    places, and the rows of one call are paired with the rows of the same call, whatever their size.
+    A layer that is called several times is judged by all its calls, each counting alike whatever its size, and the rows
+    of a call are paired with those of the same call.
 
     Attributes:
         layers: by name, as they are in the original network.
@@ -38,7 +38,7 @@ class Sample:
         found = {name: every[name] for name in names}
         shapes = output_shapes(model, found, example)
         counts = {name: tuple(output_places(found[name], s) for s in shapes[name]) for name in found}
-        chosen = {name: tuple(places(n, images, 0, of=sum(all_)) for n in all_) for name, all_ in counts.items()}
+        chosen = {name: places(each, images, seed=0) for name, each in counts.items()}
         return cls(found, chosen, counts)
 
     def calls(self, name: str) -> int:
