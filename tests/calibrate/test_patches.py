@@ -24,6 +24,7 @@ def test_rows_times_the_weight_are_the_layers_outputs(layer: nn.Conv2d) -> None:
     chosen = torch.tensor([0, 3, patches.output_places(layer, output.shape) - 1])
     made = patches.input_rows(layer, images, chosen) @ layer.weight.flatten(1).T + layer.bias
     assert torch.allclose(made, patches.output_rows(output, chosen, convolution=True), atol=1e-5)
+    assert patches.input_places(layer, images.shape) == patches.output_places(layer, output.shape)
 
 
 def test_rows_of_a_linear_layer_on_tokens() -> None:
@@ -31,6 +32,7 @@ def test_rows_of_a_linear_layer_on_tokens() -> None:
     chosen = torch.tensor([1, 4])
     made = patches.input_rows(layer, tokens, chosen) @ layer.weight.T + layer.bias
     assert torch.allclose(made, patches.output_rows(layer(tokens), chosen, convolution=False), atol=1e-6)
+    assert patches.input_places(layer, tokens.shape) == patches.output_places(layer, layer(tokens).shape) == 5
 
 
 def test_the_places_are_bounded_and_all_where_they_fit() -> None:

@@ -63,6 +63,16 @@ def output_places(layer: nn.Conv2d | nn.Linear, output: torch.Size) -> int:
     return math.prod(output[-2:] if isinstance(layer, nn.Conv2d) else output[1:-1])
 
 
+def input_places(layer: nn.Conv2d | nn.Linear, inputs: torch.Size) -> int:
+    """Places of one image at which `layer` is applied to an input of this shape."""
+    if isinstance(layer, nn.Linear):
+        return math.prod(inputs[1:-1])
+    left, right, top, bottom = layer._reversed_padding_repeated_twice
+    sizes = inputs[-2] + top + bottom, inputs[-1] + left + right
+    steps = zip(sizes, layer.kernel_size, layer.dilation, layer.stride, strict=True)
+    return math.prod((size - dilation * (kernel - 1) - 1) // stride + 1 for size, kernel, dilation, stride in steps)
+
+
 def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
     sides = layer._reversed_padding_repeated_twice  # also of padding='same'
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode

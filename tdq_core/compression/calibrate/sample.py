@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.calibrate.im2col import input_rows, output_places, output_rows, places
+from tdq_core.compression.calibrate.im2col import input_places, input_rows, output_places, output_rows, places
 from tdq_core.errors import RunFailed
 from tdq_core.graph.calls import output_shapes
 from tdq_core.graph.modules import Layer, layers
@@ -47,12 +47,22 @@ class Sample:
 
     def outputs(self, call: Call) -> Tensor:
         """(images x places, C_out): the rows that a call makes."""
-        convolution = isinstance(self.layers[call.name], nn.Conv2d)
-        return output_rows(call.output, self.chosen[call.name][call.index], convolution=convolution)
+        layer = self.layers[call.name]
+        chosen = self._chosen(call.name, call.index, output_places(layer, call.output.shape))
+        return output_rows(call.output, chosen, convolution=isinstance(layer, nn.Conv2d))
 
     def inputs(self, name: str, index: int, inputs: Tensor) -> Tensor:
         """(images x places, C_in K_h K_w): the patches that a call sees."""
-        return input_rows(self.layers[name], inputs, self.chosen[name][index])
+        layer = self.layers[name]
+        return input_rows(layer, inputs, self._chosen(name, index, input_places(layer, inputs.shape)))
+
+    def _chosen(self, name: str, index: int, found: int) -> Tensor:
+        if found != self.places[name][index]:
+            raise RunFailed(
+                f"The layer '{name}' is applied at {self.places[name][index]} places of some images and at {found} of "
+                "others, so that its calls cannot be paired: leave this layer dense, or decompose by the weights alone."
+            )
+        return self.chosen[name][index]
 
     def show(
         self, model: nn.Module, batches: Batches, see: Callable[[Call], None], *, after: Callable[[Tensor], None]
@@ -60,20 +70,14 @@ class Sample:
         """Run `model` over all batches, show the layers' calls to `see`, and each batch to `after` when it has passed.
 
         Raises:
-            RunFailed: some images call a layer more or less often than the example did, or with more or fewer places.
+            RunFailed: some images call a layer more or less often than the example did.
         """
         counts: Counter[str] = Counter()
 
         def check(call: Call) -> None:
             counts[call.name] += 1
-            expected = self.places[call.name]
-            if call.index >= len(expected):
-                raise _unlike(call.name, call.index + 1, len(expected))
-            if output_places(self.layers[call.name], call.output.shape) != expected[call.index]:
-                raise RunFailed(
-                    f"The outputs of the layer '{call.name}' differ in size from image to image, so that they cannot "
-                    "be sampled alike: leave this layer dense, or decompose by the weights alone."
-                )
+            if call.index >= self.calls(call.name):
+                raise _unlike(call.name, call.index + 1, self.calls(call.name))
             see(call)
 
         with watch(model, self.layers, check), torch.no_grad():
