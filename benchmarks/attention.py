@@ -46,7 +46,7 @@ def compare(model: str, data: str, weights: str, count: int) -> None:
     images = torch.cat([x for x, _ in opened.images.batches(opened.model.preprocessing, batch_size=8)])
     seen, held = images[0::2], images[1::2]
     module = opened.model.module
-    table = read_layers(module, images[:2], name=model, digest="", spectra=False)
+    table = read_layers(module, images[:2], name=model, digest="")
     dense = logits(module, held)
     print(f"{model}, {opened.model.weights_source}: {table.params:,} params, {table.macs:,} MACs; fitted on "
           f"{len(seen)} images, judged on {len(held)} others")  # fmt: skip

@@ -12,7 +12,6 @@ from torch import Tensor
 from tdq_core.api.image_sets import ImagePair
 from tdq_core.api.networks import Network
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
-from tdq_core.compression.calibrate.spectra import with_output_spectra
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
 from tdq_core.compression.condition.apply import condition as conditioned
 from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
@@ -23,7 +22,7 @@ from tdq_core.data.images import Images, batch_size
 from tdq_core.errors import InputError
 from tdq_core.evaluation.evaluate import latency as time_of
 from tdq_core.evaluation.evaluate import outcomes
-from tdq_core.pipeline.inputs import EXAMPLE_IMAGES
+from tdq_core.pipeline.inputs import EXAMPLE_IMAGES, fitted_table
 from tdq_core.pipeline.session import Compressed
 from tdq_core.ranks.plan import Plan, make_plan, needs_spectra
 from tdq_core.records.record import Latency, Metrics
@@ -80,8 +79,9 @@ def plan(
     Decomposition(method, rule)
     spectra = needs_spectra(rule)
     table = network.table(spectra=spectra and fit is None, on_progress=on_progress)
-    if spectra and fit is not None:
-        table = with_output_spectra(table, network.module, _batches(network, fit), len(fit), on_progress=on_progress)
+    if fit is not None:
+        batches = _batches(network, fit)
+        table = fitted_table(table, network.module, batches, len(fit), spectra=spectra, on_progress=on_progress)
     return make_plan(table, method, rule)
 
 

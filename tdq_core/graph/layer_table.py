@@ -1,16 +1,15 @@
-"""Read the layers of a torch model into a `LayerTable`: shapes, positions, spectra, and what cannot be decomposed."""
+"""Read the layers of a torch model into a `LayerTable`: shapes, positions, and what cannot be decomposed."""
 
-import dataclasses
 from collections import Counter
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tdq_core.compression.decompose.linalg import squared_singular_values
+from tdq_core.graph.ends import ends_of
+from tdq_core.graph.modules import layers as layers_of
+from tdq_core.graph.observe import Call, watch
 from tdq_core.layers.table import Layer, LayerTable
-from tdq_core.system.progress import Progress, silent
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -31,58 +30,37 @@ def count_macs(model: nn.Module, example: Tensor) -> int:
     return counter.get_total_flops() // 2 // len(example)
 
 
-def read_layers(
-    model: nn.Module, example: Tensor, *, name: str, digest: str, spectra: bool = True, on_progress: Progress = silent
-) -> LayerTable:
-    """The table of all Conv2d and Linear layers that `model` runs on `example` (N, C, H, W).
+def read_layers(model: nn.Module, example: Tensor, *, name: str, digest: str) -> LayerTable:
+    """The table of all Conv2d and Linear layers that `model` runs on `example` (N, C, H, W), by their first calls.
 
-    Args:
-        spectra: also compute the spectra, which planning by energy or EVBMF needs (seconds on large layers).
+    Spectra are joined to it by `compression.decompose.spectra`.
     """
-    calls = _watch(model, example)
-    linears = [n for n, (m, _, _) in calls.items() if isinstance(m, nn.Linear)]
-    first = next((n for n, (m, _, _) in calls.items() if isinstance(m, nn.Conv2d)), None)
-    ends = {first: "first"} | ({linears[-1]: "classifier"} if linears else {})
-    owners = Counter(id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear))
-    layers = []
-    on_progress("read layers", 0, len(calls))
-    for done, (layer_name, (module, before, after)) in enumerate(calls.items(), start=1):
-        shared = owners[id(module.weight)] > 1
-        layer = _read(layer_name, module, (before, after), ends.get(layer_name, ""), shared)
-        layers.append(_with_spectra(layer, module.weight.detach()) if spectra and not layer.refusal else layer)
-        on_progress("read layers", done, len(calls))
-    return LayerTable(name, digest, count_params(model), count_macs(model, example), tuple(layers))
+    found, calls = layers_of(model), _calls(model, example)
+    ends = ends_of([call for call, _, _ in calls], found)
+    names = {ends.last: "classifier"} | {ends.first: "first"}
+    owners = Counter(id(layer.weight) for layer in found.values())
+    positions: dict[str, tuple[int, int]] = {}
+    for layer, before, after in calls:
+        earlier = positions.get(layer, (0, 0))
+        positions[layer] = (earlier[0] + before, earlier[1] + after)
+    table = tuple(
+        _read(layer, found[layer], where, names.get(layer, ""), owners[id(found[layer].weight)] > 1)
+        for layer, where in positions.items()
+    )
+    return LayerTable(name, digest, count_params(model), count_macs(model, example), table)
 
 
-def _watch(model: nn.Module, example: Tensor) -> dict[str, tuple[nn.Conv2d | nn.Linear, int, int]]:
-    """Layer name -> (module, input positions, output positions) for one image, in the order of the first call."""
-    seen: dict[str, tuple[nn.Conv2d | nn.Linear, int, int]] = {}
+def _calls(model: nn.Module, example: Tensor) -> list[tuple[str, int, int]]:
+    """(Layer name, input positions, output positions) for one image of every call, in their order."""
+    calls: list[tuple[str, int, int]] = []
 
-    def hook(name: str, module: nn.Conv2d | nn.Linear, inputs: Tensor, output: Tensor) -> None:
-        _, before, after = seen.get(name, (module, 0, 0))
-        seen[name] = (
-            module,
-            before + _positions(module, inputs, len(example)),
-            after + _positions(module, output, len(example)),
-        )
+    def see(call: Call) -> None:
+        before, after = (_positions(call.module, t, len(example)) for t in (call.input, call.output))
+        calls.append((call.name, before, after))
 
-    handles = [
-        module.register_forward_hook(lambda m, inputs, output, name=name: hook(name, m, inputs[0], output))
-        for name, module in _layers(model)
-    ]
-    try:
-        with torch.inference_mode():
-            model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            yield name, module
+    with watch(model, layers_of(model), see), torch.inference_mode():
+        model(example)
+    return calls
 
 
 def _positions(module: nn.Module, tensor: Tensor, images: int) -> int:
@@ -107,16 +85,6 @@ def _read(name: str, module: nn.Conv2d | nn.Linear, positions: tuple[int, int], 
         refusal=_refusal(module, shared),
         end=end,
     )
-
-
-def _with_spectra(layer: Layer, weight: Tensor) -> Layer:
-    out = _spectrum(weight, 0)
-    in_ = out if layer.taps == 1 else _spectrum(weight, 1)  # a matrix has one spectrum
-    return dataclasses.replace(layer, spectrum_out=out, spectrum_in=in_)
-
-
-def _spectrum(weight: Tensor, mode: int) -> tuple[float, ...]:
-    return tuple(squared_singular_values(weight.movedim(mode, 0).flatten(1)).tolist())
 
 
 def _refusal(module: nn.Conv2d | nn.Linear, shared: bool) -> str | None:

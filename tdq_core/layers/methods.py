@@ -1,6 +1,6 @@
 """The decomposition methods as torch-free descriptions: names, ranks, costs, limits, refusals, labels.
 
-A new method is a row here, and an implementation in `tdq_core.compression.decompose.methods`. Costs, plans, the command
+A new method is a row here, and its row in `tdq_core.compression.methods`. Costs, plans, the command
 line, the page's choices, labels, colours and tables follow.
 
 Shapes (`weight` is (C_out, C_in, K_h, K_w), taps = K_h K_w):

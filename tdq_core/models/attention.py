@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tdq_core.errors import InputError
+from tdq_core.graph.modules import of_kind
+from tdq_core.graph.replace import replace
 
 
 class PlainAttention(nn.Module):
@@ -49,17 +51,13 @@ class PlainAttention(nn.Module):
 def open_attention(model: nn.Module) -> nn.Module:
     """`model` with every multi-head attention taken apart, in place; those with inputs of unequal sizes, or with keys
     or values of their own, stay as they are."""
-    for name, module in list(model.named_modules()):
-        if type(module) is nn.MultiheadAttention and _is_plain(module):
-            made = PlainAttention(module).train(module.training)
-            if not name:
-                return made
-            model.set_submodule(name, made)
-    return model
+    found = of_kind(model, nn.MultiheadAttention)
+    return replace(model, {n: PlainAttention(m).train(m.training) for n, m in found.items() if _is_plain(m)})
 
 
 def _is_plain(module: nn.MultiheadAttention) -> bool:
-    return module._qkv_same_embed_dim and module.bias_k is None and not module.add_zero_attn
+    plain = type(module) is nn.MultiheadAttention
+    return plain and module._qkv_same_embed_dim and module.bias_k is None and not module.add_zero_attn
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from tdq_core.errors import InputError
+from tdq_core.graph.modules import of_kind
 from tdq_core.models.registry import BRING_YOUR_OWN
 from tdq_core.system.files import file_sha256
 
@@ -121,7 +122,7 @@ def _config_of(module: nn.Module) -> dict[str, Any]:
 
 def first_conv_channels(module: nn.Module) -> int:
     """Input channels of the first convolution; 3 where there is none."""
-    return next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
+    return next((layer.in_channels for layer in of_kind(module, nn.Conv2d).values()), 3)
 
 
 def probe_classes(module: nn.Module, input_shape: tuple[int, int, int], name: str) -> int:

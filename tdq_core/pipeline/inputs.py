@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tdq_core.compression.calibrate.pairing import without_unpaired
 from tdq_core.compression.calibrate.spectra import with_output_spectra
+from tdq_core.compression.decompose.spectra import with_weight_spectra
 from tdq_core.data.images import Images, batch_size
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
 from tdq_core.graph.layer_table import read_layers
+from tdq_core.graph.observe import Batches
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.records.store import runs_folder
@@ -73,12 +76,11 @@ class RunInputs:
         """The model's layers; where `spectra` are asked for, those of the weights, or of the outputs on the calibration
         images where factors are fitted to them."""
         model, calib = self.model, self.calib if self.spec.calibrated else None
-        weights = spectra and calib is None
-        table = table_of(model, self.example()[:2], spectra=weights, on_progress=on_progress)
-        if spectra and calib is not None:
-            return with_output_spectra(table, model.module, self.calibration, len(calib), folder=self.sums_folder,
-                                       on_progress=on_progress)  # fmt: skip
-        return table
+        if calib is None:
+            return table_of(model, self.example()[:2], spectra=spectra, on_progress=on_progress)
+        table = table_of(model, self.example()[:2], spectra=False)
+        return fitted_table(table, model.module, self.calibration, len(calib), spectra=spectra,
+                            folder=self.sums_folder, on_progress=on_progress)  # fmt: skip
 
 
 def table_of(
@@ -90,8 +92,26 @@ def table_of(
     on_progress: Progress = silent,
 ) -> LayerTable:
     """The layers that `model` (or the `module` made of it) runs on `example`, with the spectra of its weights."""
-    return read_layers(module or model.module, example, name=model.name, digest=model.digest, spectra=spectra,
-                       on_progress=on_progress)  # fmt: skip
+    module = module or model.module
+    table = read_layers(module, example, name=model.name, digest=model.digest)
+    return with_weight_spectra(table, module, on_progress=on_progress) if spectra else table
+
+
+def fitted_table(
+    table: LayerTable,
+    module: nn.Module,
+    batches: Batches,
+    images: int,
+    *,
+    spectra: bool,
+    folder: Path | None = None,
+    on_progress: Progress = silent,
+) -> LayerTable:
+    """`table` for a fit to outputs on `batches`: layers that cannot be fitted say why; with the outputs' `spectra`."""
+    table = without_unpaired(table, module, batches)
+    if not spectra:
+        return table
+    return with_output_spectra(table, module, batches, images, folder=folder, on_progress=on_progress)
 
 
 def read_table(

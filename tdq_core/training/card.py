@@ -16,6 +16,7 @@ from tdq_core.data.images import ImageSet
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
 from tdq_core.evaluation.evaluate import outcomes
+from tdq_core.graph.modules import of_kind
 from tdq_core.models.attention import PlainAttention
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.models.weights_file import state_digest
@@ -50,7 +51,7 @@ def train(
         file changed, seconds, device, versions.
     """
     loaded = load_model(ModelSpec(model, RANDOM_WEIGHTS), seed=recipe.seed)
-    if any(isinstance(m, PlainAttention) for m in loaded.module.modules()):
+    if of_kind(loaded.module, PlainAttention):
         raise InputError(
             f"The model '{model}' has attention, which TDQ takes apart: its weights would get other names. Train it "
             "with its own library and give the file as 'weights'."

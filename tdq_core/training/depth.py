@@ -8,9 +8,11 @@ comes in has passed a ReLU already.
 import re
 from collections.abc import Iterator
 
-from torch import Tensor, nn
+from torch import nn
 
 from tdq_core.errors import InputError
+from tdq_core.graph.modules import children
+from tdq_core.graph.replace import skip
 
 
 def begin_shallow(module: nn.Module, blocks: int) -> None:
@@ -33,9 +35,7 @@ def set_depth(module: nn.Module, blocks: int | None) -> None:
     """From now on only the first `blocks` of every stage run; None runs all."""
     for stage in _stages(module):
         for index, block in enumerate(stage):
-            block.__dict__.pop("forward", None)
-            if blocks is not None and index >= blocks:
-                block.forward = _pass_on  # an attribute of the instance hides the method
+            skip(block, blocks is not None and index >= blocks)
 
 
 def share_running(module: nn.Module, blocks: int | None) -> float:
@@ -45,14 +45,10 @@ def share_running(module: nn.Module, blocks: int | None) -> float:
 
 
 def _stages(module: nn.Module) -> Iterator[nn.Sequential]:
-    for name, child in module.named_children():
+    for name, child in children(module).items():
         if re.fullmatch(r"layer\d+", name) and isinstance(child, nn.Sequential):
             yield child
 
 
 def _last_norm(block: nn.Module) -> nn.BatchNorm2d:
-    return [child for child in block.children() if isinstance(child, nn.BatchNorm2d)][-1]
-
-
-def _pass_on(x: Tensor) -> Tensor:
-    return x
+    return [child for child in children(block).values() if isinstance(child, nn.BatchNorm2d)][-1]

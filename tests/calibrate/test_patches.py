@@ -21,9 +21,10 @@ LAYERS = [
 def test_rows_times_the_weight_are_the_layers_outputs(layer: nn.Conv2d) -> None:
     images = normal(3, 5, 9, 8)
     output = layer(images)
-    chosen = torch.tensor([0, 3, patches.output_places(layer, output) - 1])
+    chosen = torch.tensor([0, 3, patches.output_places(layer, output.shape) - 1])
     made = patches.input_rows(layer, images, chosen) @ layer.weight.flatten(1).T + layer.bias
     assert torch.allclose(made, patches.output_rows(output, chosen, convolution=True), atol=1e-5)
+    assert patches.input_places(layer, images.shape) == patches.output_places(layer, output.shape)
 
 
 def test_rows_of_a_linear_layer_on_tokens() -> None:
@@ -31,14 +32,26 @@ def test_rows_of_a_linear_layer_on_tokens() -> None:
     chosen = torch.tensor([1, 4])
     made = patches.input_rows(layer, tokens, chosen) @ layer.weight.T + layer.bias
     assert torch.allclose(made, patches.output_rows(layer(tokens), chosen, convolution=False), atol=1e-6)
+    assert patches.input_places(layer, tokens.shape) == patches.output_places(layer, layer(tokens).shape) == 5
 
 
 def test_the_places_are_bounded_and_all_where_they_fit() -> None:
-    assert patches.places(49, 10, 0).tolist() == list(range(49))
-    few = patches.places(112 * 112, 1000, 0)
+    (every,), (few,) = (patches.places([n], count, 0) for n, count in ((49, 10), (112 * 112, 1000)))
+    assert every.tolist() == list(range(49))
     assert len(few) * 1000 <= patches.PATCHES and len(set(few.tolist())) == len(few)
-    assert torch.equal(few, patches.places(112 * 112, 1000, 0))
-    assert len(patches.places(10, 10**9, 0)) == 1
+    assert torch.equal(few, patches.places([112 * 112], 1000, 0)[0])
+    assert len(patches.places([10], 10**9, 0)[0]) == 1 and patches.places([], 10, 0) == ()
+
+
+@pytest.mark.parametrize("images, count", [(10, 100), (1000, 5)])
+def test_the_calls_of_a_layer_are_looked_at_alike(images: int, count: int) -> None:
+    """Each at as many places as the others, none of its own more than once oftener than another."""
+    outputs = [100, 30, 1]
+    chosen = patches.places(outputs, images, 0)
+    assert [len(each) for each in chosen] == [count] * 3 and 3 * count * images <= patches.PATCHES
+    for each, places in zip(chosen, outputs, strict=True):
+        often = torch.bincount(each, minlength=places)
+        assert len(often) == places and int(often.max() - often.min()) <= 1
 
 
 def test_unfolding_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

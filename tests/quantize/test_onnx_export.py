@@ -7,8 +7,8 @@ from quantize_nets import images
 from torch import nn
 
 from tdq_core.compression.quantize import onnx_export, realise
-from tdq_core.compression.quantize.agreement import agreement, compare
 from tdq_core.errors import RunFailed
+from tdq_core.graph.agreement import agreement, compare
 
 
 class Wrong(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from quantize_nets import images, small_net
 
 from tdq_core.compression.quantize import realise
-from tdq_core.compression.quantize.agreement import compare
 from tdq_core.errors import InputError
+from tdq_core.graph.agreement import compare
 from tdq_core.specs import BACKENDS, PRECISIONS, SIMULATED
 from tdq_core.system import machine
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tdq_core.compression.quantize import realise
-from tdq_core.compression.quantize.agreement import compare
+from tdq_core.graph.agreement import compare
 from tdq_core.specs import SIMULATED
 
 ENDS = ("stem.0", "head")

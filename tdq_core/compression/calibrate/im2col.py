@@ -1,5 +1,8 @@
 """What a layer sees and makes at a sample of places: its input patches as rows, its outputs as rows."""
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,17 +13,24 @@ CHUNK = 1 << 26
 """Values that are unfolded at a time (256 MiB)."""
 
 
-def places(outputs: int, images: int, seed: int) -> Tensor:
-    """Indices of the places of one image that are looked at, the same for every image and every network.
+def places(outputs: Sequence[int], images: int, seed: int) -> tuple[Tensor, ...]:
+    """For each call of a layer, indices of the places of one image that are looked at, the same for every image.
+
+    They are as many in every call, so that each call counts alike: where a call has fewer places than another, they are
+    taken several times.
 
     Args:
-        outputs: places of one image (height x width of the output; tokens).
+        outputs: places of one image (height x width of the output; tokens) in each call of a pass.
     """
-    count = max(1, min(outputs, PATCHES // max(images, 1)))
-    if count == outputs:
-        return torch.arange(outputs)
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(outputs, generator=generator)[:count].sort().values
+    count = max(1, min(max(outputs, default=1), PATCHES // (max(images, 1) * max(len(outputs), 1))))
+    return tuple(_chosen(each, count, seed) for each in outputs)
+
+
+def _chosen(outputs: int, count: int, seed: int) -> Tensor:
+    """`count` of so many places: all of them as often as they go, the rest drawn."""
+    whole, rest = divmod(count, outputs)
+    drawn = torch.randperm(outputs, generator=torch.Generator().manual_seed(seed))[:rest].sort().values
+    return torch.cat([*[torch.arange(outputs)] * whole, drawn])
 
 
 def input_rows(layer: nn.Conv2d | nn.Linear, inputs: Tensor, chosen: Tensor) -> Tensor:
@@ -48,11 +58,19 @@ def output_rows(outputs: Tensor, chosen: Tensor, *, convolution: bool) -> Tensor
     return outputs.reshape(len(outputs), -1, outputs.shape[-1])[:, chosen].flatten(0, 1)
 
 
-def output_places(layer: nn.Conv2d | nn.Linear, output: Tensor) -> int:
-    """Places of one image in `output`."""
-    if isinstance(layer, nn.Conv2d):
-        return output.shape[-2] * output.shape[-1]
-    return output[0].numel() // output.shape[-1]
+def output_places(layer: nn.Conv2d | nn.Linear, output: torch.Size) -> int:
+    """Places of one image in an output of this shape."""
+    return math.prod(output[-2:] if isinstance(layer, nn.Conv2d) else output[1:-1])
+
+
+def input_places(layer: nn.Conv2d | nn.Linear, inputs: torch.Size) -> int:
+    """Places of one image at which `layer` is applied to an input of this shape."""
+    if isinstance(layer, nn.Linear):
+        return math.prod(inputs[1:-1])
+    left, right, top, bottom = layer._reversed_padding_repeated_twice
+    sizes = inputs[-2] + top + bottom, inputs[-1] + left + right
+    steps = zip(sizes, layer.kernel_size, layer.dilation, layer.stride, strict=True)
+    return math.prod((size - dilation * (kernel - 1) - 1) // stride + 1 for size, kernel, dilation, stride in steps)
 
 
 def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:

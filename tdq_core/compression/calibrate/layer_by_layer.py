@@ -1,144 +1,127 @@
 """One walk through the network: every layer is fitted when the images arrive at it, by layers that are compressed."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.calibrate.im2col import input_rows, output_places, output_rows, places
 from tdq_core.compression.calibrate.moments import Moments, moments
 from tdq_core.compression.calibrate.refit import Place
-from tdq_core.compression.condition.observe import Batches, following_norms
+from tdq_core.compression.calibrate.sample import Sample
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import Made
 from tdq_core.compression.memory import Memory
-from tdq_core.errors import Refused
+from tdq_core.errors import Refused, RunFailed
+from tdq_core.graph.modules import leaves
+from tdq_core.graph.observe import Batches, Call, watch
+from tdq_core.graph.uses import following_norms
+from tdq_core.graph.walk import settle_in_turn
 from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.system.machine import free_memory
 from tdq_core.system.progress import Progress, silent
 
 LIVE = 4
-"""Activations of the size of the largest one that are alive at a time, about."""
+"""Activations of the size of the largest one that are alive at a time, about; as many again where a layer is called
+several times, while it waits for all its inputs."""
 
 
 def apply_calibrated(
     model: nn.Module, plan: Plan, batches: Batches, *, options: Options, memory: Memory | None = None,
     on_progress: Progress = silent,
 ) -> tuple[nn.Module, Made]:  # fmt: skip
-    """`modules.apply_plan` with factors fitted to the outputs on `batches` (N, C, H, W) of unlabelled images.
+    """`decompose.modules.apply_plan` with factors fitted to the outputs on `batches` (N, C, H, W) of unlabelled images.
 
     The original network is passed once in batches; of each layer's outputs a bounded sample is kept. The compressed one
-    is passed once with all images together, so that every layer is fitted on what the compressed layers before it send.
+    is passed once with all images together, so that every layer is fitted on what the compressed layers before it send;
+    a layer that is called several times is fitted to all its calls, for which the images are passed once more.
 
     Raises:
         Refused: all images together need more memory than there is.
+        RunFailed: what a layer sees and what it should make cannot be paired.
     """
-    images = torch.cat(list(batches()))
-    chosen = plan.decomposed()
-    norms = following_norms(model, [p.layer.name for p in chosen], images[:1])
-    wanted = _outputs(model, [p.layer.name for p in chosen], batches, len(images))
-    compressed = copy.deepcopy(model)
-    made: Made = {}
-    memory = memory or Memory()
-
-    def arrive(planned: LayerPlan) -> Callable[[Tensor], nn.Module]:
-        def settle(inputs: Tensor) -> nn.Module:
-            name = planned.layer.name
-            place = Place(model, compressed, name, norms.get(name))
-            seen = _seen(place, inputs, wanted.pop(name))
-            made[name] = place.settle(planned, seen, options, memory)
-            on_progress("decompose", len(made), len(chosen))
-            return made[name].module
-
-        return settle
-
-    on_progress("decompose", 0, len(chosen))
-    with _gates(compressed, {p.layer.name: arrive(p) for p in chosen}), torch.no_grad():
-        compressed(images)
-    return compressed.eval(), made
+    fits = _Fits(model, plan.decomposed(), torch.cat(list(batches())), options, memory or Memory(), on_progress)
+    fits.pass_original(batches)
+    fits.pass_compressed()
+    return fits.compressed.eval(), fits.made
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What the original layer makes: its outputs (n, C_out) at the places `chosen` of every image."""
+class _Rows:
+    """What is looked at of one layer, for each of its calls.
 
-    rows: Tensor
-    chosen: Tensor
+    Attributes:
+        wanted: what the original layer makes, parts of (n, C_out), one a batch.
+        seen: (n, C_in K_h K_w), what the layer sees in the compressed network.
+    """
+
+    wanted: list[list[Tensor]]
+    seen: list[Tensor] = field(default_factory=list)
+
+    def moments(self, place: Place) -> Moments:
+        wanted = [torch.cat(parts) for parts in self.wanted]
+        if [len(rows) for rows in self.seen] != [len(rows) for rows in wanted]:
+            raise RunFailed(
+                f"The layer '{place.name}' sees inputs of other sizes in the compressed network than in the original "
+                "one, so that its calls cannot be paired: leave this layer dense, or decompose by the weights alone."
+            )
+        return moments(torch.cat(self.seen), torch.cat(wanted), place.kernel, centred=place.centred)
 
 
-def _seen(place: Place, inputs: Tensor, wanted: _Wanted) -> Moments:
-    """Moments of a layer's `inputs` in the compressed network with the outputs that are wanted of it."""
-    rows = input_rows(place.layer, inputs, wanted.chosen)
-    return moments(rows, wanted.rows, place.kernel, centred=place.centred)
+class _Fits:
+    """The layers of a plan, fitted one after another."""
 
+    def __init__(
+        self, model: nn.Module, plan: Sequence[LayerPlan], images: Tensor, options: Options, memory: Memory,
+        on_progress: Progress,
+    ) -> None:  # fmt: skip
+        self.model, self.compressed, self.images = model, copy.deepcopy(model), images
+        self.made: Made = {}
+        self._plan = {p.layer.name: p for p in plan}
+        self._options, self._memory, self._on_progress = options, memory, on_progress
+        self._norms = following_norms(model, self._plan, images[:1])
+        self._sample = Sample.of(model, self._plan, images[:1], len(images))
+        self._rows = {name: _Rows([[] for _ in chosen]) for name, chosen in self._sample.chosen.items()}
 
-def _outputs(model: nn.Module, names: list[str], batches: Batches, images: int) -> dict[str, _Wanted]:
-    """What the layers `names` of the original network make, at a bounded sample of places."""
-    rows: dict[str, list[Tensor]] = {name: [] for name in names}
-    chosen: dict[str, Tensor] = {}
-    largest = 0
+    def pass_original(self, batches: Batches) -> None:
+        """Keep what the original layers make, at the places of the sample."""
+        again = any(len(chosen) > 1 for chosen in self._sample.chosen.values())
+        largest = 0
 
-    def watch(name: str) -> Callable[..., None]:
-        def hook(layer: Any, _: Any, output: Tensor) -> None:
-            if name not in chosen:
-                chosen[name] = places(output_places(layer, output), images, seed=0)
-            rows[name].append(output_rows(output, chosen[name], convolution=isinstance(layer, nn.Conv2d)))
+        def keep(call: Call) -> None:
+            self._rows[call.name].wanted[call.index].append(self._sample.outputs(call))
 
-        return hook
+        def size(call: Call) -> None:
+            nonlocal largest
+            largest = max(largest, call.output.numel() // max(1, call.output.shape[:1].numel()))
 
-    def size(_: Any, __: Any, output: Any) -> None:
-        nonlocal largest
-        if isinstance(output, Tensor):
-            largest = max(largest, output.numel() // len(output))
+        with watch(self.model, leaves(self.model), size):
+            self._sample.show(self.model, batches, keep,
+                              after=lambda _: _require_memory(len(self.images), largest, again=again))  # fmt: skip
 
-    handles = [model.get_submodule(name).register_forward_hook(watch(name)) for name in names]
-    handles += [m.register_forward_hook(size) for m in model.modules() if not list(m.children())]
-    try:
+    def pass_compressed(self) -> None:
+        """Fit every layer of the copy to what arrives at it."""
+        self._on_progress("decompose", 0, len(self._plan))
+        calls = {name: self._sample.calls(name) for name in self._plan}
         with torch.no_grad():
-            for batch in batches():
-                model(batch)
-                _require_memory(images, largest)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: _Wanted(torch.cat(rows[name]), chosen[name]) for name in names}
+            settle_in_turn(self.compressed, self.images, calls, see=self._see, settle=self._settle)
+
+    def _see(self, name: str, index: int, inputs: Tensor) -> None:
+        self._rows[name].seen.append(self._sample.inputs(name, index, inputs))
+
+    def _settle(self, name: str) -> nn.Module:
+        place = Place(self.model, self.compressed, name, self._norms.get(name))
+        made = place.settle(self._plan[name], self._rows.pop(name).moments(place), self._options, self._memory)
+        self.made[name] = made
+        self._on_progress("decompose", len(self.made), len(self._plan))
+        return made.module
 
 
-def _require_memory(images: int, largest: int) -> None:
-    needed, free = 4 * LIVE * images * largest, free_memory()
+def _require_memory(images: int, largest: int, *, again: bool) -> None:
+    needed, free = 4 * LIVE * (2 if again else 1) * images * largest, free_memory()
     if needed > free:
         raise Refused(
             f"Calibrating on {images} images at once needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
-            "free: take fewer with --calib-samples."
+            "free: take fewer ('calib_samples')."
         )
-
-
-class _Gate(nn.Module):
-    """Stands where a layer stood until images arrive; then the layer is settled, and they go on through it."""
-
-    def __init__(self, settle: Callable[[Tensor], nn.Module]) -> None:
-        super().__init__()
-        self._settle = settle
-        self.settled: nn.Module | None = None
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if self.settled is None:
-            self.settled = self._settle(inputs)
-        output: Tensor = self.settled(inputs)
-        return output
-
-
-@contextmanager
-def _gates(model: nn.Module, settlers: dict[str, Callable[[Tensor], nn.Module]]) -> Iterator[None]:
-    """Gates in place of the layers; afterwards what they settled stands there itself."""
-    gates = {name: _Gate(settle) for name, settle in settlers.items()}
-    for name, gate in gates.items():
-        model.set_submodule(name, gate)
-    yield
-    for name, gate in gates.items():
-        assert gate.settled is not None, "the plan's layers all run"
-        model.set_submodule(name, gate.settled)

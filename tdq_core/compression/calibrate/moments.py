@@ -7,6 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from tdq_core.graph.norms import gain_of
+
 RIDGE = 1e-3
 """Share of the mean variance of a patch's entries that is added to each entry's own: where the images say nothing, a
 fit keeps to the weights."""
@@ -104,12 +106,13 @@ class Moments:
 
 def moments(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool = True, ridge: float = RIDGE) -> Moments:
     """Moments of patches `rows` (n, C_in K) and outputs `wanted` (n, C_out) of a layer with `weight` (C_out, C_in,
-    K_h, K_w); `centred` where a bias or a batch norm can take the means back."""
+    K_h, K_w), row by row of one patch; `centred` where a bias or a batch norm can take the means back."""
+    assert len(rows) == len(wanted), "one output for each patch"
     kernel = weight.double().flatten(1)
     mean_in, mean_out = (m.mean(0, dtype=torch.float64) * centred for m in (rows, wanted))
     inputs = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
     cross, squares = torch.zeros_like(kernel), torch.zeros_like(mean_out)
-    for x, y in zip(rows.split(ROWS), wanted.split(ROWS)):
+    for x, y in zip(rows.split(ROWS), wanted.split(ROWS), strict=True):
         x, y = x - mean_in.float(), y - mean_out.float()
         inputs += (x.T @ x).double()
         cross += (y.T @ x).double()
@@ -129,13 +132,12 @@ def with_ridge(plain: Moments, weight: Tensor, *, ridge: float = RIDGE) -> Momen
     return replace(plain, inputs=inputs, cross=plain.cross + extra * kernel, squares=squares)
 
 
-def gain_of(norm: nn.Module | None, outputs: int) -> Tensor:
-    """(C_out,): what the batch norm that follows a layer multiplies each output by; ones where there is none."""
+def output_weights(norm: nn.Module | None, outputs: int) -> Tensor:
+    """(C_out,): how much an error of each output counts: what the batch norm that follows multiplies it by,
+    ones where there is none."""
     if norm is None:
         return torch.ones(outputs, dtype=torch.float64)
-    assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
-    scale = norm.weight.detach() if norm.affine else torch.ones(outputs)
-    gain = (scale / (norm.running_var + norm.eps).sqrt()).abs().double()
+    gain = gain_of(norm).abs().double()
     return gain.clamp_min(1e-4 * float(gain.max()) or 1.0)
 
 

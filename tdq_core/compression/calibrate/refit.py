@@ -5,7 +5,7 @@ from functools import cached_property, partial
 
 from torch import Tensor, nn
 
-from tdq_core.compression.calibrate.moments import Moments, gain_of
+from tdq_core.compression.calibrate.moments import Moments, output_weights
 from tdq_core.compression.decompose.factors import Details, Options
 from tdq_core.compression.decompose.modules import Factorized, assemble, kernel_of, require_finite
 from tdq_core.compression.memory import Memory
@@ -51,7 +51,7 @@ class Place:
 
     def settle(self, planned: LayerPlan, seen: Moments, options: Options, memory: Memory) -> Factorized:
         """Factors of least error in what was `seen`; the batch norm of the compressed network takes the means."""
-        gain = gain_of(self.model.get_submodule(self.norm) if self.norm else None, len(self.kernel))
+        gain = output_weights(self.model.get_submodule(self.norm) if self.norm else None, len(self.kernel))
         method, ranks = planned.method, planned.ranks
         start = partial(memory.factors, self.kernel, method, ranks, options)
         fitted = IMPLEMENTATIONS[method].fit(seen, self.kernel, ranks, gain, options, start)

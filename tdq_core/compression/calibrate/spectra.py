@@ -6,14 +6,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tdq_core.compression.calibrate.moments import Moments, gain_of
+from tdq_core.compression.calibrate.moments import Moments, output_weights
 from tdq_core.compression.calibrate.sums import collect
-from tdq_core.compression.condition.observe import Batches, following_norms
+from tdq_core.graph.observe import Batches
+from tdq_core.graph.uses import following_norms
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.system.files import write_atomically
 from tdq_core.system.progress import Progress, silent
 
-TABLE = "layers.json"
+TABLE = "spectra.json"
 
 
 def with_output_spectra(
@@ -33,7 +34,7 @@ def with_output_spectra(
     the table is kept there too.
     """
     kept = folder / TABLE if folder else None
-    if kept and kept.exists() and (found := LayerTable.read(kept)).digest == table.digest:
+    if kept and kept.exists() and _without_spectra(found := LayerTable.read(kept)) == _without_spectra(table):
         return found
     names = [layer.name for layer in table.layers if not layer.refusal]
     sums = collect(model, names, batches, images, folder=folder, on_progress=on_progress)
@@ -44,13 +45,18 @@ def with_output_spectra(
             module = model.get_submodule(layer.name)
             assert isinstance(module, nn.Conv2d | nn.Linear)
             seen = sums.pop(layer.name).moments(module.weight.detach())
-            gain = gain_of(model.get_submodule(norms[layer.name]) if layer.name in norms else None, layer.c_out)
-            layer = _with_spectra(layer, seen.weighted(gain))
+            norm = model.get_submodule(norms[layer.name]) if layer.name in norms else None
+            layer = _with_spectra(layer, seen.weighted(output_weights(norm, layer.c_out)))
         layers.append(layer)
     table = dataclasses.replace(table, layers=tuple(layers))
     if kept:
         write_atomically(kept, table.to_json())
     return table
+
+
+def _without_spectra(table: LayerTable) -> LayerTable:
+    layers = (dataclasses.replace(layer, spectrum_out=(), spectrum_in=()) for layer in table.layers)
+    return dataclasses.replace(table, layers=tuple(layers))
 
 
 def _with_spectra(layer: Layer, seen: Moments) -> Layer:

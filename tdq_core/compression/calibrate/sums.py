@@ -3,17 +3,15 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tdq_core.compression.calibrate.im2col import input_rows, output_places, output_rows, places
 from tdq_core.compression.calibrate.moments import Moments, with_ridge
-from tdq_core.compression.condition.observe import Batches
+from tdq_core.compression.calibrate.sample import Sample
+from tdq_core.graph.observe import Batches, Call
 from tdq_core.system.progress import Progress, silent
 
 FOLDERS = 2
@@ -67,8 +65,8 @@ class Sums:
         """The inverse of `rounded`."""
         made = cls()
         made.count = int(kept["count"])
-        for name in _FIELDS:
-            setattr(made, name, kept[name].double() * made.count)
+        means = (kept[name].double() * made.count for name in _FIELDS)
+        made.inputs, made.cross, made.squares, made.mean_in, made.mean_out = means
         return made
 
 
@@ -86,49 +84,42 @@ def collect(
     Args:
         folder: belongs to this model on these images: what is there is read, what is not is collected and left there.
     """
-    kept = {name: load_file(path) for name in names if folder and (path := _path(folder, name)).exists()}
+    sample = Sample.of(model, names, next(iter(batches()))[:1], images)
+    paths = {name: _path(folder, name, sample.calls(name)) for name in names} if folder else {}
+    kept = {name: load_file(path) for name, path in paths.items() if path.exists()}
     missing = [name for name in names if name not in kept]
     if missing:
-        for name, sums in _passed(model, missing, batches, images, on_progress).items():
+        for name, sums in _passed(model, missing, sample, batches, images, on_progress).items():
             kept[name] = sums.rounded()
             if folder:
-                _keep(_path(folder, name), kept[name])
+                _keep(paths[name], kept[name])
     if folder and names:
         _prune(folder)
     return {name: Sums.of(kept.pop(name)) for name in names}
 
 
 def _passed(
-    model: nn.Module, names: list[str], batches: Batches, images: int, on_progress: Progress
+    model: nn.Module, names: list[str], sample: Sample, batches: Batches, images: int, on_progress: Progress
 ) -> dict[str, Sums]:
     sums = {name: Sums() for name in names}
-    chosen: dict[str, Tensor] = {}
-
-    def watch(name: str) -> Callable[..., None]:
-        def hook(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if name not in chosen:
-                chosen[name] = places(output_places(layer, output), images, seed=0)
-            rows = output_rows(output, chosen[name], convolution=isinstance(layer, nn.Conv2d))
-            sums[name].add(input_rows(layer, inputs[0], chosen[name]), rows)
-
-        return hook
-
-    handles = [model.get_submodule(name).register_forward_hook(watch(name)) for name in names]
     done = 0
-    try:
-        with torch.no_grad():
-            for batch in batches():
-                model(batch)
-                done += len(batch)
-                on_progress("covariances", done, images)
-    finally:
-        for handle in handles:
-            handle.remove()
+
+    def see(call: Call) -> None:
+        if call.name in sums:
+            sums[call.name].add(sample.inputs(call.name, call.index, call.input), sample.outputs(call))
+
+    def after(batch: Tensor) -> None:
+        nonlocal done
+        done += len(batch)
+        on_progress("covariances", done, images)
+
+    sample.show(model, batches, see, after=after)
     return sums
 
 
-def _path(folder: Path, name: str) -> Path:
-    return folder / f"{name}.safetensors"
+def _path(folder: Path, name: str, calls: int) -> Path:
+    """Of a layer that is called several times, sums of all its calls: another file than that of one call."""
+    return folder / (f"{name}.safetensors" if calls == 1 else f"{name}.{calls}-calls.safetensors")
 
 
 def _keep(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -8,10 +8,12 @@ from torch import nn
 
 from tdq_core.compression.calibrate.refit import Place
 from tdq_core.compression.calibrate.sums import collect
-from tdq_core.compression.condition.observe import Batches, following_norms
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import Made
 from tdq_core.compression.memory import Memory
+from tdq_core.graph.observe import Batches
+from tdq_core.graph.replace import replace
+from tdq_core.graph.uses import following_norms
 from tdq_core.ranks.plan import Plan
 from tdq_core.system.progress import Progress, silent
 
@@ -27,7 +29,7 @@ def apply_symmetric(
     folder: Path | None = None,
     on_progress: Progress = silent,
 ) -> tuple[nn.Module, Made]:
-    """`walk.apply_calibrated` without its asymmetry: no layer knows what the compressed layers before it send.
+    """`layer_by_layer.apply_calibrated` without its asymmetry: no layer knows what compressed layers before it send.
 
     It loses more, and it is quick where `folder` holds the sums already, see `sums.collect`.
 
@@ -48,6 +50,6 @@ def apply_symmetric(
         with torch.no_grad():
             seen = sums.pop(name).moments(place.layer.weight.detach(), centred=place.centred)
             made[name] = place.settle(planned, seen, options, memory)
-        compressed.set_submodule(name, made[name].module)
+        replace(compressed, {name: made[name].module})
         on_progress("decompose", len(made), len(chosen))
     return compressed.eval(), made

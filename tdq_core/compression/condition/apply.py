@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from tdq_core.compression.condition.bias import correct_biases
-from tdq_core.compression.condition.chain import Chain, write
+from tdq_core.compression.condition.chain import Chain, sequential, write
 from tdq_core.compression.condition.mixing import can_mix, mixed
 from tdq_core.compression.condition.noise import predicted_noise
-from tdq_core.compression.condition.observe import Batches, Observed, observe
+from tdq_core.compression.condition.observe import Observed, observe
 from tdq_core.compression.condition.scales import choose_scales
 from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.quantize.scheme import Scheme
+from tdq_core.graph.norms import gain_of
+from tdq_core.graph.observe import Batches
 from tdq_core.system.progress import Progress, silent
 
 MIXING_SEED = 0
@@ -85,12 +87,12 @@ def balance(
     turned = {n: mixed(c, MIXING_SEED) for n, c in _chains(model, names, plain).items() if can_mix(c)}
     other = copy.deepcopy(model)
     for name, chain in turned.items():
-        write(chain, _sequential(other, name))
+        write(chain, sequential(other, name))
     after = observe(other, list(turned), batches, on_progress=on_progress) if turned else {}
     details = {}
     for name, chain in _chains(model, names, plain).items():
         ways = [(chain, plain[name])] + ([(turned[name], after[name])] if name in turned else [])
-        details[name] = Balanced(_settle(_sequential(model, name), ways, scheme), plain[name].batch_norm)
+        details[name] = Balanced(_settle(sequential(model, name), ways, scheme), plain[name].batch_norm)
     return model, details
 
 
@@ -126,16 +128,4 @@ def _chains(model: nn.Module, names: Sequence[str], observed: dict[str, Observed
 
 
 def _chain(model: nn.Module, name: str, norm: str | None) -> Chain:
-    return Chain.of(_sequential(model, name), _gain(model.get_submodule(norm)) if norm else None)
-
-
-def _gain(norm: nn.Module) -> Tensor:
-    assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
-    weight = norm.weight if norm.affine else torch.ones_like(norm.running_var)
-    return (weight.detach() / (norm.running_var + norm.eps).sqrt()).double()
-
-
-def _sequential(model: nn.Module, name: str) -> nn.Sequential:
-    module = model.get_submodule(name)
-    assert isinstance(module, nn.Sequential), "decomposed layers are Sequentials"
-    return module
+    return Chain.of(sequential(model, name), gain_of(model.get_submodule(norm)) if norm else None)

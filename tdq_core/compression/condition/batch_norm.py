@@ -2,10 +2,10 @@
 
 import copy
 
-import torch
 from torch import nn
 
-from tdq_core.compression.condition.observe import Batches
+from tdq_core.graph.norms import with_statistics
+from tdq_core.graph.observe import Batches, run_over
 from tdq_core.system.progress import Progress, silent
 
 
@@ -16,16 +16,13 @@ def reestimate_batch_norms(model: nn.Module, batches: Batches, *, on_progress: P
     norms normalise by the batch while later ones are estimated.
     """
     model = copy.deepcopy(model).eval()
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    norms = list(with_statistics(model).values())
     kept = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative mean
         norm.train()
-    with torch.no_grad():
-        for done, batch in enumerate(batches(), start=1):
-            model(batch)
-            on_progress("batch norms", done, 0)
+    run_over(model, batches, "batch norms", on_progress)
     for norm, momentum in zip(norms, kept):
         norm.momentum = momentum
     return model.eval()

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from tdq_core.compression.condition.chain import Chain, write
-from tdq_core.compression.condition.observe import Batches, channel_rows, pass_through
+from tdq_core.compression.condition.chain import Chain, sequential, write
+from tdq_core.compression.condition.observe import channel_rows
 from tdq_core.compression.condition.rounding import rounded
 from tdq_core.compression.quantize.scheme import Scheme
+from tdq_core.graph.observe import Batches, Call, run_over, watch
 
 
 def correct_biases(
@@ -26,38 +27,35 @@ def correct_biases(
     Returns:
         By layer, what took it: 'batch norm' (its running mean), 'bias', or 'none' (neither is there; not corrected).
     """
-    shifts = {name: _Shift(model.get_submodule(name), chain, scheme) for name, chain in chains.items()}
-    pass_through(model, batches)
-    return {name: _take(model, name, norms.get(name), shift.finish()) for name, shift in shifts.items()}
+    shifts = {name: _Shift(sequential(model, name), chain, scheme) for name, chain in chains.items()}
+    with watch(model, shifts, lambda call: shifts[call.name].add(call)):
+        run_over(model, batches, "condition")
+    return {name: _take(model, name, norms.get(name), shift.mean) for name, shift in shifts.items()}
 
 
 class _Shift:
-    """The mean over images and places of (rounded layer - layer), by output channel."""
+    """The mean over images, places and calls of (rounded layer - layer), by output channel."""
 
-    def __init__(self, module: nn.Module, chain: Chain, scheme: Scheme) -> None:
+    def __init__(self, module: nn.Sequential, chain: Chain, scheme: Scheme) -> None:
         self._rounded = copy.deepcopy(module)
-        assert isinstance(self._rounded, nn.Sequential)
         write(rounded(chain, scheme), self._rounded)
         self._sum: Tensor | None = None
         self._count = 0
-        self._handle = module.register_forward_hook(self._add)
 
-    def _add(self, _: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        rows = channel_rows(self._rounded(args[0]) - output)
+    def add(self, call: Call) -> None:
+        rows = channel_rows(self._rounded(call.input) - call.output)
         total = rows.sum(2).double().sum(0)
         self._sum = total if self._sum is None else self._sum + total
         self._count += rows.shape[0] * rows.shape[2]
 
-    def finish(self) -> Tensor:
-        self._handle.remove()
+    @property
+    def mean(self) -> Tensor:
         assert self._sum is not None, "a pass came before"
         return self._sum / self._count
 
 
 def _take(model: nn.Module, name: str, norm: str | None, shift: Tensor) -> str:
-    module = model.get_submodule(name)
-    assert isinstance(module, nn.Sequential)
-    bias = module[-1].bias
+    bias = sequential(model, name)[-1].bias
     if isinstance(bias, Tensor):
         bias.data -= shift.to(bias.dtype)
         return "bias"

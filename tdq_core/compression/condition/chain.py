@@ -6,6 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from tdq_core.graph.modules import children
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -69,6 +71,19 @@ class Chain:
 def layers_of(module: nn.Sequential) -> list[nn.Conv2d | nn.Linear]:
     """The stages of a decomposed layer."""
     return [layer for layer in module if isinstance(layer, nn.Conv2d | nn.Linear)]
+
+
+def stages_of(model: nn.Module, name: str) -> dict[str, nn.Conv2d | nn.Linear]:
+    """The stages of the decomposed layer `name` by their names in `model`, from the input on."""
+    stages = children(sequential(model, name))
+    return {f"{name}.{key}": layer for key, layer in stages.items() if isinstance(layer, nn.Conv2d | nn.Linear)}
+
+
+def sequential(model: nn.Module, name: str) -> nn.Sequential:
+    """The decomposed layer `name`."""
+    module = model.get_submodule(name)
+    assert isinstance(module, nn.Sequential), "decomposed layers are Sequentials"
+    return module
 
 
 def write(chain: Chain, module: nn.Sequential) -> None:

@@ -1,17 +1,15 @@
 """What flows between the stages of decomposed layers, over one pass of calibration images."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.condition.chain import layers_of
+from tdq_core.compression.condition.chain import stages_of
+from tdq_core.graph.observe import Batches, Call, run_over, watch
+from tdq_core.graph.uses import following_norms
 from tdq_core.system.progress import Progress, silent
-
-Batches = Callable[[], Iterable[Tensor]]
 
 
 @dataclass
@@ -70,82 +68,34 @@ class Observed:
 def observe(
     model: nn.Module, names: Sequence[str], batches: Batches, *, on_progress: Progress = silent
 ) -> dict[str, Observed]:
-    """Spans of the inputs and inner activations of the decomposed layers `names`."""
+    """Spans of the inputs and inner activations of the decomposed layers `names`, over all their calls."""
+    norms = following_norms(model, names, next(iter(batches()))[:1])
     found: dict[str, Observed] = {}
-    norms = following_norms(model, names, next(iter(batches())))
-    with _hooks() as hooks:
-        for name in names:
-            layers = layers_of(_sequential(model, name))
-            inner = tuple(Span.empty(len(layer.weight)) for layer in layers[:-1])
-            seen = Observed(Span.empty(_channels_in(layers[0])), inner, norms.get(name))
-            found[name] = seen
-            hooks.append(layers[0].register_forward_pre_hook(lambda _, args, span=seen.before: span.add(args[0])))
-            for layer, span in zip(layers, seen.inner):
-                hooks.append(layer.register_forward_hook(lambda _, __, out, span=span: span.add(out)))
-        pass_through(model, batches, on_progress)
+    before: dict[str, Span] = {}
+    after: dict[str, Span] = {}
+    for name in names:
+        stages = stages_of(model, name)
+        first, *_ = stages
+        inner = {stage: Span.empty(len(layer.weight)) for stage, layer in list(stages.items())[:-1]}
+        found[name] = Observed(Span.empty(_channels_in(stages[first])), tuple(inner.values()), norms.get(name))
+        before[first] = found[name].before
+        after |= inner
+
+    def see(call: Call) -> None:
+        if call.name in before:
+            before[call.name].add(call.input)
+        if call.name in after:
+            after[call.name].add(call.output)
+
+    with watch(model, before | after, see):
+        run_over(model, batches, "condition", on_progress)
     return found
-
-
-def pass_through(model: nn.Module, batches: Batches, on_progress: Progress = silent) -> None:
-    """Run the model over all batches, for its hooks."""
-    with torch.no_grad():
-        for done, batch in enumerate(batches(), start=1):
-            model(batch)
-            on_progress("condition", done, 0)
 
 
 def _channels_in(layer: nn.Conv2d | nn.Linear) -> int:
     return layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
 
 
-def _sequential(model: nn.Module, name: str) -> nn.Sequential:
-    module = model.get_submodule(name)
-    assert isinstance(module, nn.Sequential), "decomposed layers are Sequentials"
-    return module
-
-
 def channel_rows(values: Tensor) -> Tensor:
     """(N, C, H, W) or (..., C) as (rows, C, n): nothing is copied where channels come first already."""
     return values.flatten(2) if values.ndim == 4 else values.flatten(0, -2).T[None]
-
-
-@dataclass
-class _Flow:
-    """Which module made a tensor, and who took it."""
-
-    made: list[tuple[str, Tensor]] = field(default_factory=list)
-    taken: dict[str, list[str]] = field(default_factory=dict)
-
-
-def following_norms(model: nn.Module, names: Sequence[str], batch: Tensor) -> dict[str, str]:
-    """Layer name -> name of the batch norm that alone takes its output."""
-    flow = _Flow()
-    leaves = {n: m for n, m in model.named_modules() if not list(m.children())}
-
-    def takes(taker: str) -> Callable[..., None]:
-        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
-            for maker, tensor in flow.made:
-                if args and args[0] is tensor:
-                    flow.taken.setdefault(maker, []).append(taker)
-
-        return hook
-
-    with _hooks() as hooks:
-        for name in names:
-            module = model.get_submodule(name)
-            hooks.append(module.register_forward_hook(lambda _, __, out, name=name: flow.made.append((name, out))))
-        hooks += [leaf.register_forward_pre_hook(takes(name)) for name, leaf in leaves.items()]
-        with torch.no_grad():
-            model(batch[:1])
-    return {maker: takers[0] for maker, takers in flow.taken.items()
-            if len(takers) == 1 and isinstance(leaves[takers[0]], nn.BatchNorm2d)}  # fmt: skip
-
-
-@contextmanager
-def _hooks() -> Iterator[list[Any]]:
-    handles: list[Any] = []
-    try:
-        yield handles
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tdq_core.compression.condition.chain import Chain
+from tdq_core.compression.condition.chain import Chain, sequential
 from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.quantize.scheme import Scheme
 
@@ -42,12 +42,7 @@ def rounding_error(chain: Chain, scheme: Scheme) -> float:
 
 def rounding_errors(model: nn.Module, names: Sequence[str], scheme: Scheme) -> dict[str, float]:
     """The rounding error of each of the decomposed layers `names`."""
-    found = {}
-    for name in names:
-        module = model.get_submodule(name)
-        assert isinstance(module, nn.Sequential), "decomposed layers are Sequentials"
-        found[name] = rounding_error(Chain.of(module), scheme)
-    return found
+    return {name: rounding_error(Chain.of(sequential(model, name)), scheme) for name in names}
 
 
 def predicted_failure(errors: dict[str, float]) -> str | None:

@@ -10,6 +10,7 @@ from tdq_core.compression.decompose.linalg import rel_error
 from tdq_core.compression.memory import Memory
 from tdq_core.compression.methods import IMPLEMENTATIONS
 from tdq_core.errors import RunFailed
+from tdq_core.graph.replace import replace
 from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.system.progress import Progress, silent
 
@@ -104,7 +105,7 @@ def _replace(model: nn.Module, part: LayerPlan, options: Options, memory: Memory
     layer = model.get_submodule(part.layer.name)
     assert isinstance(layer, nn.Conv2d | nn.Linear), "the plan was made from this model's own table"
     made = require_finite(part, factorize(layer, part.method, part.ranks, options=options, memory=memory))
-    model.set_submodule(part.layer.name, made.module)
+    replace(model, {part.layer.name: made.module})
     return made
 
 

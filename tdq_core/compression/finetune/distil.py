@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tdq_core.compression.condition.observe import Batches
 from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.finetune.augment import augmented
 from tdq_core.compression.finetune.checkpoint import State, key_of, resume, save
@@ -18,6 +17,7 @@ from tdq_core.compression.finetune.rounding import InRounding
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.data.images import PIXELS_A_BATCH
 from tdq_core.errors import InputError
+from tdq_core.graph.observe import Batches
 from tdq_core.system.progress import Progress, silent
 
 EVERY = 50

@@ -1,34 +1,34 @@
 """What student and teacher make on the way: the outputs of the batch norms that both have."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-Seen = dict[str, Tensor]
+from tdq_core.graph.modules import of_kind
+from tdq_core.graph.observe import Call, watch
+
+Seen = dict[tuple[str, int], Tensor]
+"""The latest output of each call of a batch norm, by its name and the number of the call in a pass."""
 
 
 def shared_norms(student: nn.Module, teacher: nn.Module) -> list[str]:
     """Names of the batch norms of both networks."""
-    both = {name for name, module in teacher.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    return [name for name, module in student.named_modules() if name in both and isinstance(module, nn.BatchNorm2d)]
+    both = of_kind(teacher, nn.BatchNorm2d)
+    return [name for name in of_kind(student, nn.BatchNorm2d) if name in both]
 
 
 @contextmanager
 def watched(model: nn.Module, names: list[str]) -> Iterator[Seen]:
-    """The latest outputs of the modules `names`, by name, while `model` runs within."""
+    """The outputs of the modules `names` while `model` runs within."""
     seen: Seen = {}
 
-    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        return lambda _, __, output: seen.__setitem__(name, output)
+    def keep(call: Call) -> None:
+        seen[call.name, call.index] = call.output
 
-    hooks = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
-    try:
+    with watch(model, names, keep):
         yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def distance(student: Seen, teacher: Seen) -> Tensor:

@@ -5,18 +5,19 @@ Jacob et al., "Quantization and training of neural networks for efficient intege
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.condition.observe import following_norms
 from tdq_core.compression.quantize.activation_grid import ActivationGrid, Range
 from tdq_core.compression.quantize.scheme import Scheme
-from tdq_core.compression.quantize.simulated_layers import at_ends, ends, plain_layers
+from tdq_core.compression.quantize.simulated_layers import at_ends, levels_of, rounded_ends
 from tdq_core.compression.quantize.weight_grid import round_weight
+from tdq_core.graph.change import inputs_changed
+from tdq_core.graph.modules import plain_layers
+from tdq_core.graph.norms import gain_of
+from tdq_core.graph.uses import following_norms
 
 KEPT = 0.9
 """Share of a layer's earlier range that stays when a batch comes: its smallest and largest input, as moving means."""
@@ -36,15 +37,17 @@ class InRounding:
         self.model = model
         self.ranges: dict[str, tuple[float, float]] = {}
         self._layers = plain_layers(model)
-        outer = ends(model, self._layers, example)
+        outer = rounded_ends(model, self._layers, example)
         plain = dataclasses.replace(scheme, ranges="minmax")
         self._schemes = {name: at_ends(plain) if name in outer else plain for name in self._layers}
-        self._norms = following_norms(model, list(self._layers), example)
+        self._norms = following_norms(model, self._layers, example)
+        activations = {name: s for name, s in self._schemes.items() if s.activation_levels is not None}
+        self._changes = {name: partial(self._on_grid, name, levels_of(s)) for name, s in activations.items()}
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits of the rounded model; gradients reach the float weights."""
         weights = {f"{name}.weight": self._weight(name) for name in self._layers}
-        with self._inputs_rounded():
+        with inputs_changed(self.model, self._changes):
             logits: Tensor = torch.func.functional_call(self.model, weights, (images,))
         return logits
 
@@ -57,35 +60,14 @@ class InRounding:
 
     def _gain(self, name: str) -> Tensor:
         """(C_out,), positive: what the batch norm that follows multiplies each output by; ones where there is none."""
-        weight = self._layers[name].weight
         if name not in self._norms:
+            weight = self._layers[name].weight
             return weight.new_ones(len(weight))
-        norm = self.model.get_submodule(self._norms[name])
-        assert isinstance(norm, nn.BatchNorm2d)
-        if norm.running_var is None:
-            return weight.new_ones(len(weight))
-        gain = (norm.running_var + norm.eps).rsqrt()
-        return (gain if norm.weight is None else gain * norm.weight.abs()).clamp_min(1e-12)
+        return gain_of(self.model.get_submodule(self._norms[name])).abs().clamp_min(1e-12)
 
-    @contextmanager
-    def _inputs_rounded(self) -> Iterator[None]:
-        rounding = {n: s for n, s in self._schemes.items() if s.activation_levels is not None}
-        hooks = [self._layers[n].register_forward_pre_hook(self._before(n, s)) for n, s in rounding.items()]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _before(self, name: str, scheme: Scheme) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-        levels = scheme.activation_levels
-        assert levels is not None, "asked for only where activations are rounded"
-
-        def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-            low, high = self._follow(name, args[0])
-            return (ActivationGrid.spanning(low, high, levels).round(args[0]), *args[1:])
-
-        return before
+    def _on_grid(self, name: str, levels: int, values: Tensor) -> Tensor:
+        low, high = self._follow(name, values)
+        return ActivationGrid.spanning(low, high, levels).round(values)
 
     def _follow(self, name: str, values: Tensor) -> tuple[float, float]:
         seen = Range()

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from tdq_core.compression.quantize.scheme import Scheme, scheme_of
 from tdq_core.errors import InputError
+from tdq_core.graph.agreement import Predict
 from tdq_core.specs.precision import Precision
 from tdq_core.system import machine
 from tdq_core.system.progress import Progress, silent
-
-Predict = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.quantize.agreement import Agreement, agreement
 from tdq_core.compression.quantize.artefact import Request
 from tdq_core.compression.quantize.failures import summary
 from tdq_core.compression.quantize.onnx_session import session_predict
 from tdq_core.compression.quantize.third_party_noise import quiet
 from tdq_core.errors import RunFailed
+from tdq_core.graph.agreement import Agreement, agreement
 
 OPSET = 20
 INPUT, OUTPUT = "images", "logits"

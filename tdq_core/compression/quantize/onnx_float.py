@@ -8,11 +8,11 @@ from onnx import numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import nn
 
-from tdq_core.compression.quantize.agreement import lossy_check
 from tdq_core.compression.quantize.artefact import Artefact, Request, artefact
 from tdq_core.compression.quantize.fp16_range import require_fp16_range
 from tdq_core.compression.quantize.onnx_export import export_onnx
 from tdq_core.compression.quantize.onnx_session import session_predict
+from tdq_core.graph.agreement import lossy_check
 
 CPU_NOTE = (
     "FP16 in ONNX Runtime on a CPU: most operators run in fp32 between casts, so size and accuracy are valid "

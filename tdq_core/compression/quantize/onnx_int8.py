@@ -10,7 +10,6 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from tdq_core.compression.quantize.agreement import lossy_check
 from tdq_core.compression.quantize.artefact import Artefact, Request, artefact
 from tdq_core.compression.quantize.calibration import calibration_chunks
 from tdq_core.compression.quantize.failures import failing_as_run_failed
@@ -20,6 +19,7 @@ from tdq_core.compression.quantize.onnx_export import INPUT, export_onnx
 from tdq_core.compression.quantize.onnx_session import session_predict
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.third_party_noise import quiet
+from tdq_core.graph.agreement import lossy_check
 from tdq_core.specs.precision import Precision
 
 CHUNK_VALUES = 2**19

@@ -2,9 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,34 +12,28 @@ from tdq_core.compression.quantize.artefact import Request
 from tdq_core.compression.quantize.calibration import calibration_chunks
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.simulated_file import Simulated
+from tdq_core.graph.change import change_inputs
+from tdq_core.graph.ends import ends
+from tdq_core.graph.modules import Layer, of_kind, plain_layers
+from tdq_core.graph.observe import watch
 
 CHUNK_VALUES = 2**21
 """Input values of a calibration step: 13 images of 224 px."""
 
 END_BITS = 8
 
-Layers = Mapping[str, nn.Conv2d | nn.Linear]
-
-
-def plain_layers(model: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The layers that are rounded: plain convolutions and linear layers, by name."""
-    return {name: layer for name, layer in model.named_modules() if type(layer) in (nn.Conv2d, nn.Linear)}
+Layers = Mapping[str, Layer]
 
 
 def other_layers(model: nn.Module) -> list[str]:
     """Names of layers that compute something of their own with a weight, and so stay fp32."""
-    kinds = (nn.modules.conv._ConvNd, nn.Linear)
-    names = plain_layers(model)
-    return [name for name, layer in model.named_modules() if isinstance(layer, kinds) and name not in names]
+    plain = plain_layers(model)
+    return [name for name in of_kind(model, nn.modules.conv._ConvNd, nn.Linear) if name not in plain]
 
 
-def ends(model: nn.Module, layers: Layers, example: Tensor) -> tuple[str, ...]:
-    """The first convolution that runs, and the last linear layer (the last convolution where there is none)."""
-    order: list[str] = []
-    with _before(layers, lambda name, _: order.append(name)), torch.no_grad():
-        model(example[:2])
-    convolutions, linears = ([n for n in order if isinstance(layers[n], kind)] for kind in (nn.Conv2d, nn.Linear))
-    return tuple(dict.fromkeys(convolutions[:1] + (linears or convolutions)[-1:]))
+def rounded_ends(model: nn.Module, layers: Layers, example: Tensor) -> tuple[str, ...]:
+    """Names of the layers at both ends of `model`, as far as they are among those that are rounded."""
+    return tuple(name for name in ends(model, example[:2]).names if name in layers)
 
 
 def at_ends(scheme: Scheme) -> Scheme:
@@ -85,9 +77,7 @@ def running(model: nn.Module, simulated: Simulated) -> nn.Module:
     """A copy of `model` with the weights of `simulated` that rounds the inputs of its layers."""
     copied = copy.deepcopy(model)
     copied.load_state_dict(simulated.state_dict())
-    for name, grid in simulated.activations.items():
-        layer = copied.get_submodule(name)
-        layer.register_forward_pre_hook(lambda _, args, grid=grid: (grid.round(args[0]), *args[1:]))
+    change_inputs(copied, {name: grid.round for name, grid in simulated.activations.items()})
     return copied
 
 
@@ -96,21 +86,8 @@ def _pass(
 ) -> int:
     """Show every layer's inputs over the calibration images to `see`; returns the number of images."""
     images = 0
-    with _before(layers, see), torch.no_grad():
+    with watch(model, layers, lambda call: see(call.name, call.input)), torch.no_grad():
         for chunk in calibration_chunks(request, values=CHUNK_VALUES, precision=precision):
             model(chunk)
             images += len(chunk)
     return images
-
-
-@contextmanager
-def _before(layers: Layers, see: Callable[[str, Tensor], None]) -> Iterator[None]:
-    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        return lambda _, args: see(name, args[0])
-
-    hooks = [layer.register_forward_pre_hook(hook(name)) for name, layer in layers.items()]
-    try:
-        yield
-    finally:
-        for handle in hooks:
-            handle.remove()

@@ -6,9 +6,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tdq_core.compression.quantize.agreement import lossy_check
 from tdq_core.compression.quantize.artefact import Artefact, Predict, Request, artefact
 from tdq_core.compression.quantize.fp16_range import require_fp16_range
+from tdq_core.graph.agreement import lossy_check
+from tdq_core.graph.change import change_leaves
 
 FP16_NOTE = (
     "FP16 with the torch backend: weights are stored in fp16, and weights and the inputs and outputs of every layer "
@@ -35,7 +36,7 @@ def torch_fp16(model: nn.Module, request: Request) -> Artefact:
     save_file({name: t.half() if t.is_floating_point() else t for name, t in state.items()}, path)
     rounded = copy.deepcopy(model)
     rounded.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()})
-    _round_activations(rounded)
+    change_leaves(rounded, _rounded)
     predict = module_predict(rounded)
     details = {
         "kernels": "torch float32 on values rounded to fp16",
@@ -59,13 +60,6 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
 
 
-def _round_activations(model: nn.Module) -> None:
-    """Round the inputs and the output of every layer to fp16, as half kernels with float32 accumulators do."""
-    for module in model.modules():
-        if not list(module.children()):
-            module.register_forward_pre_hook(lambda _, args: tuple(_rounded(a) for a in args))
-            module.register_forward_hook(lambda _, args, output: _rounded(output))
-
-
 def _rounded(value: Tensor) -> Tensor:
+    """As half kernels with float32 accumulators round the inputs and outputs of every layer."""
     return value.half().float()

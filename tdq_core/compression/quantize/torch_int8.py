@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from tdq_core.compression.quantize.agreement import check_batches, lossy_check
 from tdq_core.compression.quantize.artefact import Artefact, Predict, Request, artefact
 from tdq_core.compression.quantize.calibration import calibration_chunks
 from tdq_core.compression.quantize.failures import failing_as_run_failed
@@ -18,6 +17,7 @@ from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.third_party_noise import quiet
 from tdq_core.compression.quantize.torch_float import module_predict
 from tdq_core.errors import RunFailed
+from tdq_core.graph.agreement import check_batches, lossy_check
 from tdq_core.specs.precision import Precision
 
 CHUNK_VALUES = 2**21

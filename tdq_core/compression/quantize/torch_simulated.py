@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tdq_core.compression.quantize.agreement import lossy_check
 from tdq_core.compression.quantize.artefact import Artefact, Request, artefact
 from tdq_core.compression.quantize.fold import folded, left_note
 from tdq_core.compression.quantize.scheme import Scheme
@@ -14,14 +13,15 @@ from tdq_core.compression.quantize.simulated_layers import (
     END_BITS,
     Layers,
     at_ends,
-    ends,
     input_grids,
     other_layers,
-    plain_layers,
+    rounded_ends,
     running,
 )
 from tdq_core.compression.quantize.torch_float import module_predict
 from tdq_core.compression.quantize.weight_grid import round_weight
+from tdq_core.graph.agreement import lossy_check
+from tdq_core.graph.modules import plain_layers
 from tdq_core.specs.precision import Precision
 
 SIMULATED_NOTE = (
@@ -42,7 +42,7 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
     scheme = request.scheme(precision)
     plain, norms_left = folded(model, request.example)
     layers = plain_layers(plain)
-    kept = ends(plain, layers, request.example) if at_ends(scheme) != scheme else ()
+    kept = rounded_ends(plain, layers, request.example) if at_ends(scheme) != scheme else ()
     schemes = {name: at_ends(scheme) if name in kept else scheme for name in layers}
     grids, images = (
         input_grids(plain, schemes, request, precision=precision.name) if scheme.activation_bits else ({}, 0)

@@ -1,12 +1,14 @@
-"""How far the logits of a realisation are from those of the model it stands for."""
+"""How far the logits of a rewritten network are from those of the model it stands for: the proof of a rewriting."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.quantize.artefact import Predict
 from tdq_core.errors import RunFailed
+
+Predict = Callable[[Tensor], Tensor]
 
 EXPORT_TOLERANCE = 1e-3
 """Of the spread of the logits: float32 sums in another order stay near 1e-5, a wrong graph is of order 1."""

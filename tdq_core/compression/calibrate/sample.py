@@ -1,0 +1,97 @@
+"""The places of layers' calls that are looked at: the same of every image, in every batch and in every network."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tdq_core.compression.calibrate.im2col import input_places, input_rows, output_places, output_rows, places
+from tdq_core.errors import RunFailed
+from tdq_core.graph.calls import output_shapes
+from tdq_core.graph.modules import Layer, layers
+from tdq_core.graph.observe import Batches, Call, watch
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which places of each call are looked at.
+
+    A layer that is called several times is judged by all its calls, each counting alike whatever its size, and the rows
+    of a call are paired with those of the same call.
+
+    Attributes:
+        layers: by name, as they are in the original network.
+        chosen: by name, for each call of a pass, indices of places of one image.
+        places: by name, for each call, how many places one image has.
+    """
+
+    layers: Mapping[str, Layer]
+    chosen: Mapping[str, tuple[Tensor, ...]]
+    places: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, model: nn.Module, names: Iterable[str], example: Tensor, images: int) -> "Sample":
+        """Of the calls of the layers `names` when `example` (1, C, H, W) passes, for so many calibration images."""
+        every = layers(model)
+        found = {name: every[name] for name in names}
+        shapes = output_shapes(model, found, example)
+        counts = {name: tuple(output_places(found[name], s) for s in shapes[name]) for name in found}
+        chosen = {name: places(each, images, seed=0) for name, each in counts.items()}
+        return cls(found, chosen, counts)
+
+    def calls(self, name: str) -> int:
+        """How often a layer is called in one pass."""
+        return len(self.chosen[name])
+
+    def outputs(self, call: Call) -> Tensor:
+        """(images x places, C_out): the rows that a call makes."""
+        layer = self.layers[call.name]
+        chosen = self._chosen(call.name, call.index, output_places(layer, call.output.shape))
+        return output_rows(call.output, chosen, convolution=isinstance(layer, nn.Conv2d))
+
+    def inputs(self, name: str, index: int, inputs: Tensor) -> Tensor:
+        """(images x places, C_in K_h K_w): the patches that a call sees."""
+        layer = self.layers[name]
+        return input_rows(layer, inputs, self._chosen(name, index, input_places(layer, inputs.shape)))
+
+    def _chosen(self, name: str, index: int, found: int) -> Tensor:
+        if found != self.places[name][index]:
+            raise RunFailed(
+                f"The layer '{name}' is applied at {self.places[name][index]} places of some images and at {found} of "
+                "others, so that its calls cannot be paired: leave this layer dense, or decompose by the weights alone."
+            )
+        return self.chosen[name][index]
+
+    def show(
+        self, model: nn.Module, batches: Batches, see: Callable[[Call], None], *, after: Callable[[Tensor], None]
+    ) -> None:
+        """Run `model` over all batches, show the layers' calls to `see`, and each batch to `after` when it has passed.
+
+        Raises:
+            RunFailed: some images call a layer more or less often than the example did.
+        """
+        counts: Counter[str] = Counter()
+
+        def check(call: Call) -> None:
+            counts[call.name] += 1
+            if call.index >= self.calls(call.name):
+                raise _unlike(call.name, call.index + 1, self.calls(call.name))
+            see(call)
+
+        with watch(model, self.layers, check), torch.no_grad():
+            for batch in batches():
+                counts.clear()
+                model(batch)
+                for name in self.layers:
+                    if counts[name] != self.calls(name):
+                        raise _unlike(name, counts[name], self.calls(name))
+                after(batch)
+
+
+def _unlike(name: str, one: int, other: int) -> RunFailed:
+    return RunFailed(
+        f"The layer '{name}' is called {one} times for some images and {other} times for others, so that its calls "
+        "cannot be paired: leave this layer dense, or decompose by the weights alone."
+    )

@@ -1,0 +1,160 @@
+"""Layers whose calls cannot be paired are left dense with the reason, and what images decide is one sentence."""
+
+import pytest
+import torch
+from fitting import FITS, off, plan_of
+from repeated_nets import NETS, images, repeated
+from tdq_core.compression.decompose.factors import Options
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
+from tdq_core.compression.calibrate.pairing import without_unpaired
+from tdq_core.compression.calibrate.symmetric import apply_symmetric
+from tdq_core.errors import RunFailed
+from tdq_core.graph.calls import why_unpaired
+from tdq_core.graph.layer_table import read_layers
+from tdq_core.ranks.plan import make_plan
+from tdq_core.specs import RankRule
+
+
+class Positions(nn.Module):
+    """A Linear layer on tokens that lie as (positions, images, channels), or flat with positions first."""
+
+    def __init__(self, flat: bool) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(3, 8, 2, 2), nn.Linear(8, 8), nn.Linear(8, 5)
+        self.flat = flat
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).flatten(2).permute(2, 0, 1)
+        x = self.body(x.flatten(0, 1)).unflatten(0, x.shape[:2]) if self.flat else self.body(x)
+        return self.head(functional.gelu(x).mean(0))
+
+
+class ByBatch(nn.Module):
+    """Calls a layer once for every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.body(image[None]) for image in functional.relu(self.stem(x))])
+        return self.head(x.mean((2, 3)))
+
+
+class ByValue(nn.Module):
+    """Calls a layer again as long as what comes out is large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 5)
+        self.most = 2.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.stem(x))
+        for _ in range(3 if float(x.max()) > self.most else 1):
+            x = functional.relu(self.body(x))
+        return self.head(x.mean((2, 3)))
+
+
+class Pairs(nn.Module):
+    """Compares every image with every other one of its batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).mean((2, 3))
+        return self.head(functional.gelu(self.body(x[:, None] - x[None])).mean(1))
+
+
+class Listed(nn.Module):
+    """Reaches a layer through a plain list, where no name leads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 5)
+        self.stages = [self.body]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stages[0](functional.relu(self.stem(x))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "net, word",
+    [(Positions(flat=False), "one image after the other"), (Positions(flat=True), "one image after the other"),
+     (Pairs(), "one image after the other"), (ByBatch(), "called 2 times for 2 images and 3 times for 3")],
+    ids=["positions first", "positions first, flat", "all pairs", "a call an image"],
+)  # fmt: skip
+def test_a_layer_whose_calls_cannot_be_paired_is_left_dense_with_the_reason(net: nn.Module, word: str) -> None:
+    net, some = net.eval().requires_grad_(False), images(300)
+    batches = lambda: iter(some.split(128))  # noqa: E731
+    table = without_unpaired(read_layers(net, some[:2], name="n", digest=""), net, batches)
+    plan = make_plan(table, "svd", RankRule("manual", ranks={"stem": 8, "body": 4, "head": 5}))
+    for made, records in (
+        apply_calibrated(net, plan, batches, options=Options()),
+        apply_symmetric(net, plan, batches, len(some), options=Options()),
+    ):
+        (body,) = [record for record in records if record.name == "body"]
+        assert body.method == "none" and word in (body.skipped_because or "")
+        assert off(made, net, some) < 1e-2
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_layers_whose_calls_can_be_paired_are_not_refused(name: str) -> None:
+    net = repeated(name)
+    names = [layer.name for layer in read_layers(net, images(2), name="n", digest="").layers]
+    for count in (1, 2, 3):
+        assert why_unpaired(net, names, images(count)) == {}
+
+
+@pytest.mark.parametrize("times", [10.0, 0.0], ids=["more calls later", "fewer calls later"])
+@pytest.mark.parametrize("fit", FITS)
+def test_what_images_decide_is_told_in_one_sentence(fit: str, times: float) -> None:
+    torch.manual_seed(0)
+    net, some = ByValue().eval().requires_grad_(False), images(300)
+    some[150:] *= times
+    net.most = float(functional.relu(net.stem(some[:1])).max()) * (1.001 if times > 1 else 0.999)
+    some[1:150] = some[:1]
+    plan = plan_of(net, "svd", 3)
+    with pytest.raises(RunFailed, match=r"'body' is called .*leave this layer dense") as caught:
+        FITS[fit](net, plan, lambda: iter(some.split(150)), len(some))
+    assert "\n" not in str(caught.value)
+
+
+class BySize(ByValue):
+    """Crops what is large."""
+
+    def crops(self, x: Tensor) -> bool:
+        return float(x.max()) > self.most
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.stem(x))
+        return self.head(functional.relu(self.body(x[:, :, 2:, 2:] if self.crops(x) else x)).mean((2, 3)))
+
+
+class ByKind(BySize):
+    """Crops where its first layer is not the one that it was made with."""
+
+    def crops(self, x: Tensor) -> bool:
+        return not isinstance(self.stem, nn.Conv2d)
+
+
+@pytest.mark.parametrize("kind", [BySize, ByKind], ids=["from batch to batch", "in the compressed network alone"])
+def test_sizes_that_something_else_decides_are_told_in_one_sentence(kind: type[BySize]) -> None:
+    torch.manual_seed(0)
+    net, some = kind().eval().requires_grad_(False), images(30)
+    net.most = float(functional.relu(net.stem(some[:15])).max())
+    some[15:] *= 10
+    with pytest.raises(RunFailed, match=r"'body' is applied at 64 places of some images and at 36") as caught:
+        apply_calibrated(net, plan_of(net, "svd", 1), lambda: iter(some.split(15)), options=Options())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_layer_that_no_name_reaches_is_told_in_one_sentence() -> None:
+    net, some = Listed().eval().requires_grad_(False), images(30)
+    with pytest.raises(RunFailed, match=r"'body' was called 0 times .* and 1 times in the original"):
+        apply_calibrated(net, plan_of(net, "svd", 3), lambda: iter([some]), options=Options())
