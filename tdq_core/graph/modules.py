@@ -29,6 +29,12 @@ def leaves(model: nn.Module) -> dict[str, nn.Module]:
     return {name: module for name, module in model.named_modules() if not children(module)}
 
 
+def kinds(model: nn.Module) -> list[type[nn.Module]]:
+    """The classes of all modules, each once, by name."""
+    found = {type(module) for module in model.modules()}
+    return sorted(found, key=lambda kind: (kind.__module__, kind.__qualname__))
+
+
 def children(module: nn.Module) -> dict[str, nn.Module]:
     """What `module` itself holds."""
     return dict(module.named_children())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from tdq_core.errors import InputError
+from tdq_core.graph.modules import kinds
 from tdq_core.models.attention import open_attention
 from tdq_core.models.factories import first_conv_channels, probe_classes
 from tdq_core.models.loading import LoadedModel, digest_of
@@ -52,8 +53,8 @@ def wrapped(
 
 def _code_of(module: nn.Module) -> str:
     """What stands for a module's code: how it is built, and the sources of classes that no library holds."""
-    kinds = sorted({type(m) for m in module.modules()}, key=lambda k: (k.__module__, k.__qualname__))
-    parts = [repr(module), *(_source(k) for k in kinds if not f"{k.__module__}.".startswith(LIBRARIES))]
+    own = [kind for kind in kinds(module) if not f"{kind.__module__}.".startswith(LIBRARIES)]
+    parts = [repr(module), *map(_source, own)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

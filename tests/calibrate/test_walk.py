@@ -70,7 +70,7 @@ def test_too_many_images_are_refused_in_one_sentence(monkeypatch: pytest.MonkeyP
     model = net()
     plan = make_plan(read_layers(model, IMAGES[:2], name="n", digest=""), "svd", RankRule("ratio", 1.5))
     monkeypatch.setattr(walk, "free_memory", lambda: 4 * 4 * 24 * 800 - 1)
-    with pytest.raises(Refused, match=r"24 images at once needs about 0\.0 GB .*--calib-samples"):
+    with pytest.raises(Refused, match=r"24 images at once needs about 0\.0 GB .*calib_samples"):
         apply_calibrated(model, plan, batches, options=Options())
     monkeypatch.setattr(walk, "free_memory", lambda: 4 * 4 * 24 * 800)
     apply_calibrated(model, plan, batches, options=Options())
