@@ -30,6 +30,7 @@ from tdq_core.records.record import LayerRecord, Metrics, RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
 from tdq_core.system import machine
+from tdq_core.system.extras import require_extra
 from tdq_core.system.progress import Progress, silent
 
 
@@ -64,21 +65,29 @@ def run(
         export: also write the artefact, the ranks and the record into this folder.
 
     Raises:
-        InputError: the spec names something that does not exist or cannot be read; nothing is recorded.
+        InputError: the spec names something that does not exist or cannot be read, or asks for what an extra of the
+            package brings and that is not installed; nothing is recorded.
     """
     store = store or RunStore()
     opened = open_run(spec, on_progress=on_progress, allowed_models=allowed_models)
     known = store.get(opened.run_id)
     if known is None or known.state == "failed":
+        _require_packages(spec)
         record = _carry_out(opened, store, on_progress=on_progress, export=export)
         store.put(record)
         return Outcome(record, reused=False)
     if export and known.state == "complete":
+        _require_packages(spec)
         clock = Clock()
         export_folder(
             export, known, build(opened, _plan(opened, clock, on_progress), export, clock, on_progress).artefact
         )
     return Outcome(known, reused=True)
+
+
+def _require_packages(spec: RunSpec) -> None:
+    if (spec.precision, spec.backend) == ("int8", "torch"):
+        require_extra("pt2e")
 
 
 def read_table(
