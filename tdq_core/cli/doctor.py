@@ -8,8 +8,7 @@ from tdq_core.cli.options import JsonFlag
 from tdq_core.cli.terminal import out, print_json
 from tdq_core.models.registry import MODELS
 from tdq_core.records.store import RunStore, runs_folder
-from tdq_core.system import machine
-from tdq_core.system.extras import EXTRAS, install_command, installed, lacking
+from tdq_core.system import extras, machine
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -45,12 +44,17 @@ def examine() -> dict[str, Any]:
 
 
 def _missing() -> list[str]:
-    lines = [f"missing: {lack}. Get it with: pip install '{lack.need.name}{lack.need.specifier}'" for lack in lacking()]
-    if not installed("tdq"):
+    lines = [
+        f"missing: {lack}. Get it with: pip install '{lack.need.name}{lack.need.specifier}'"
+        for lack in extras.lacking()
+    ]
+    if not extras.installed("tdq"):
         lines.append("missing: TDQ is not installed, so that its needs are not known. Get it with: pip install .")
-    for extra, purpose in EXTRAS.items():
-        if lacks := lacking(extra):
-            lines.append(f"optional: {purpose}: {', '.join(map(str, lacks))}. Get it with: {install_command(extra)}")
+    for extra, purpose in extras.EXTRAS.items():
+        if lacks := extras.lacking(extra):
+            lines.append(
+                f"optional: {purpose}: {', '.join(map(str, lacks))}. Get it with: {extras.install_command(extra)}"
+            )
     if not any(map(shutil.which, BROWSERS)):
         lines.append("optional: chromium, for the browser tests. Get it with: apt-get install chromium")
     if not os.access(runs_folder() if runs_folder().exists() else ".", os.W_OK):

@@ -70,8 +70,8 @@ def require_extra(extra: str) -> None:
     """
     absent = [lack.need.name for lack in lacking(extra) if lack.version is None]
     if absent:
-        needs = f"{EXTRAS[extra]} needs {' and '.join(absent)}, not installed here"
-        raise InputError(f"{needs}: {install_command(extra)}.")
+        what = " and ".join([*filter(None, [", ".join(absent[:-1])]), absent[-1]])
+        raise InputError(f"{EXTRAS[extra]} needs {what}, not installed here: {install_command(extra)}.")
 
 
 def install_command(extra: str) -> str:
