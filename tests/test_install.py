@@ -26,7 +26,7 @@ from tdq_core.cli import dashboard as starting
 from tdq_core.cli.doctor import examine
 from tdq_core.compression.quantize import Request, realise
 from tdq_core.errors import InputError
-from tdq_core.pipeline.run import run
+from tdq_core.pipeline.run import Outcome, run
 from tdq_core.records.store import RunStore, shipped_folder
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.system import extras
@@ -149,13 +149,16 @@ def test_int8_through_torch_is_refused_before_any_work_and_recorded_runs_stay(
 ) -> None:
     without("torchao")
     stages: list[str] = []
-    with pytest.raises(InputError, match=r"torchao, not installed here: pip install 'tdq\[pt2e\]'"):
-        run(INT8_TORCH, store=RunStore(tmp_path), on_progress=lambda stage, done, total: stages.append(stage))
-    assert set(stages) <= {"read images"} and not list(tmp_path.iterdir())
-    found = run(INT8_TORCH, store=RunStore(tmp_path, shipped_folder()))
+
+    def ask(store: RunStore, export: Path | None = None) -> Outcome:
+        return run(INT8_TORCH, store=store, export=export, on_progress=lambda stage, *_: stages.append(stage))
+
+    for store, export in ((RunStore(tmp_path), None), (RunStore(tmp_path, shipped_folder()), tmp_path / "out")):
+        with pytest.raises(InputError, match=r"torchao, not installed here: pip install 'tdq\[pt2e\]'"):
+            ask(store, export)
+    found = ask(RunStore(tmp_path, shipped_folder()))
     assert found.reused and found.record.state == "complete"
-    with pytest.raises(InputError, match="torchao"):
-        run(INT8_TORCH, store=RunStore(tmp_path, shipped_folder()), export=tmp_path / "out")
+    assert set(stages) == {"read images"} and not list(tmp_path.iterdir())
 
 
 def test_so_is_a_network_in_hand(without: Callable[..., None], tmp_path: Path) -> None:
@@ -165,25 +168,34 @@ def test_so_is_a_network_in_hand(without: Callable[..., None], tmp_path: Path) -
         realise(nn.Conv2d(1, 1, 3), "int8", "torch", request=Request(images, lambda: [images], tmp_path))
 
 
-def test_the_dashboard_takes_over_with_its_port_and_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[list[str]] = []
-    monkeypatch.setattr(starting.os, "execv", lambda path, command: taken.append([path, *command]))
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Commands that would have taken this process over."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(starting.os, "execv", lambda path, command: commands.append([path, *command]))
+    return commands
+
+
+def test_the_dashboard_takes_over_with_its_port_and_its_arguments(taken: list[list[str]]) -> None:
     done = CliRunner().invoke(cli.app, ["dashboard", "--port", "8600", "--", "--data", "folder:photos"])
     assert done.exit_code == 0, done.output
-    command = starting.server_command(8600, ["--data", "folder:photos"])
-    assert taken == [[sys.executable, *command]] and command[-3:] == ["--", "--data", "folder:photos"]
+    assert taken == [[sys.executable, *starting.server_command(8600, ["--data", "folder:photos"])]]
+    assert taken[0][-5:] == ["--server.port", "8600", "--", "--data", "folder:photos"]
     assert CliRunner().invoke(cli.app, ["dashboard", "--port", "0"]).exit_code == 2
 
 
 def test_without_its_extra_the_dashboard_is_one_sentence(
-    without: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    without: Callable[..., None],
+    taken: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     without("plotly")
     monkeypatch.setattr(sys, "argv", ["tdq", "dashboard"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     said = capsys.readouterr()
-    assert ended.value.code == 2 and said.out == ""
+    assert ended.value.code == 2 and said.out == "" and not taken
     assert said.err == "tdq: The dashboard needs plotly, not installed here: pip install 'tdq[dashboard]'.\n"
 
 

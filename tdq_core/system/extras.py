@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from importlib import metadata
-from typing import NamedTuple
-
-from packaging.requirements import Requirement
+from typing import TYPE_CHECKING, NamedTuple
 
 from tdq_core.errors import InputError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 EXTRAS = {
     "dashboard": "The dashboard",
@@ -24,13 +25,15 @@ def installed(package: str) -> str | None:
         return None
 
 
-def requirements(extra: str = "") -> tuple[Requirement, ...]:
+def requirements(extra: str = "") -> "tuple[Requirement, ...]":
     """What TDQ needs on this machine, or what `extra` adds to that; nothing where TDQ itself was never installed."""
+    from packaging.requirements import Requirement  # late: `tdq --help` need not wait for it
+
     texts = metadata.requires("tdq") or [] if installed("tdq") else []
     return tuple(_wanted(extra, [Requirement(text) for text in texts]))
 
 
-def _wanted(extra: str, known: Sequence[Requirement]) -> Iterator[Requirement]:
+def _wanted(extra: str, known: "Sequence[Requirement]") -> "Iterator[Requirement]":
     for need in known:
         always, asked = (need.marker is None or need.marker.evaluate({"extra": name}) for name in ("", extra))
         if not asked or (extra and always):
@@ -45,7 +48,7 @@ def _wanted(extra: str, known: Sequence[Requirement]) -> Iterator[Requirement]:
 class Lack(NamedTuple):
     """A package that is absent (`version` None) or of a version outside its range."""
 
-    need: Requirement
+    need: "Requirement"
     version: str | None
 
     def __str__(self) -> str:
