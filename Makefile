@@ -1,16 +1,17 @@
 # make run    create .venv, install, open the dashboard on port 8501 (PORT=... overrides)
 # make test   install what the tests need and run all of them
 # make lint   ruff, mypy, import-linter
+# make wheel-check   build the wheel and use it in fresh environments elsewhere (downloads, some minutes)
 
 PORT ?= 8501
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint format train cached-runs bench chromium clean
+.PHONY: run test lint format train cached-runs bench wheel-check chromium clean
 
 run: .venv/ready
-	$(BIN)/streamlit run dashboard/app.py --server.port $(PORT) $(if $(CI),--server.headless true) $(if $(ARGS),-- $(ARGS))
+	$(if $(CI),STREAMLIT_SERVER_HEADLESS=true )$(BIN)/tdq dashboard --port $(PORT) $(if $(ARGS),-- $(ARGS))
 
 test: .venv/ready-test chromium
 	$(BIN)/pytest $(ARGS)
@@ -36,6 +37,9 @@ cached-runs: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
 
+wheel-check:
+	$(PYTHON) .ci/bare_install.py
+
 # The browser tests need Chromium: installed from Debian's packages where that is possible, skipped where it is not.
 chromium:
 	@.ci/chromium
@@ -48,7 +52,7 @@ chromium:
 .venv/ready: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing TDQ into .venv (some minutes the first time)"
 	$(PIP) install -c constraints.txt torch torchvision
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install -c constraints.txt -e '.[dashboard,pt2e]'
 	@touch $@
 
 .venv/ready-test: .venv/ready

@@ -1,6 +1,8 @@
-"""The router, and nothing else. Start it from the project's root:
+"""The router, and nothing else. `tdq dashboard` starts it from any folder; so does, with every option of Streamlit's,
 
-streamlit run dashboard/app.py [-- --model MODEL --weights FILE --data folder:DIR ...]
+    streamlit run dashboard/app.py [-- --model MODEL --weights FILE --data folder:DIR ...]
+
+Streamlit reads `.streamlit/config.toml` beside this file either way.
 """
 
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 ROOT = str(Path(__file__).resolve().parent.parent)
-if ROOT not in sys.path:  # Streamlit puts this file's own folder on the path, not the project's
+if ROOT not in sys.path:  # Streamlit puts this file's own folder on the path, not the one that holds the packages
     sys.path.insert(0, ROOT)
 
 st.set_page_config(page_title="TDQ", page_icon=":material/compress:", layout="wide")

@@ -132,7 +132,7 @@ def offers() -> Offers:
 
 
 def server_arguments() -> tuple[str, ...]:
-    """What follows `--` in `streamlit run dashboard/app.py -- ...`."""
+    """What follows `--` where the router was started, by `tdq dashboard` or by Streamlit itself."""
     return tuple(sys.argv[1:]) if Path(sys.argv[0]).resolve() == ROUTER else ()
 
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from tdq_core.cli import components, doctor, models, recipe, records, run, training
+from tdq_core.cli import components, dashboard, doctor, models, recipe, records, run, training
 from tdq_core.errors import InputError, Refused, TDQError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("components")(components.components)
 app.command("train")(training.train)
 app.command("show")(records.show)
 app.command("csv")(records.csv)
+app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
 
 

@@ -1,6 +1,5 @@
 """`tdq doctor`: what is installed, what this CPU can do, what is missing and how to get it."""
 
-import importlib.util
 import os
 import shutil
 from typing import Any
@@ -9,21 +8,9 @@ from tdq_core.cli.options import JsonFlag
 from tdq_core.cli.terminal import out, print_json
 from tdq_core.models.registry import MODELS
 from tdq_core.records.store import RunStore, runs_folder
-from tdq_core.system import machine
+from tdq_core.system import extras, machine
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-NEEDED = {
-    "torch": "models, decomposition and the torch backend",
-    "torchvision": "the ImageNet models and CIFAR-10",
-    "torchao": "INT8 through torch",
-    "onnx": "ONNX export",
-    "onnxscript": "ONNX export",
-    "onnxruntime": "the onnxruntime backend",
-    "sklearn": "the digits data",
-    "streamlit": "the dashboard",
-    "plotly": "the dashboard's charts",
-}
-OPTIONAL = {"timm": ("models named timm:NAME", "pip install timm")}
 
 
 def doctor(as_json: JsonFlag = False) -> None:
@@ -58,15 +45,16 @@ def examine() -> dict[str, Any]:
 
 def _missing() -> list[str]:
     lines = [
-        f"missing: {name}, for {purpose}. Get it with: pip install -c constraints.txt {name}"
-        for name, purpose in NEEDED.items()
-        if importlib.util.find_spec(name) is None
+        f"missing: {lack}. Get it with: pip install '{lack.need.name}{lack.need.specifier}'"
+        for lack in extras.lacking()
     ]
-    lines += [
-        f"optional: {name}, for {purpose}. Get it with: {way}"
-        for name, (purpose, way) in OPTIONAL.items()
-        if importlib.util.find_spec(name) is None
-    ]
+    if not extras.installed("tdq"):
+        lines.append("missing: TDQ is not installed, so that its needs are not known. Get it with: pip install .")
+    for extra, purpose in extras.EXTRAS.items():
+        if lacks := extras.lacking(extra):
+            lines.append(
+                f"optional: {purpose}: {', '.join(map(str, lacks))}. Get it with: {extras.install_command(extra)}"
+            )
     if not any(map(shutil.which, BROWSERS)):
         lines.append("optional: chromium, for the browser tests. Get it with: apt-get install chromium")
     if not os.access(runs_folder() if runs_folder().exists() else ".", os.W_OK):

@@ -30,6 +30,7 @@ from tdq_core.records.record import LayerRecord, Metrics, RunRecord, State
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
 from tdq_core.system import machine
+from tdq_core.system.extras import require_extra
 from tdq_core.system.progress import Progress, silent
 
 
@@ -66,7 +67,8 @@ def run(
         export: also write the artefact, the ranks and the record into this folder.
 
     Raises:
-        InputError: the spec names something that does not exist or cannot be read; nothing is recorded.
+        InputError: the spec names something that does not exist or cannot be read, or asks for what an extra of the
+            package brings and that is not installed; nothing is recorded.
     """
     session = session or Session()
     inputs = session.open(spec, on_progress=on_progress, allowed_models=allowed_models)
@@ -85,14 +87,21 @@ def run_opened(
     store, session = store or RunStore(), session or Session()
     known = store.get(inputs.run_id)
     if known is None or known.state == "failed":
+        _require_packages(inputs.spec)
         record = _carry_out(inputs, store, session, on_progress=on_progress, export=export)
         store.put(record)
         return Outcome(record, reused=False)
     if export and known.state == "complete":
+        _require_packages(inputs.spec)
         clock = Clock()
         work = Work(inputs, _plan(inputs, clock, on_progress), session, clock, on_progress)
         export_folder(export, known, build(work, export).artefact)
     return Outcome(known, reused=True)
+
+
+def _require_packages(spec: RunSpec) -> None:
+    if (spec.precision.name, spec.precision.backend) == ("int8", "torch"):
+        require_extra("pt2e")
 
 
 def read_table(

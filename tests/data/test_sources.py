@@ -1,5 +1,6 @@
 """Sources: named splits that never meet, labels that mean what the model thinks, errors of one sentence."""
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tdq_core.data.images import ImageSet
 from tdq_core.data.refs import DataRef, parse_ref
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
+from tdq_core.records.store import shipped_folder
 from tdq_core.system.torchvision_compat import torchvision
 
 
@@ -55,17 +57,32 @@ def test_digits_splits_are_disjoint_stratified_and_complete() -> None:
     assert {role: len(s) for role, s in sets.items()} == sizes
     assert [s.split for s in sets.values()] == ["digits/train", "digits/val", "digits/test"]
     labels = np.concatenate([s.labels for s in sets.values()])
-    from sklearn.datasets import load_digits
-
-    assert np.array_equal(np.bincount(labels), np.bincount(load_digits().target)), "every image is in exactly one split"
+    with np.load(builtin.DIGITS_FILE) as file:
+        whole, all_labels = np.rint(file["images"] * (255 / 16)).astype(np.uint8), file["labels"]
+    assert whole.shape == (1797, 8, 8) and whole.max() == 255
+    assert np.array_equal(np.bincount(labels), np.bincount(all_labels)), "every image is in exactly one split"
     pixels = sorted(p.tobytes() for s in sets.values() for p in s.pictures)
-    whole = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
     assert pixels == sorted(p.tobytes() for p in whole)
     assert all(np.ptp(np.bincount(s.labels)) <= 1 for role, s in sets.items() if role != "train")
 
 
-def test_the_digits_splits_never_change() -> None:
-    assert opened("digits").digest.startswith("26c60108"), "shipped records stand on this split"
+@pytest.mark.parametrize("role, digest", [("train", "97da06535aacf622"), ("val", "95128602b2833643")])
+def test_the_digits_are_trained_and_validated_on_what_they_were(role: str, digest: str) -> None:
+    assert opened("digits", role).digest.startswith(digest), "as scikit-learn 1.9.1 gives them"
+
+
+def test_the_digits_are_those_that_the_shipped_runs_saw() -> None:
+    seen = set()
+    for path in shipped_folder().glob("*.json"):
+        record = json.loads(path.read_text())
+        spec, digests = record["spec"], record["digests"]
+        if spec["data"] == "digits":
+            seen.add(("eval", spec["samples"], spec["seed"], digests["data"]))
+        if spec["data"] == "digits" and "calib" in digests:
+            seen.add(("calib", spec["calib_samples"], spec["seed"], digests["calib"]))
+    assert {role for role, *_ in seen} == {"eval", "calib"}
+    for role, samples, seed, digest in seen:
+        assert opened("digits", role, samples=samples, seed=seed).digest == digest
 
 
 def test_calibration_images_are_training_images_and_never_more_than_there_are() -> None:

@@ -1,11 +1,11 @@
 """Fits of whole networks at ranks by hand, and how far their logits are from the original ones."""
 
 from repeated_nets import images
-from tdq_core.compression.decompose.factors import Options
 from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.graph.layer_table import read_layers
 from tdq_core.ranks.costs import max_ranks
 from tdq_core.ranks.plan import Plan, make_plan

@@ -7,7 +7,6 @@ import pytest
 import torch
 from fitting import FITS, off, plan_of
 from repeated_nets import NETS, images, repeated
-from tdq_core.compression.decompose.factors import Options
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +16,7 @@ from tdq_core.compression.calibrate.moments import Moments, moments
 from tdq_core.compression.calibrate.spectra import with_output_spectra
 from tdq_core.compression.calibrate.sums import collect
 from tdq_core.compression.calibrate.svd import fit_svd
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.graph.layer_table import count_macs, count_params, read_layers
 from tdq_core.ranks.plan import Plan, make_plan

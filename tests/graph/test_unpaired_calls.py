@@ -4,13 +4,13 @@ import pytest
 import torch
 from fitting import FITS, off, plan_of
 from repeated_nets import NETS, images, repeated
-from tdq_core.compression.decompose.factors import Options
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.pairing import without_unpaired
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.errors import RunFailed
 from tdq_core.graph.calls import why_unpaired
 from tdq_core.graph.layer_table import read_layers

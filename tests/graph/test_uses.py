@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from tdq_core.compression.decompose.factors import Options
 from torch import Tensor, nn
 from wired_nets import IMAGES, NOT_SOLE, SOLE, Net, batches
 
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
 from tdq_core.compression.condition.apply import condition
+from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.compression.quantize.fold import folded
 from tdq_core.compression.quantize.scheme import Scheme

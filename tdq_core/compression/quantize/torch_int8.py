@@ -19,6 +19,7 @@ from tdq_core.compression.quantize.torch_float import module_predict
 from tdq_core.errors import RunFailed
 from tdq_core.graph.agreement import check_batches, lossy_check
 from tdq_core.specs.precision import Precision
+from tdq_core.system.extras import require_extra
 
 CHUNK_VALUES = 2**21
 """Input values of a calibration step: 13 images of 224 px. Every step observes the weights again, so not fewer."""
@@ -34,9 +35,10 @@ REFERENCE_NOTE = (
 def torch_int8(model: nn.Module, request: Request, precision: Precision) -> Artefact:
     """The quantized program as a .pt2 file; what is run is that file, loaded again.
 
-    InputError: no calibration images. RunFailed: PT2E cannot take this model, or the loaded file gives other logits
-    than what was saved.
+    InputError: torchao is not installed, or no calibration images. RunFailed: PT2E cannot take this model, or the
+    loaded file gives other logits than what was saved.
     """
+    require_extra("pt2e")
     path = request.folder / "model.int8.pt2"
     scheme = request.scheme(precision)
     chunks = calibration_chunks(request, values=CHUNK_VALUES)
