@@ -11,7 +11,7 @@ from pathlib import Path
 from tdq_core.errors import RunFailed
 from tdq_core.pipeline.run import run
 from tdq_core.recipes.candidates import ARMS, DENSE, RATIOS, REFERENCE, Arm
-from tdq_core.recipes.choices import Pick, pick
+from tdq_core.recipes.choices import Pick, pick, require_images
 from tdq_core.recipes.report import Report, write_up
 from tdq_core.recipes.saved import write_recipe
 from tdq_core.recipes.target import Target
@@ -39,8 +39,14 @@ def find_recipe(
     Args:
         finetune: steps of distillation for TDQ's own pipelines; 0: none.
         folder: where the report goes; None: `runs/recipes/`.
+
+    Raises:
+        InputError: fewer images than can be halved.
+        RunFailed: a run of the dense model was refused, or any run failed.
     """
     plain = replace(plain, latency=True)
+    if plain.samples is not None:
+        require_images(plain.samples)
     tried: list[Judged] = []
 
     def measure(arm: Arm, ratio: float | None) -> Judged | None:
