@@ -1,6 +1,7 @@
 """Confidence intervals: how much of a measured accuracy is chance. Standard library and numpy only."""
 
 import base64
+import functools
 import math
 
 import numpy as np
@@ -32,13 +33,21 @@ def paired_mean(differences: np.ndarray, *, largest: int = 1) -> tuple[float, fl
     Raises:
         ValueError: no image, or a difference that is no whole number in [-largest, largest].
     """
-    values, counts = np.unique(np.asarray(differences, dtype=np.float64), return_counts=True)
-    if not len(values):
+    found = np.asarray(differences, dtype=np.float64)
+    if not len(found):
         raise ValueError("A paired interval needs at least one image. Got none.")
-    if wrong := [v for v in values.tolist() if not v.is_integer() or abs(v) > largest]:
-        raise ValueError(f"Differences by image must be whole numbers in [-{largest}, {largest}]. Got {wrong[0]:g}.")
-    found = dict(zip((int(v) for v in values), counts.tolist()))
-    return float(np.mean(differences)), *score_interval(found, largest)
+    wrong = ~((found == np.round(found)) & (np.abs(found) <= largest))
+    if wrong.any():
+        raise ValueError(
+            f"Differences by image must be whole numbers in [-{largest}, {largest}]. Got {found[wrong][0]:g}."
+        )
+    counts = np.bincount(found.astype(np.int64) + largest, minlength=2 * largest + 1)
+    return float(np.mean(found)), *_ends(tuple(counts.tolist()), largest)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _ends(counts: tuple[int, ...], largest: int) -> tuple[float, float]:
+    return score_interval(dict(zip(range(-largest, largest + 1), counts)), largest)
 
 
 def pack_outcomes(correct: np.ndarray) -> str:
