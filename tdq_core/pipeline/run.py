@@ -56,7 +56,7 @@ def run(
     """Carry out `spec`, or return its record at once if it is there already.
 
     A run that is refused or fails is recorded with its reason and returned too; its `state` says so. A failed run is
-    tried again when it is asked for again.
+    tried again when it is asked for again. What the machine cannot do at this moment is not recorded.
 
     Args:
         store: where records are looked for and written; None: `runs/` and `cached_runs/`.
@@ -65,11 +65,12 @@ def run(
 
     Raises:
         InputError: the spec names something that does not exist or cannot be read; nothing is recorded.
+        NotNow: the machine has too little memory free; nothing is recorded.
     """
     store = store or RunStore()
     opened = open_run(spec, on_progress=on_progress, allowed_models=allowed_models)
     known = store.get(opened.run_id)
-    if known is None or known.state == "failed":
+    if known is None or known.state == "failed" or _lacked_memory(known):
         record = _carry_out(opened, store, on_progress=on_progress, export=export)
         store.put(record)
         return Outcome(record, reused=False)
@@ -79,6 +80,11 @@ def run(
             export, known, build(opened, _plan(opened, clock, on_progress), export, clock, on_progress).artefact
         )
     return Outcome(known, reused=True)
+
+
+def _lacked_memory(record: RunRecord) -> bool:
+    """Whether an older TDQ took too little memory for a refusal: that was no answer."""
+    return record.state == "refused" and "GB are free" in (record.reason or "")
 
 
 def read_table(

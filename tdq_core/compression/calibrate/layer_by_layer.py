@@ -15,7 +15,7 @@ from tdq_core.compression.calibrate.refit import Place
 from tdq_core.compression.condition.observe import Batches, following_norms
 from tdq_core.compression.decompose.methods import Options
 from tdq_core.compression.decompose.modules import Factorized, record
-from tdq_core.errors import Refused
+from tdq_core.errors import NotNow
 from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.records.record import LayerRecord
 from tdq_core.system.machine import free_memory
@@ -34,7 +34,7 @@ def apply_calibrated(
     is passed once with all images together, so that every layer is fitted on what the compressed layers before it send.
 
     Raises:
-        Refused: all images together need more memory than there is.
+        NotNow: all images together need more memory than is free.
     """
     images = torch.cat(list(batches()))
     chosen = plan.decomposed()
@@ -109,7 +109,7 @@ def _outputs(model: nn.Module, names: list[str], batches: Batches, images: int) 
 def _require_memory(images: int, largest: int) -> None:
     needed, free = 4 * LIVE * images * largest, free_memory()
     if needed > free:
-        raise Refused(
+        raise NotNow(
             f"Calibrating on {images} images at once needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
             "free: take fewer with --calib-samples."
         )
