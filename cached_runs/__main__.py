@@ -5,6 +5,7 @@ import sys
 from cached_runs.counting import write_costs
 from cached_runs.pages import write_pages
 from cached_runs.rebuild import MODELS, rebuild
+from cached_runs.recipes import rewrite_recipes
 from tdq_core.cli.terminal import err, progress_bars
 from tdq_core.records.store import RunStore, shipped_folder
 
@@ -17,6 +18,7 @@ def main(models: list[str]) -> int:
         write_costs(shipped_folder())
         for model in models or MODELS:
             rebuild(model, shipped_folder(), on_progress)
+    rewrite_recipes(shipped_folder())
     write_pages(shipped_folder().parent)
     err.print(f"{sum(1 for _ in RunStore(shipped_folder()).paths())} runs are in '{shipped_folder().name}'.")
     return 0

@@ -3,8 +3,10 @@
 TDQError
  ├── InputError    the request itself is wrong: nothing was run, nothing is recorded     (exit code 2)
  ├── Refused       a well-formed request that this model or layer cannot satisfy: recorded (exit code 2)
- └── RunFailed     the work began and went wrong: recorded                               (exit code 1)
+ ├── NotNow        this machine cannot do it at this moment: nothing is recorded         (exit code 1)
+ └── RunFailed     the work began and went wrong: recorded, and tried again when asked for (exit code 1)
 
+A record of what was refused is an answer for good, so nothing that depends on the machine's state may be `Refused`.
 A message is one sentence: what, where, allowed, given, and the way out.
 """
 
@@ -19,6 +21,10 @@ class InputError(TDQError):
 
 class Refused(TDQError):
     """The request is well formed, but this model, these layers or this data cannot carry it out."""
+
+
+class NotNow(TDQError):
+    """The machine has too little of something at this moment, memory for example; the same may succeed later."""
 
 
 class RunFailed(TDQError):

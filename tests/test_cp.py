@@ -11,7 +11,7 @@ from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.linalg import rel_error
 from tdq_core.compression.decompose.ridge import least_squares
 from tdq_core.compression.methods import decompose
-from tdq_core.errors import InputError, Refused
+from tdq_core.errors import InputError, NotNow
 
 
 def draw(*shape, seed=0):
@@ -116,5 +116,5 @@ def test_a_kernel_that_is_not_finite_is_refused(value):
 def test_the_memory_is_known_before_the_start(monkeypatch):
     assert cp_memory((512, 512, 9), 1141) < 1e9 < cp_memory((4096, 4096, 9), 8000)
     monkeypatch.setattr(module, "free_memory", lambda: 10**6)
-    with pytest.raises(Refused, match=r"64 x 64 x 9 at rank 100 needs 0\.0 GB and 0\.0 GB are free"):
+    with pytest.raises(NotNow, match=r"64 x 64 x 9 at rank 100 needs 0\.0 GB and 0\.0 GB are free"):
         decompose_cp(draw(64, 64, 3, 3), 100)

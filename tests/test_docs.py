@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from cached_runs.pages import filled, write_pages
+from cached_runs.pages import filled, write_pages, written
 from tdq_core.records.store import shipped_folder
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text()
 COMMANDS = sorted({" ".join(m.split()) for m in re.findall(r"\.venv/bin/tdq ([^#\n]+)", README)})
+
+
+@pytest.fixture(scope="module")
+def found():
+    return written(PROJECT)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -53,21 +58,20 @@ def test_links_lead_somewhere():
     ] == []
 
 
-def test_what_pages_say_of_runs_and_training_is_written_from_records_and_cards():
+def test_what_pages_say_of_runs_and_training_is_written_from_records_and_cards(found):
     """`python -m cached_runs` writes these pages anew."""
-    assert {path: path.read_text() for path in filled(PROJECT)} == filled(PROJECT)
+    pages = filled(PROJECT, found)
+    assert {path: path.read_text() for path in pages} == pages
 
 
 @pytest.mark.parametrize("page", ["README.md", "cached_runs/README.md", "docs/zoo.md"])
-def test_a_page_without_a_place_for_its_table_is_not_passed_over(page, tmp_path):
-    for path in filled(PROJECT):
+def test_a_page_without_a_place_for_its_table_is_not_passed_over(page, tmp_path, found):
+    for path in filled(PROJECT, found):
         copy = tmp_path / path.relative_to(PROJECT)
         copy.parent.mkdir(exist_ok=True)
         copy.write_text(path.read_text())
-    for record in shipped_folder().glob("*.json"):
-        (tmp_path / "cached_runs" / record.name).symlink_to(record)
-    write_pages(tmp_path)
+    write_pages(tmp_path, found)
     assert (tmp_path / page).read_text() == (PROJECT / page).read_text()
     (tmp_path / page).write_text(re.sub(r"<!-- /\w+ -->", "", (PROJECT / page).read_text()))
     with pytest.raises(ValueError, match="no place"):
-        write_pages(tmp_path)
+        write_pages(tmp_path, found)

@@ -1,10 +1,14 @@
 """Recipes: targets, bisection, and that no choice looks at the images that verify it."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tdq_core.cli import app
@@ -54,6 +58,57 @@ def test_other_targets_are_one_sentence(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_target(text)
     assert "\n" not in str(caught.value) and f"Got '{text}'" in str(caught.value)
+
+
+limits = {
+    "drop": st.floats(0, 1, exclude_max=True),
+    "ratio": st.floats(1, exclude_min=True, allow_infinity=False),
+    "latency": st.floats(0, exclude_min=True, allow_infinity=False),
+}
+
+
+@given(st.sampled_from(sorted(limits)).flatmap(lambda kind: st.tuples(st.just(kind), limits[kind])))
+@example(("latency", 1e6))
+@example(("drop", 0.0123456789))
+@example(("drop", -0.0))
+@example(("ratio", 1.0000000000000002))
+def test_every_target_reads_back_from_its_text(made):
+    target = Target(*made)
+    assert parse_target(target.text) == target and "e" not in target.number.lower()
+
+
+@given(st.decimals("0.01", "99.99", places=2))
+def test_a_number_of_the_page_is_the_same_target_as_on_the_command_line(points):
+    assert Target.of("drop", float(points)) == parse_target(f"drop<={points}%")
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("drop", 1.0), ("drop", -0.01), ("ratio", 1), ("latency", 0.0),
+                                             ("latency", math.inf), ("ratio", math.nan), ("size", 2.0)])  # fmt: skip
+def test_no_target_is_made_that_no_text_gives(kind, limit):
+    with pytest.raises(InputError, match=r"^[^\n]*Got "):
+        Target(kind, limit)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_too_few_images_to_halve_are_one_sentence(n, monkeypatch):
+    few = record([], n=n)
+    with pytest.raises(InputError, match=rf"at least 4 images .*Got {n}\."):
+        pick(few, "cp", 2.0, Target("drop", 0.01))
+    monkeypatch.setattr(search, "run", lambda *a, **k: pytest.fail("nothing is measured first"))
+    with pytest.raises(InputError, match=rf"Got {n}\."):
+        find_recipe(replace(PLAIN, samples=n), Target("drop", 0.01))
+
+
+def test_four_images_are_halved():
+    found = pick(record([1], n=4), "cp", 2.0, Target("drop", 0.01))
+    assert (found.chosen_drop[0], found.verified_drop[0]) == (0, 0.5)
+
+
+def test_choices_can_look_at_any_half():
+    half = np.arange(100) >= 50
+    found = pick(record([3, 60, 61]), "cp", 2.0, Target("drop", 0.03), looked_at=half)
+    assert (found.chosen_drop[0], found.verified_drop[0]) == (0.04, 0.02)
+    assert (found.met, found.verified) == (False, True)
 
 
 def test_a_target_is_met_at_its_bound() -> None:

@@ -1,41 +1,15 @@
 """The study's pipeline against TDQ's own, both in INT8: the smallest file within a bound on the drop. Plain values."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from cached_runs.study import NETWORKS, tucker2_of
+from cached_runs.pipelines import BOUNDS, PIPELINES, POINT, smallest
+from cached_runs.study import NETWORKS
 from dashboard.words import text
 from dashboard.words.palette import BACKEND_LABELS, method_label
-from tdq_core.recipes.choices import Pick, best_first, pick
-from tdq_core.recipes.target import Target
+from tdq_core.recipes.choices import Pick
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
-
-BOUNDS = (0.005, 0.01, 0.02, 0.03)
-"""On the drop of top-1, as shares."""
-POINT = 0.01
-
-
-def is_study_pipeline(record: RunRecord) -> bool:
-    """Tucker-2 of the weights, then INT8, as the study did it."""
-    spec = record.spec
-    return (
-        spec.method == tucker2_of(spec.model) and not spec.calibrated and not spec.finetune and spec.precision == "int8"
-    )
-
-
-def is_own_pipeline(record: RunRecord) -> bool:
-    """What TDQ would do: factors fitted to outputs, conditioned, INT8."""
-    spec = record.spec
-    return spec.calibrated and spec.precision == "int8" and spec.condition and not spec.symmetric
-
-
-class Pipeline(NamedTuple):
-    name: str
-    holds: Callable[[RunRecord], bool]
-
-
-PIPELINES = (Pipeline("the study's", is_study_pipeline), Pipeline("TDQ's own", is_own_pipeline))
 
 
 def recipe_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
@@ -44,7 +18,7 @@ def recipe_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     rows = []
     for limit in BOUNDS:
         for pipeline in PIPELINES:
-            picks, best = _smallest(records, pipeline, limit)
+            picks, best = smallest(records, pipeline, limit)
             told = _recipe(best, by_id[best.run_id]) if best else _missed(picks)
             rows.append({"drop at most": _bound(limit), "pipeline": pipeline.name} | told)
     return rows
@@ -56,19 +30,11 @@ def network_recipes(by_model: Mapping[str, Sequence[RunRecord]]) -> list[dict[st
     for model in (m for m in NETWORKS if by_model[m]):
         row = {"network": model}
         for pipeline in PIPELINES:
-            picks, best = _smallest(by_model[model], pipeline, POINT)
+            picks, best = smallest(by_model[model], pipeline, POINT)
             row |= {f"{pipeline.name}: file": text.both_ways(best.bytes_ratio) if best else _why(picks)}
             row |= {f"{pipeline.name}: drop on the others": _on_others(best) if best else ""}
         rows.append(row)
     return rows
-
-
-def _smallest(records: Sequence[RunRecord], pipeline: Pipeline, limit: float) -> tuple[list[Pick], Pick | None]:
-    """Every run of the pipeline, and the best of those that keep the bound."""
-    target = Target("drop", limit)
-    own = (r for r in records if r.state == "complete" and pipeline.holds(r))
-    picks = [pick(r, pipeline.name, None, target) for r in own]
-    return picks, next((p for p in best_first(picks, target) if p.met), None)
 
 
 def _recipe(best: Pick, record: RunRecord) -> dict[str, Any]:

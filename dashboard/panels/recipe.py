@@ -71,8 +71,7 @@ def _ask(subject: RunSpec, offers: Offers) -> None:
             **number("recipe_steps", 0, 0, MOST_STEPS),
         )  # fmt: skip
         if st.button("Run", type="primary", icon=":material/play_arrow:"):
-            target = Target(kind, limit / 100 if kind == "drop" else limit)
-            submit(Request("recipe", subject, offers.allowed, target.text, steps))
+            submit(Request("recipe", subject, offers.allowed, Target.of(kind, limit).text, steps))
             st.rerun()
 
 

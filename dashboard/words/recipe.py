@@ -23,11 +23,10 @@ def target_text(report: Report) -> str:
     """'a drop of at most 1 point', 'a file at least 4x smaller' or 'a batch within 5 ms'."""
     target = parse_target(report.target)
     if target.kind == "drop":
-        limit = 100 * target.limit
-        return f"a drop of at most {limit:g} point{'s' * (limit != 1)}"
+        return f"a drop of at most {target.number} point{'s' * (target.number != '1')}"
     if target.kind == "ratio":
-        return f"a file at least {target.limit:g}x smaller"
-    return f"a batch within {target.limit:g} ms"
+        return f"a file at least {target.number}x smaller"
+    return f"a batch within {target.number} ms"
 
 
 def recipe_label(report: Report) -> str:

@@ -4,6 +4,7 @@ from dashboard.words.palette import BACKEND_LABELS, GRANULARITY_LABELS, PRECISIO
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
 from tdq_core.specs import RunSpec
+from tdq_core.stats import sizes
 
 _MINUS = "\N{MINUS SIGN}"
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -40,11 +41,8 @@ def file_size(number: float) -> str:
 
 
 def both_ways(ratio: float) -> str:
-    """original / compressed, said both ways: 2.0 as '2.00x smaller, 50.0 % kept'."""
-    if f"{ratio:.2f}" == "1.00":
-        return "same size"
-    word = "smaller" if ratio >= 1 else "larger"
-    return f"{ratio if ratio >= 1 else 1 / ratio:.2f}x {word}, {percent(1 / ratio, 1)} kept"
+    """original / compressed, said both ways: 2.0 as '2.00x smaller, 50.0 % kept', never broken before the sign."""
+    return sizes.both_ways(ratio, space=_SPACE)
 
 
 def seconds(duration: float) -> str:

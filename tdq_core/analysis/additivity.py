@@ -5,7 +5,8 @@
     decomposed     --Q-->   decomposed and quantized
 
 The joint drop D(TD + Q) is held against D(TD) + D(Q); their difference is the interaction. All of them are means
-of per-image differences over the same images, so their intervals are paired.
+of per-image differences over the same images, so their intervals are paired. An image counts once in a drop and up to
+twice in a sum or a difference of drops.
 """
 
 from collections.abc import Iterable
@@ -47,12 +48,13 @@ class Cells:
     def drop_summed(self) -> Interval:
         """D(TD) + D(Q), paired: the interval allows for their covariance."""
         correct = self._correct
-        return self._mean(2 * correct(self.dense) - correct(self.decomposed) - correct(self.quantized))
+        return self._mean(2 * correct(self.dense) - correct(self.decomposed) - correct(self.quantized), largest=2)
 
     def interaction(self) -> Interval:
         """D(TD + Q) - D(TD) - D(Q): positive where the two hurt each other more than they do apart."""
         correct = self._correct
-        return self._mean(correct(self.decomposed) + correct(self.quantized) - correct(self.both) - correct(self.dense))
+        interaction = correct(self.decomposed) + correct(self.quantized) - correct(self.both) - correct(self.dense)
+        return self._mean(interaction, largest=2)
 
     @staticmethod
     def _correct(record: RunRecord) -> np.ndarray:
@@ -60,8 +62,8 @@ class Cells:
         return record.metrics.correct().astype(np.float64)
 
     @staticmethod
-    def _mean(differences: np.ndarray) -> Interval:
-        return paired_mean(differences)
+    def _mean(differences: np.ndarray, *, largest: int = 1) -> Interval:
+        return paired_mean(differences, largest=largest)
 
 
 def find_cells(records: Iterable[RunRecord]) -> list[Cells]:

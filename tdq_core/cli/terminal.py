@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from tdq_core.stats.sizes import both_ways as both_ways
 from tdq_core.system.progress import Progress
 
 out = Console(highlight=False, soft_wrap=True)
@@ -48,8 +49,3 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, rig
 
 def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
-
-
-def both_ways(ratio: float) -> str:
-    """A compression ratio for people: '2.00x smaller, 50.0 % kept'."""
-    return f"{ratio:.2f}x smaller, {100 / ratio:.1f} % kept"

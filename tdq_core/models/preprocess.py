@@ -50,11 +50,14 @@ def from_config(config: dict[str, Any]) -> Noted:
 def by_hand(spec: ModelSpec, channels: int) -> Noted:
     """The preprocessing of a model that says nothing of its inputs: the size is needed, mean and std may be assumed."""
     if spec.input_size is None:
-        raise InputError(f"The model '{spec.name}' does not say what images it takes: give --input-size HEIGHT WIDTH.")
+        raise InputError(
+            f"The model '{spec.name}' does not say what images it takes: give their height and width in pixels as the "
+            "input size, for example 224x224."
+        )
     if channels not in (1, 3):
         raise InputError(f"The model '{spec.name}' has {channels} input channels; images have 1 or 3.")
     usual = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))
     own = Preprocessing(spec.input_size, *usual)
     changed, _ = overridden(own, spec)
-    note = f"No --mean and --std were given: {own.mean} and {own.std} are assumed."
+    note = f"No mean and std were given: {own.mean} and {own.std} are assumed."
     return changed, () if spec.mean and spec.std else (note,)

@@ -58,7 +58,7 @@ def run(
     """Carry out `spec`, or return its record at once if it is there already.
 
     A run that is refused or fails is recorded with its reason and returned too; its `state` says so. A failed run is
-    tried again when it is asked for again.
+    tried again when it is asked for again. What the machine cannot do at this moment is not recorded.
 
     Args:
         store: where records are looked for and written; None: `runs/` and `cached_runs/`.
@@ -69,6 +69,7 @@ def run(
     Raises:
         InputError: the spec names something that does not exist or cannot be read, or asks for what an extra of the
             package brings and that is not installed; nothing is recorded.
+        NotNow: the machine has too little memory free; nothing is recorded.
     """
     session = session or Session()
     inputs = session.open(spec, on_progress=on_progress, allowed_models=allowed_models)
@@ -86,7 +87,7 @@ def run_opened(
     """`run` on what is open already."""
     store, session = store or RunStore(), session or Session()
     known = store.get(inputs.run_id)
-    if known is None or known.state == "failed":
+    if known is None or known.state == "failed" or _lacked_memory(known):
         _require_packages(inputs.spec)
         record = _carry_out(inputs, store, session, on_progress=on_progress, export=export)
         store.put(record)
@@ -102,6 +103,11 @@ def run_opened(
 def _require_packages(spec: RunSpec) -> None:
     if (spec.precision.name, spec.precision.backend) == ("int8", "torch"):
         require_extra("pt2e")
+
+
+def _lacked_memory(record: RunRecord) -> bool:
+    """Whether an older TDQ took too little memory for a refusal: that was no answer."""
+    return record.state == "refused" and "GB are free" in (record.reason or "")
 
 
 def read_table(

@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from tdq_core.errors import InputError
 from tdq_core.recipes.target import Target
 from tdq_core.records.record import Kept, RunRecord
 from tdq_core.stats.intervals import paired_mean
 
 Interval = tuple[float, float, float]
+LEAST_IMAGES = 4
+"""Two to choose on and two to verify on."""
 
 
 class Pick(Kept, frozen=True):
@@ -34,18 +37,38 @@ class Pick(Kept, frozen=True):
     verified: bool
 
 
-def pick(record: RunRecord, arm: str, ratio: float | None, target: Target) -> Pick:
-    """A complete `record` judged on every other image, and on those between."""
+def pick(
+    record: RunRecord, arm: str, ratio: float | None, target: Target, *, looked_at: np.ndarray | None = None
+) -> Pick:
+    """A complete `record` judged on the images that choices look at, and on the others.
+
+    Args:
+        looked_at: which images choices look at, bool of shape (n,); None: every other one, from the first.
+
+    Raises:
+        InputError: too few images to choose on some and verify on others.
+    """
     m, base = record.metrics, record.baseline
     assert m and base, "only complete runs are judged"
+    require_images(m.n)
     lost = base.correct().astype(np.float64) - m.correct().astype(np.float64)
-    first, second = paired_mean(lost[0::2]), paired_mean(lost[1::2])
+    looked_at = np.arange(m.n) % 2 == 0 if looked_at is None else looked_at
+    first, second = paired_mean(lost[looked_at]), paired_mean(lost[~looked_at])
     latency = m.latency.median_ms if m.latency else None
     return Pick(
         run_id=record.run_id, arm=arm, ratio=ratio, bytes=m.bytes, bytes_ratio=record.bytes_ratio(),
         params_ratio=m.compression_ratio, latency_ms=latency, chosen_drop=first, verified_drop=second,
         met=target.met_by(record, first[0]), verified=target.met_by(record, second[0]),
     )  # fmt: skip
+
+
+def require_images(n: int) -> None:
+    """Refuse sets of images that are too small to be halved."""
+    if n < LEAST_IMAGES:
+        raise InputError(
+            "A recipe chooses on one half of the images and verifies on the other, which takes at least "
+            f"{LEAST_IMAGES} images ('samples'). Got {n}."
+        )
 
 
 def best_first(picks: list[Pick], target: Target) -> list[Pick]:

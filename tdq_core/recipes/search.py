@@ -11,7 +11,7 @@ from tdq_core.errors import RunFailed
 from tdq_core.pipeline.run import run
 from tdq_core.pipeline.session import Session
 from tdq_core.recipes.candidates import ARMS, DENSE, RATIOS, REFERENCE, Arm
-from tdq_core.recipes.choices import Pick, pick
+from tdq_core.recipes.choices import Pick, pick, require_images
 from tdq_core.recipes.report import RECIPES, Report, write_up
 from tdq_core.recipes.target import Target
 from tdq_core.records.record import RunRecord
@@ -38,8 +38,14 @@ def find_recipe(
     Args:
         finetune: steps of distillation for TDQ's own pipelines; 0: none.
         folder: of runs, where the report goes in `recipes/`; None: `runs/`.
+
+    Raises:
+        InputError: fewer images than can be halved.
+        RunFailed: a run of the dense model was refused, or any run failed.
     """
     plain, session = plain.changed(latency=True), Session()
+    if plain.images.samples is not None:
+        require_images(plain.images.samples)
     tried: list[Judged] = []
 
     def measure(arm: Arm, ratio: float | None) -> Judged | None:

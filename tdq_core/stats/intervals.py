@@ -1,12 +1,12 @@
 """Confidence intervals: how much of a measured accuracy is chance. Standard library and numpy only."""
 
 import base64
+import functools
 import math
 
 import numpy as np
 
-Z95 = 1.959963984540054
-"""The two-sided 95 % quantile of the normal distribution."""
+from tdq_core.stats.score import Z95, score_interval
 
 
 def wilson(correct: int, n: int) -> tuple[float, float]:
@@ -20,21 +20,34 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     return low, 1.0 if correct == n else centre + half
 
 
-def paired_mean(differences: np.ndarray) -> tuple[float, float, float]:
-    """(mean, low, high): per-image differences, paired by image, and the 95 % interval of their mean.
+def paired_mean(differences: np.ndarray, *, largest: int = 1) -> tuple[float, float, float]:
+    """(mean, low, high): per-image differences, paired by image, and the 95 % score interval of their mean.
 
-    The interval is Agresti and Min's (2005) for matched proportions: half an image is added to each of the four cells
-    (right/wrong before x after), that is, one image with difference +1 or -1 and one with 0. So it keeps an honest
-    width where no image differs at all, which a plain normal interval would report as certainty. The mean is the
-    plain one.
+    The mean is the plain one. See `tdq_core.stats.score` for the interval and `python -m benchmarks.intervals` for what
+    it was chosen among: it keeps an honest width where few images differ or none does.
+
+    Args:
+        differences: of shape (n,), whole numbers; -1, 0 or 1 where two models are compared.
+        largest: the most by which one image can count; 2 where a difference is a sum of two (an interaction).
+
+    Raises:
+        ValueError: no image, or a difference that is no whole number in [-largest, largest].
     """
-    n = len(differences)
-    if n < 2:
-        raise ValueError(f"A paired interval needs at least 2 images. Got {n}.")
-    centre = float(np.sum(differences)) / (n + 2)
-    square = (float(np.sum(np.square(differences))) + 1) / (n + 2)
-    half = Z95 * math.sqrt((square - centre**2) / (n + 2))
-    return float(np.mean(differences)), centre - half, centre + half
+    found = np.asarray(differences, dtype=np.float64)
+    if not len(found):
+        raise ValueError("A paired interval needs at least one image. Got none.")
+    wrong = ~((found == np.round(found)) & (np.abs(found) <= largest))
+    if wrong.any():
+        raise ValueError(
+            f"Differences by image must be whole numbers in [-{largest}, {largest}]. Got {found[wrong][0]:g}."
+        )
+    counts = np.bincount(found.astype(np.int64) + largest, minlength=2 * largest + 1)
+    return float(np.mean(found)), *_ends(tuple(counts.tolist()), largest)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _ends(counts: tuple[int, ...], largest: int) -> tuple[float, float]:
+    return score_interval(dict(zip(range(-largest, largest + 1), counts)), largest)
 
 
 def pack_outcomes(correct: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 import functools
 import os
 import platform
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,57 @@ def cpu_flags() -> tuple[str, ...]:
     return tuple(flag for flag in REPORTED_FLAGS if flag in present)
 
 
-def free_memory() -> int:
-    """Bytes of memory that are free now."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def free_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that could be had now: what the kernel says is available (caches are given back when asked for),
+    and no more than is left below the limits of the control groups that this process is in, of version 1 or 2.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    available = _fields(root / "proc/meminfo").get("MemAvailable")
+    machine = 1024 * available if available is not None else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(min([machine, *_left_in_groups(root)]), 0)
+
+
+def _left_in_groups(root: Path) -> Iterator[int]:
+    """What is left below the memory limit of each control group, from this process' own upwards."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            top, files = root / "sys/fs/cgroup/memory", ("limit_in_bytes", "usage_in_bytes", "total_inactive_file")
+        elif not controllers:
+            top, files = root / "sys/fs/cgroup", ("max", "current", "inactive_file")
+        else:
+            continue
+        own = top / name.strip("/")
+        # A container may see its own group as the top, under a name that it has outside.
+        for group in (own, *own.parents):
+            if group == top or top in group.parents:
+                left = _left(group, *files)
+                if left is not None:
+                    yield left
+
+
+def _left(group: Path, limit: str, usage: str, cache: str) -> int | None:
+    """Bytes below the limit of one group, file pages that are given back when asked for included; None: no limit."""
+    try:
+        most, used = (int((group / f"memory.{name}").read_text()) for name in (limit, usage))
+    except (OSError, ValueError):  # there is no such group here, or it says 'max'
+        return None
+    return most - used + _fields(group / "memory.stat").get(cache, 0)
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """Lines of a name and a number, as /proc and control groups have them; none where there is no such file."""
+    try:
+        lines = [line.replace(":", " ").split() for line in path.read_text().splitlines()]
+    except OSError:
+        return {}
+    return {line[0]: int(line[1]) for line in lines if len(line) > 1 and line[1].isdigit()}
 
 
 @functools.cache

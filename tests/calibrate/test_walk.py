@@ -13,7 +13,7 @@ from tdq_core.compression.calibrate.spectra import with_output_spectra
 from tdq_core.compression.calibrate.svd import fit_svd
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
-from tdq_core.errors import Refused
+from tdq_core.errors import NotNow
 from tdq_core.graph.layer_table import count_params, read_layers
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
@@ -70,7 +70,7 @@ def test_too_many_images_are_refused_in_one_sentence(monkeypatch: pytest.MonkeyP
     model = net()
     plan = make_plan(read_layers(model, IMAGES[:2], name="n", digest=""), "svd", RankRule("ratio", 1.5))
     monkeypatch.setattr(walk, "free_memory", lambda: 4 * 4 * 24 * 800 - 1)
-    with pytest.raises(Refused, match=r"24 images at once needs about 0\.0 GB .*calib_samples"):
+    with pytest.raises(NotNow, match=r"24 images at once needs about 0\.0 GB .*calib_samples"):
         apply_calibrated(model, plan, batches, options=Options())
     monkeypatch.setattr(walk, "free_memory", lambda: 4 * 4 * 24 * 800)
     apply_calibrated(model, plan, batches, options=Options())

@@ -159,7 +159,7 @@ def test_weights_go_into_your_own_model(own: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "factory, says",
     [
-        ("net", "give --input-size"),
+        ("net", "as the input size, for example 224x224"),
         ("broken", "ValueError: the moon is full"),
         ("not_a_model", "must return a torch.nn.Module. Got int"),
         ("absent", "has no function 'absent'"),

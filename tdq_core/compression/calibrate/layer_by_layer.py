@@ -13,7 +13,7 @@ from tdq_core.compression.calibrate.sample import Sample
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import Made
 from tdq_core.compression.memory import Memory
-from tdq_core.errors import Refused, RunFailed
+from tdq_core.errors import NotNow, RunFailed
 from tdq_core.graph.modules import leaves
 from tdq_core.graph.observe import Batches, Call, watch
 from tdq_core.graph.uses import following_norms
@@ -38,7 +38,7 @@ def apply_calibrated(
     a layer that is called several times is fitted to all its calls, for which the images are passed once more.
 
     Raises:
-        Refused: all images together need more memory than there is.
+        NotNow: all images together need more memory than is free.
         RunFailed: what a layer sees and what it should make cannot be paired.
     """
     fits = _Fits(model, plan.decomposed(), torch.cat(list(batches())), options, memory or Memory(), on_progress)
@@ -121,7 +121,7 @@ class _Fits:
 def _require_memory(images: int, largest: int, *, again: bool) -> None:
     needed, free = 4 * LIVE * (2 if again else 1) * images * largest, free_memory()
     if needed > free:
-        raise Refused(
+        raise NotNow(
             f"Calibrating on {images} images at once needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are "
             "free: take fewer ('calib_samples')."
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from tdq_core.compression.decompose.als import Fit, affordable, als
 from tdq_core.compression.decompose.checks import require_finite, require_ranks, shown
 from tdq_core.compression.decompose.linalg import leading_left
-from tdq_core.errors import Refused
+from tdq_core.errors import NotNow
 from tdq_core.system.machine import free_memory
 
 SWEEPS, TOL = 500, 1e-6
@@ -74,7 +74,7 @@ def decompose_cp(weight: Tensor, rank: int, *, sweeps: int = SWEEPS, tol: float 
 
     Raises:
         InputError: the weight holds NaN or infinite values, or the rank is below 1.
-        Refused: the work needs more memory than there is.
+        NotNow: the work needs more memory than is free.
     """
     kernel = compress(weight, rank)
     tried = affordable(tuple(kernel.core.shape), rank, TRIED_STARTS * TRIAL_SWEEPS) // TRIAL_SWEEPS
@@ -117,9 +117,10 @@ def cp_memory(shape: tuple[int, ...], rank: int) -> int:
 def require_memory(shape: tuple[int, ...], rank: int) -> None:
     needed, free = cp_memory(shape, rank), free_memory()
     if needed > free:
-        raise Refused(
+        raise NotNow(
             f"CP of a kernel of {shown(shape)} at rank {rank} needs {needed / 1e9:.1f} GB and "
-            f"{free / 1e9:.1f} GB are free: choose a lower rank or another method for this layer."
+            f"{free / 1e9:.1f} GB are free: choose a lower rank or another method for this layer, or try "
+            "again when more is free."
         )
 
 

@@ -1,0 +1,120 @@
+"""What pages claim of the shipped runs."""
+
+import functools
+import re
+
+from told import PROJECT, holds
+
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore, shipped_folder
+from tdq_core.records.table import method_text
+
+
+@functools.cache
+def runs() -> tuple[RunRecord, ...]:
+    return tuple(RunStore(shipped_folder()).all())
+
+
+def drops(model, method, policy, condition=True):
+    """By (ratio, precision) the points that runs lose, INT8 through ONNX Runtime."""
+    return {
+        (r.spec.rule.value, r.spec.precision): 100 * r.drop()[0]
+        for r in runs()
+        if r.spec.model == f"{model}_cifar10" and r.spec.rule and r.spec.rule.policy == policy
+        if method_text(r.spec) == method and (not r.spec.quantized or r.spec.condition == condition)
+        if (r.spec.precision, r.spec.backend) in (("fp32", "torch"), ("int8", "onnxruntime"))
+    }
+
+
+def by_int8(model, method, ratio, **how):
+    found = drops(model, method, "uniform", **how)
+    return found[ratio, "int8"] - found[ratio, "fp32"]
+
+
+@holds(
+    "docs/zoo.md",
+    "INT8 adds at most 0.8 points to Tucker-2 at any ratio",
+)
+def int8_after_tucker2():
+    most = 0.0
+    for model in ("resnet20", "alexnet", "googlenet", "resnet18", "resnet34", "resnet50"):
+        for method, policy in (("tucker2", "uniform"), ("tucker2", "later"), ("auto", "uniform"), ("auto", "later")):
+            found = drops(model, method, policy)
+            most = max(
+                [most, *(found[r, "int8"] - found[r, p] for r, p in found if p == "fp32" and (r, "int8") in found)]
+            )
+    assert f"{most:.1f}" == "0.8"
+
+
+@holds(
+    "docs/zoo.md",
+    "ResNet-18 bears it up to 3x",
+    "at 4x INT8 takes another nine points, at 6x twenty-one, with EPC less than half a point",
+)
+def int8_after_cp():
+    assert by_int8("resnet18", "cp", 3.0, condition=False) < 1
+    assert round(by_int8("resnet18", "cp", 4.0, condition=False)) == 9
+    assert round(by_int8("resnet18", "cp", 6.0, condition=False)) == 21
+    assert max(by_int8("resnet18", "cp + epc", r) for r in (4.0, 6.0)) < 0.5
+
+
+@holds(
+    "docs/zoo.md",
+    "a sixth of the params, in INT8, costs AlexNet nothing, ResNet-18 half a point and ResNet-34 one and a half",
+)
+def a_sixth_of_the_params():
+    found = {m: drops(m, "tucker2 + calibrated", "global")[6.0, "int8"] for m in ("resnet18", "resnet34")}
+    assert drops("alexnet", "auto + calibrated", "global")[6.0, "int8"] <= 0
+    assert f"{found['resnet18']:.1f}" == "0.5" and f"{found['resnet34']:.1f}" == "1.5"
+
+
+@holds(
+    "docs/zoo.md",
+    "a sixth loses them 2.6 and 1.8 points, where it would lose more than half of their accuracy",
+)
+def thin_layers():
+    for model, told in (("googlenet", "2.6"), ("resnet50", "1.8")):
+        assert f"{drops(model, 'auto + calibrated', 'global')[6.0, 'int8']:.1f}" == told
+        dense = next(100 * r.baseline.top1 for r in runs() if r.spec.model == f"{model}_cifar10")
+        assert drops(model, "auto", "uniform")[6.0, "int8"] > dense / 2
+
+
+@holds(
+    "docs/zoo.md",
+    "They do within a point for Tucker-2 and for CP with EPC",
+)
+def they_add_up_within_a_point():
+    rows = re.findall(r"^\| `\w+` \|(.*)\|$", re.search(r"<!-- additivity -->(.*?)<!-- /", zoo(), re.S)[1], re.M)
+    largest = [[float(n) for n in re.findall(r", ([+-][\d.]+)", " | ".join(r.split(" | ")[:2]))] for r in rows]
+    assert len(rows) == 6 and max(abs(n) for row in largest for n in row) <= 1
+
+
+def zoo():
+    return (PROJECT / "docs/zoo.md").read_text()
+
+
+@holds(
+    "docs/zoo.md",
+    "until the last layers are all but gone (at 2x already in ResNet-20 and GoogLeNet)",
+)
+def later_layers_gone():
+    of_kernels, of_matrices = ("resnet20", "resnet18", "resnet34"), ("alexnet", "googlenet", "resnet50")
+    at_twice = {m: drops(m, "tucker2", "later")[2.0, "fp32"] for m in of_kernels}
+    at_twice |= {m: drops(m, "auto", "later")[2.0, "fp32"] for m in of_matrices}
+    assert {m for m, drop in at_twice.items() if drop > 20} == {"resnet20", "googlenet"}
+
+
+@holds(
+    "README.md",
+    "CIFAR-10 loses ten points",
+)
+def cp_on_cifar10():
+    assert round(by_int8("resnet20", "cp", 2.0, condition=False)) == 10
+    assert (
+        max(
+            r.drop()[0]
+            for r in runs()
+            if r.spec.model == "digits_resnet" and r.spec.method == "cp" and r.spec.rule.value == 2
+        )
+        < 0.01
+    )
