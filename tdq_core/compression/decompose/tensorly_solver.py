@@ -7,7 +7,8 @@ at the same rank it contains every 4-way CP with K_h and K_w apart. It starts fr
 in [0, 1), as MUSCO's CP of merged taps does: 'svd' has no more than K_h K_w vectors for the taps, and fills up with
 the same random numbers. It may take as many sweeps as ours and stops at the same tolerance.
 
-Everything is float64: float32, which weights come in, blurs the error that decides when a sweep is the last one.
+Everything is float64: float32, which weights come in, blurs the error by which `parafac` decides that a sweep is the
+last one, so that it stops early on most layers of ResNet-20.
 tensorly is imported when a solver is called, and computes in a thread of its own, where its backend is torch: what the
 process has set tensorly to stays as it is.
 """
