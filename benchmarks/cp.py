@@ -6,37 +6,30 @@ sweep of the error-preserving correction costs in sweeps of least squares, and h
 ResNet-18 takes. Kernels are random draws of torchvision's initialisation, ranks those of ratio 2.
 """
 
-import time
 import warnings
-from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 import tensorly
 import torch
 from tensorly.decomposition import parafac
 from torch import Tensor
 
+from benchmarks._side_by_side import planned, timed
 from tdq_core.compression.decompose.als import als
 from tdq_core.compression.decompose.cp import compress, random_start
 from tdq_core.compression.decompose.epc import correct
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.linalg import rel_error
 from tdq_core.compression.methods import decompose
-from tdq_core.models.loading import load_model
-from tdq_core.pipeline.run import read_table
-from tdq_core.ranks.plan import make_plan
-from tdq_core.specs import RankRule, RunSpec
 from tdq_core.system import machine
 
 SWEEPS = 10
 MOST = 50  # of our sweeps, should the error not be reached
 COUNTED = 20  # sweeps of the comparison of correction and least squares
-T = TypeVar("T")
 
 
 def main() -> None:
-    layers = planned()
+    layers = [(task.weight, *task.ranks) for task in planned("resnet18", "cp", weights="random")]
     print(
         f"{machine.cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"tensorly {tensorly.__version__} on numpy, {SWEEPS} sweeps of parafac"
@@ -58,14 +51,6 @@ def main() -> None:
             print(f"{'x'.join(map(str, shape))}, rank {rank}: {sweep_ratio(weight, rank)}", flush=True)
     seconds, _ = timed(lambda: [decompose(weight, "cp", (rank,), Options(eta=0.0)) for weight, rank in layers])
     print(f"CP with EPC of all {len(layers)} layers of ResNet-18 at ratio 2: {seconds:.0f} s")
-
-
-def planned() -> list[tuple[Tensor, int]]:
-    """(weight, rank) of every layer that a plan of ratio 2 decomposes."""
-    spec = RunSpec.of("resnet18", "digits", weights="random", method="cp", rule=RankRule("ratio", 2.0))
-    module = load_model(spec.model).module
-    plan = make_plan(read_table(spec), "cp", spec.rule)
-    return [(module.get_parameter(f"{p.layer.name}.weight").detach(), *p.ranks) for p in plan.decomposed()]
 
 
 def race(weight: Tensor, rank: int, ways: int) -> tuple[float, float]:
@@ -111,12 +96,6 @@ def sweep_ratio(weight: Tensor, rank: int) -> str:
         f"a sweep of least squares {plain / COUNTED:.2f} s, of the correction {corrected / COUNTED:.2f} s, "
         f"{corrected / plain:.2f}x"
     )
-
-
-def timed(work: Callable[[], T]) -> tuple[float, T]:
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
 
 
 if __name__ == "__main__":

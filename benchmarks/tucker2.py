@@ -4,10 +4,8 @@ Claim: several times faster at the same error, because Gram matrices of the chan
 Every shape is timed once per side, alternating; tensorly runs on its numpy and on its torch backend.
 """
 
-import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 
 import tensorly
@@ -15,6 +13,7 @@ import torch
 from tensorly.decomposition import partial_tucker
 from torch import Tensor
 
+from benchmarks._side_by_side import timed
 from tdq_core.compression.decompose.linalg import rel_error
 from tdq_core.compression.decompose.tucker2 import decompose_tucker2
 from tdq_core.models.loading import load_model
@@ -40,12 +39,6 @@ def ranks(weight: Tensor) -> tuple[int, int]:
     rank_out = max(1, int(o * SHARE))
     rank_in = max(1, int(i * SHARE))
     return min(rank_out, rank_in * taps), min(rank_in, rank_out * taps)
-
-
-def timed(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
 
 
 def ours(weight: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def verdicts(models: Sequence[str], records: Sequence[RunRecord]) -> Verdicts:
     """What either pipeline gives on each of `models`."""
     found = {}
     for model in models:
-        own = [r for r in records if r.spec.model == model]
+        own = [r for r in records if r.spec.model.name == model]
         n = next(r.metrics.n for r in own if r.metrics)
         halves, even = random_halves(n), np.arange(n) % 2 == 0
         found[model] = (

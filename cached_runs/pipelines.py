@@ -25,15 +25,16 @@ HALVES = 2000
 def is_study_pipeline(record: RunRecord) -> bool:
     """Tucker-2 of the weights, then INT8, as the study did it."""
     spec = record.spec
-    return (
-        spec.method == tucker2_of(spec.model) and not spec.calibrated and not spec.finetune and spec.precision == "int8"
-    )
+    as_it_did = spec.method == tucker2_of(spec.model.name) and not spec.calibrated and not spec.treatment.finetune
+    return as_it_did and spec.precision.name == "int8"
 
 
 def is_own_pipeline(record: RunRecord) -> bool:
     """What TDQ would do: factors fitted to outputs, conditioned, INT8."""
     spec = record.spec
-    return spec.calibrated and spec.precision == "int8" and spec.condition and not spec.symmetric
+    made = spec.decomposition
+    fitted = made is not None and made.calibrated and not made.symmetric
+    return fitted and spec.precision.name == "int8" and spec.treatment.condition
 
 
 class Pipeline(NamedTuple):

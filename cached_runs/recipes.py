@@ -4,12 +4,10 @@ intervals is today's arithmetic. No torch here.
 
 from pathlib import Path
 
-from tdq_core.recipes.saved import read_recipe, recipe_paths, write_recipe
-
 from tdq_core.recipes.choices import Pick, pick
-from tdq_core.recipes.report import Report, write_up
+from tdq_core.recipes.report import RECIPES, Report, write_up
 from tdq_core.recipes.target import parse_target
-from tdq_core.records.store import RunStore
+from tdq_core.records.store import RunStore, Store
 
 
 def rewritten(report: Report, store: RunStore) -> Report:
@@ -31,5 +29,6 @@ def rewritten(report: Report, store: RunStore) -> Report:
 
 def rewrite_recipes(folder: Path) -> None:
     """Every report in the `recipes` of a folder of runs."""
-    for path in recipe_paths([folder / "recipes"]):
-        write_recipe(rewritten(read_recipe(path), RunStore(folder)), path.parent)
+    store = Store(RECIPES, folder)
+    for report in store.all():
+        store.put(rewritten(report, RunStore(folder)))

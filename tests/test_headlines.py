@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tdq_core.recipes.saved import read_recipe, recipe_paths
 
 from cached_runs.pages import written
 from cached_runs.pipelines import OWN, PIPELINES, POINT, STUDYS, over_halves, random_halves, smallest
 from cached_runs.recipes import rewritten
-from tdq_core.records.store import RunStore, shipped_folder
+from tdq_core.recipes.report import RECIPES
+from tdq_core.records.store import RunStore, Store, shipped_folder
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = {"README.md": 2, "docs/zoo.md": 6}
@@ -106,7 +106,7 @@ def test_the_quick_rule_is_the_rule():
     """`over_halves` has no intervals; everything else is what `smallest` says."""
     records = RunStore(shipped_folder()).all()
     for model in ("resnet18_cifar10", "resnet50_cifar10"):
-        own = [r for r in records if r.spec.model == model]
+        own = [r for r in records if r.spec.model.name == model]
         halves = random_halves(1000, 12)
         for pipeline in PIPELINES:
             for half, quick in zip(halves, over_halves(own, pipeline, POINT, halves), strict=True):
@@ -134,17 +134,18 @@ def test_how_much_smaller_is_the_median_of_the_halves():
 
 
 def test_shipped_recipes_are_written_from_the_outcomes_of_their_runs():
-    paths = list(recipe_paths([shipped_folder() / "recipes"]))
+    store = Store(RECIPES, shipped_folder())
+    paths = list(store.paths())
     assert paths
     for path in paths:
-        report = read_recipe(path)
+        report = store.read(path)
         assert rewritten(report, RunStore(shipped_folder())) == report and report.recipe_id == path.stem
 
 
 def test_a_recipe_without_its_runs_is_not_rewritten(tmp_path):
-    (path,) = recipe_paths([shipped_folder() / "recipes"])
+    (report,) = Store(RECIPES, shipped_folder()).all()
     with pytest.raises(ValueError, match="speaks of the run"):
-        rewritten(read_recipe(path), RunStore(tmp_path))
+        rewritten(report, RunStore(tmp_path))
 
 
 def test_what_is_written_names_the_networks_that_are_shown():

@@ -1,9 +1,9 @@
 """Free memory as the kernel and the control groups tell it; and that too little of it is never an answer."""
 
 import ast
-import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tdq_core.compression.decompose import cp
@@ -79,7 +79,7 @@ def test_what_depends_on_the_machine_is_no_refusal():
 
 def test_too_little_memory_is_no_answer_and_is_not_recorded(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
-    spec = RunSpec("digits_resnet", "digits", method="cp", rule=RankRule("ratio", 4), samples=50)
+    spec = RunSpec.of("digits_resnet", "digits", method="cp", rule=RankRule("ratio", 4), samples=50)
     monkeypatch.setattr(cp, "free_memory", lambda: 1000)
     with pytest.raises(NotNow, match="GB are free"):
         run(spec, store=store)
@@ -88,7 +88,7 @@ def test_too_little_memory_is_no_answer_and_is_not_recorded(tmp_path, monkeypatc
     first = run(spec, store=store)
     assert first.record.state == "complete" and not first.reused
     reason = "CP of a kernel of 64 x 64 x 9 at rank 9 needs 3.0 GB and 0.1 GB are free: choose a lower rank."
-    older = dataclasses.replace(first.record, state="refused", reason=reason, metrics=None, baseline=None)
+    older = msgspec.structs.replace(first.record, state="refused", reason=reason, metrics=None, baseline=None)
     store.put(older)
     again = run(spec, store=store)
     assert again.record.state == "complete" and not again.reused, "an older TDQ recorded it"

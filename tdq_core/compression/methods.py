@@ -69,7 +69,7 @@ def _cp(weight: Tensor, ranks: Ranks, options: Options) -> Cp:
 
 
 def _told_of_tucker2(factors: Tucker2, kernel: Tensor) -> tuple[Details, ...]:
-    return (Sweeps(sweeps=len(factors.errors) - 2, hosvd_error=factors.errors[0]),)
+    return (Sweeps(sweeps=max(len(factors.errors) - 2, 0), hosvd_error=factors.errors[0]),)
 
 
 def _told_of_cp(factors: Cp, kernel: Tensor) -> tuple[Details, ...]:
@@ -84,7 +84,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "tucker2": Implementation(
         decompose={
             "tdq": lambda w, ranks, options: decompose_tucker2(w, *ranks),
-            "tensorly": lambda w, ranks, options: tensorly_solver.decompose_tucker2(w, *ranks),
+            "tensorly": tensorly_solver.METHODS["tucker2"],
         },
         build=tucker2_layers,
         details=_told_of_tucker2,
@@ -93,7 +93,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "cp": Implementation(
         decompose={
             "tdq": _cp,
-            "tensorly": lambda w, ranks, options: tensorly_solver.decompose_cp(w, *ranks, seed=options.seed),
+            "tensorly": tensorly_solver.METHODS["cp"],
         },
         build=cp_layers,
         details=_told_of_cp,
@@ -102,7 +102,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "svd": Implementation(
         decompose={
             "tdq": lambda w, ranks, options: decompose_svd(w, *ranks),
-            "tensorly": lambda w, ranks, options: tensorly_solver.decompose_svd(w, *ranks),
+            "tensorly": tensorly_solver.METHODS["svd"],
         },
         build=svd_layers,
         fit=fit_svd_to,

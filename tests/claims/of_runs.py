@@ -18,11 +18,11 @@ def runs() -> tuple[RunRecord, ...]:
 def drops(model, method, policy, condition=True):
     """By (ratio, precision) the points that runs lose, INT8 through ONNX Runtime."""
     return {
-        (r.spec.rule.value, r.spec.precision): 100 * r.drop()[0]
+        (r.spec.rule.value, r.spec.precision.name): 100 * r.drop()[0]
         for r in runs()
-        if r.spec.model == f"{model}_cifar10" and r.spec.rule and r.spec.rule.policy == policy
-        if method_text(r.spec) == method and (not r.spec.quantized or r.spec.condition == condition)
-        if (r.spec.precision, r.spec.backend) in (("fp32", "torch"), ("int8", "onnxruntime"))
+        if r.spec.model.name == f"{model}_cifar10" and r.spec.rule and r.spec.rule.policy == policy
+        if method_text(r.spec) == method and (not r.spec.quantized or r.spec.treatment.condition == condition)
+        if (r.spec.precision.name, r.spec.precision.backend) in (("fp32", "torch"), ("int8", "onnxruntime"))
     }
 
 
@@ -75,7 +75,7 @@ def a_sixth_of_the_params():
 def thin_layers():
     for model, told in (("googlenet", "2.6"), ("resnet50", "1.8")):
         assert f"{drops(model, 'auto + calibrated', 'global')[6.0, 'int8']:.1f}" == told
-        dense = next(100 * r.baseline.top1 for r in runs() if r.spec.model == f"{model}_cifar10")
+        dense = next(100 * r.baseline.top1 for r in runs() if r.spec.model.name == f"{model}_cifar10")
         assert drops(model, "auto", "uniform")[6.0, "int8"] > dense / 2
 
 
@@ -114,7 +114,7 @@ def cp_on_cifar10():
         max(
             r.drop()[0]
             for r in runs()
-            if r.spec.model == "digits_resnet" and r.spec.method == "cp" and r.spec.rule.value == 2
+            if r.spec.model.name == "digits_resnet" and r.spec.method == "cp" and r.spec.rule.value == 2
         )
         < 0.01
     )

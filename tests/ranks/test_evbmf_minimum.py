@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tdq_core.records.layer_files import table_path
 
 from cached_runs.study import dense_spec
 from tdq_core.layers.table import LayerTable
+from tdq_core.models.layer_files import table_path
 from tdq_core.ranks.evbmf import Energy, evbmf_rank, noise_variance
 from tdq_core.records.store import shipped_folder
 from tdq_core.specs import RunSpec
 
 DENSE = 100_000
 """Variances of the grid that is believed."""
-SHIPPED = (RunSpec("digits_resnet", "digits"), dense_spec("resnet20_cifar10"))
+SHIPPED = (RunSpec.of("digits_resnet", "digits"), dense_spec("resnet20_cifar10"))
 
 
 def energy_of(spectrum, rows, columns) -> Energy:

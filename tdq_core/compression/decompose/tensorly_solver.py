@@ -7,7 +7,8 @@ at the same rank it contains every 4-way CP with K_h and K_w apart. It starts fr
 in [0, 1), as MUSCO's CP of merged taps does: 'svd' has no more than K_h K_w vectors for the taps, and fills up with
 the same random numbers. It may take as many sweeps as ours and stops at the same tolerance.
 
-Everything is float64: float32, which weights come in, blurs the error that decides when a sweep is the last one.
+Everything is float64: float32, which weights come in, blurs the error by which `parafac` decides that a sweep is the
+last one, so that it stops early on most layers of ResNet-20.
 tensorly is imported when a solver is called, and computes in a thread of its own, where its backend is torch: what the
 process has set tensorly to stays as it is.
 """
@@ -27,7 +28,7 @@ from tdq_core.compression.decompose.linalg import leading_left
 from tdq_core.compression.decompose.svd import Svd
 from tdq_core.compression.decompose.tensorly_objects import from_tensorly, load_tensorly
 from tdq_core.compression.decompose.tucker2 import Tucker2
-from tdq_core.errors import Refused, RunFailed
+from tdq_core.errors import NotNow, RunFailed
 from tdq_core.system.machine import free_memory
 
 WORK = 1e11
@@ -50,7 +51,7 @@ def decompose_tucker2(weight: Tensor, rank_out: int, rank_in: int, *, sweeps: in
 
     Raises:
         InputError: the weight holds NaN or infinite values, or a rank is not in [1, C_out] or [1, C_in].
-        Refused: the work needs more memory than there is.
+        NotNow: the work needs more memory than there is.
         RunFailed: an SVD did not converge.
     """
     c_out, c_in = weight.shape[:2]
@@ -75,7 +76,7 @@ def decompose_cp(weight: Tensor, rank: int, *, sweeps: int = SWEEPS, tol: float 
     Raises:
         InputError: the weight holds NaN or infinite values, or the rank is not in [1, the product of the two smaller
             modes]: with more components tensorly's normal equations are singular.
-        Refused: the work needs more memory than there is.
+        NotNow: the work needs more memory than there is.
         RunFailed: the normal equations were singular, as they are where the kernel's own rank is below `rank`.
     """
     kernel = weight.detach().double().flatten(2)
@@ -101,7 +102,7 @@ def decompose_svd(weight: Tensor, rank: int) -> Svd:
 
     Raises:
         InputError: the weight holds NaN or infinite values, or the rank is not in [1, min(C_out, C_in K_h K_w)].
-        Refused: the work needs more memory than there is.
+        NotNow: the work needs more memory than there is.
         RunFailed: the SVD did not converge.
     """
     matrix = weight.detach().double().flatten(1)
@@ -205,7 +206,7 @@ def _went_wrong(what: str, weight: Tensor, how: str) -> str:
 
 def _require_memory(what: str, weight: Tensor, needed: int) -> None:
     if needed > (free := free_memory()):
-        raise Refused(
+        raise NotNow(
             f"tensorly's {what} of a kernel of {shown(weight.shape)} needs {needed / 1e9:.1f} GB and "
             f"{free / 1e9:.1f} GB are free: choose a lower rank, another method for this layer or the solver 'tdq'."
         )
