@@ -139,7 +139,7 @@ _POLICY = Toy(
     (
         Edit(
             "tdq_core/specs/choices.py",
-            '''        Policy(name="earlier", label="earlier layers first", by_ladder=True, help="the first give up most"),
+            '''        Policy(name="earlier", label="earlier layers first", by_ladder=True, help="the first give most"),
 ''',
             '        Policy(name="vbmf"',
         ),
