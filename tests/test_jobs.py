@@ -15,7 +15,7 @@ import pytest
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs import worker as job_worker
-from tdq_core.jobs.queue import Job, JobState, Made, Request, Result
+from tdq_core.jobs.queue import Event, Job, JobState, Made, Request, Result
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.layer_files import find_layer_file
 from tdq_core.recipes import search
@@ -58,7 +58,7 @@ def gone(pid: int) -> bool:
 
 def span(job: Job) -> tuple[float, float]:
     """When its work began and when it ended."""
-    begun = jobs.read_events(job.folder / "progress.jsonl")[0]["time"]
+    begun = jobs.read_events(job.folder / "progress.jsonl")[0].time
     return begun, json.loads((job.folder / "result.json").read_text())["time"]
 
 
@@ -149,7 +149,7 @@ def test_a_torn_last_line_is_tolerated_and_a_bad_line_before_it_is_not(tmp_path:
     good = '{"stage": "evaluate", "done": 1, "total": 2, "time": 5.0}'
     assert jobs.read_events(path) == []
     path.write_text(f"{good}\n{good[:20]}")
-    assert jobs.read_events(path) == [json.loads(good)]
+    assert jobs.read_events(path) == [Event(stage="evaluate", done=1, total=2, time=5.0)]
     path.write_text(f"{good}\n{good[:20]}\n{good}\n")
     with pytest.raises(RunFailed, match="damaged in line 2"):
         jobs.read_events(path)

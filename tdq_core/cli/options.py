@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
@@ -10,7 +10,7 @@ import typer
 from tdq_core.errors import InputError
 from tdq_core.specs.choices import PRESETS
 from tdq_core.specs.command import is_list, value_of
-from tdq_core.specs.option import Field, fields_of, require_choice
+from tdq_core.specs.option import Field, Flat, fields_of, require_choice
 from tdq_core.specs.parts import Decomposition, ModelSpec
 from tdq_core.specs.rank_choice import SHARING, RankChoice
 from tdq_core.specs.rank_rule import RankRule
@@ -28,7 +28,7 @@ def takes_spec(*parts: type[Value], without: tuple[str, ...] = ()) -> Callable[[
     chosen = [field for part in parts for field in fields_of(part) if field.key not in without]
     ranks = [*fields_of(RankChoice), *fields_of(RankRule)] if Decomposition in parts else []
 
-    def spec_of(given: Mapping[str, Any]) -> tuple[RunSpec]:
+    def spec_of(given: Flat) -> tuple[RunSpec]:
         values = {field.key: _value(field, given) for field in chosen}
         if ranks:
             values |= {"rule": _rule(given), **_preset(given["preset"], given["context"], chosen)}
@@ -44,7 +44,7 @@ def takes_model(command: Command) -> Command:
     """A command whose first parameters are a `ModelSpec` and a seed."""
     seed = next(field for field in fields_of(RunSpec) if field.key == "seed")
 
-    def model_of(given: Mapping[str, Any]) -> tuple[ModelSpec, int]:
+    def model_of(given: Flat) -> tuple[ModelSpec, int]:
         return ModelSpec(**{f.name: _value(f, given) for f in fields_of(ModelSpec)}), given["seed"]
 
     return _taking(command, [*fields_of(ModelSpec), seed], model_of)
@@ -63,7 +63,7 @@ def _preset(name: str | None, context: typer.Context, chosen: Iterable[Field]) -
 def _taking(
     command: Command,
     fields: list[Field],
-    make: Callable[[Mapping[str, Any]], tuple[Any, ...]],
+    make: Callable[[Flat], tuple[Any, ...]],
     more: Sequence[inspect.Parameter] = (),
 ) -> Command:
     """`command` with options for `fields` in place of its first parameters, which are made from what was given."""
@@ -137,7 +137,7 @@ def _shorthand(field: Field) -> str:
     return field.option.shorthand[0].strip("-").replace("-", "_")
 
 
-def _value(field: Field, given: Mapping[str, Any]) -> Any:
+def _value(field: Field, given: Flat) -> Any:
     value = given[field.key]
     if field.option.shorthand and given[_shorthand(field)]:
         if value is not None:
@@ -148,6 +148,6 @@ def _value(field: Field, given: Mapping[str, Any]) -> Any:
     return value_of(field, value) if is_list(field) else value
 
 
-def _rule(given: Mapping[str, Any]) -> RankRule | None:
+def _rule(given: Flat) -> RankRule | None:
     ways = {field.name: given[field.key] for field in fields_of(RankChoice)}
     return RankChoice(**ways, sharing={name: given[name] for name in SHARING}).rule()

@@ -18,7 +18,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, get_args
+from typing import IO, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -190,7 +190,7 @@ def _progress(job: Job, *, end: float) -> JobState:
     if not events:
         return JobState("queued")
     last = events[-1]
-    return JobState("running", last["stage"], last["done"], last["total"], max(0.0, end - events[0]["time"]))
+    return JobState("running", last.stage, last.done, last.total, max(0.0, end - events[0].time))
 
 
 def cancel(job: Job) -> JobState:
@@ -228,7 +228,16 @@ def finish(job: Job, result: Result) -> None:
     write_atomically(job.folder / "result.json", json.dumps(msgspec.to_builtins(whole)))
 
 
-def read_events(path: Path) -> list[dict[str, Any]]:
+class Event(Kept, frozen=True):
+    """One line of a progress file; `time` in seconds since 1970."""
+
+    stage: str
+    done: int
+    total: int
+    time: float
+
+
+def read_events(path: Path) -> list[Event]:
     """The events of a progress file; its last line may be torn, a bad line before it is an error."""
     if not path.exists():
         return []
@@ -237,8 +246,8 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             if line:
-                events.append(json.loads(line))
-        except json.JSONDecodeError as error:
+                events.append(msgspec.json.decode(line, type=Event))
+        except msgspec.DecodeError as error:
             if number < len(lines):
                 raise RunFailed(f"The progress file '{path}' is damaged in line {number}: {error}.") from error
     return events

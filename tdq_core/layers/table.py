@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from tdq_core.errors import InputError
 
@@ -96,18 +96,14 @@ class LayerTable:
         return json.dumps({"schema": TABLE_SCHEMA, **dataclasses.asdict(self)}, allow_nan=False)
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "LayerTable":
-        values = dict(plain)
-        if values.pop("schema", None) != TABLE_SCHEMA:
-            raise InputError(f"This TDQ reads layer tables of schema {TABLE_SCHEMA}. Got {plain.get('schema')!r}.")
-        values["layers"] = tuple(_layer_from(layer) for layer in plain["layers"])
-        return cls(**{**values, "notes": tuple(plain["notes"])})
-
-    @classmethod
     def read(cls, path: Path) -> "LayerTable":
-        return cls.from_dict(json.loads(path.read_text()))
-
-
-def _layer_from(plain: Mapping[str, Any]) -> Layer:
-    values: dict[str, Any] = dict(plain)
-    return Layer(**{**values, **{k: tuple(values[k]) for k in ("kernel", "spectrum_out", "spectrum_in")}})
+        """The inverse of `to_json`, from a file; InputError names the file where it is another or a damaged one."""
+        try:
+            values = json.loads(path.read_text())
+            if values.pop("schema", None) != TABLE_SCHEMA:
+                raise ValueError(f"it is not of schema {TABLE_SCHEMA}")
+            return msgspec.convert(values, cls)
+        except (ValueError, AttributeError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"The layer table '{path}' cannot be read ({error}): move it away to read the layers anew."
+            ) from error

@@ -8,6 +8,9 @@ from typing import Annotated, Any, get_args, get_origin
 from tdq_core.errors import InputError
 from tdq_core.specs.value import Value, declared
 
+Flat = Mapping[str, Any]
+"""A spec's fields by their names in JSON, as values."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
@@ -31,7 +34,7 @@ class Option:
     choices: Callable[[], Iterable[str]] | None = None
     labels: Callable[[], Mapping[str, str]] | None = None
     label: str = ""
-    needs: Callable[[Mapping[str, Any]], bool] | None = None
+    needs: Callable[[Flat], bool] | None = None
     because: str = ""
     key: str = ""
     named: bool = True

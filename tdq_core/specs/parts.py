@@ -4,15 +4,14 @@ Every field that people can set carries its `Option`: its flag, its help and its
 a run is written as a command and whether the field is part of a run's name. No torch here.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta, structs
 
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import CORRECTION, METHODS
 from tdq_core.specs.choices import GRANULARITIES, RANGES, SOLVERS, labels
-from tdq_core.specs.option import Option, require_choices
+from tdq_core.specs.option import Flat, Option, require_choices
 from tdq_core.specs.precision import BACKENDS, PRECISIONS, Precision, simulated
 from tdq_core.specs.rank_rule import RankRule
 from tdq_core.specs.value import Count, Steps, Value
@@ -22,8 +21,6 @@ DEFAULT_ETA = 0.0
 IMAGES = "'digits', 'cifar10[:ROOT]', 'cifar10-jpeg[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'"
 """The grammar of image sources, see `tdq_core.data.refs`."""
 
-Flat = Mapping[str, Any]
-"""A spec's fields by their names in JSON."""
 Pair = Annotated[int, Meta(ge=2)]
 
 

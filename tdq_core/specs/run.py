@@ -10,7 +10,7 @@ from msgspec import structs
 
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import METHODS
-from tdq_core.specs.option import Field, Option, fields_of
+from tdq_core.specs.option import Field, Flat, Option, fields_of
 from tdq_core.specs.parts import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, Treatment
 from tdq_core.specs.precision import BACKENDS
 from tdq_core.specs.rank_rule import RankRule
@@ -63,7 +63,7 @@ class RunSpec(Value, frozen=True):
         return values
 
     @classmethod
-    def from_flat(cls, values: Mapping[str, Any]) -> "RunSpec":
+    def from_flat(cls, values: Flat) -> "RunSpec":
         """The inverse of `to_flat`; what is missing is at its default.
 
         Raises:
@@ -196,12 +196,12 @@ def fields() -> list[Field]:
 
 
 @functools.cache
-def defaults() -> Mapping[str, Any]:
+def defaults() -> Flat:
     """By its name in JSON what every field is where nobody says otherwise."""
     return {field.key: field.default for field in fields()} | {"method": "none"}
 
 
-def _require_method_and_rule(whole: Mapping[str, Any]) -> None:
+def _require_method_and_rule(whole: Flat) -> None:
     if whole["method"] == "none" and whole["rule"] is not None:
         raise InputError(
             f"The method 'none' takes no ranks: leave the rule out, or name a method ({', '.join(METHODS)})."
@@ -213,7 +213,7 @@ def _require_method_and_rule(whole: Mapping[str, Any]) -> None:
         )
 
 
-def _require_effect(whole: Mapping[str, Any]) -> None:
+def _require_effect(whole: Flat) -> None:
     """InputError where a field is set that has no effect beside the others."""
     for field in fields():
         option, given = field.option, whole[field.key]

@@ -87,7 +87,13 @@ def train(
 
 
 def _key(loaded: LoadedModel, splits: dict[str, ImageSet], recipe: Recipe) -> str:
-    parts = (loaded.digest, state_digest(loaded.module), splits["train"].digest, splits["val"].digest, repr(recipe))
+    parts = (
+        loaded.digest,
+        state_digest(loaded.module),
+        splits["train"].digest,
+        splits["val"].digest,
+        json.dumps(asdict(recipe), sort_keys=True),
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

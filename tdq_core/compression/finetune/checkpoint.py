@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,13 @@ class State:
 def key_of(student: nn.Module, teacher: nn.Module, images: Tensor, scheme: Scheme | None, recipe: Any) -> str:
     """Name of a training run: everything that decides its result."""
     shown = hashlib.sha256(images.contiguous().numpy().tobytes()).hexdigest()
-    parts = (state_digest(student), state_digest(teacher), shown, repr(scheme), repr(recipe))
+    parts = (state_digest(student), state_digest(teacher), shown, *map(_written, (scheme, recipe)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _written(value: Scheme | Any | None) -> str:
+    """A value's fields, whatever its class is called: renaming that drops no state."""
+    return json.dumps(asdict(value) if value is not None else None, sort_keys=True)
 
 
 def save(path: Path, key: str, student: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
