@@ -9,7 +9,7 @@ from tdq_core.graph.modules import layers
 from tdq_core.graph.observe import Call, watch
 
 SAME, NOISE = 1e-2, 1e-5
-"""Rows of the same images in batches of two sizes differ by less than this share of what other images differ by, or of
+"""Rows of an image that stands elsewhere in its batch are the same up to this share of what makes images differ, or of
 what they are: float32 sums in another order make them differ at all."""
 
 
@@ -30,13 +30,13 @@ def output_shapes(model: nn.Module, names: Iterable[str], example: Tensor) -> di
 def why_unpaired(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[str, str]:
     """Of the modules whose outputs cannot be cut into those of each image: why, by name.
 
-    All but the last of `images` are passed, and then all: calls must be as many, and each output must begin with the
-    rows that it had before. A single image is never unpaired.
+    With one image less there must be as many calls, each with its share of the rows; and when the last image comes
+    first, its rows must do so too. A single image is never unpaired.
     """
     names = list(names)
     if len(images) < 2:
         return {}
-    few, all_ = _outputs(model, names, images[:-1]), _outputs(model, names, images)
+    few, all_, turned = (_outputs(model, names, x) for x in (images[:-1], images, images.roll(1, 0)))
     reasons = {}
     for name in names:
         if len(few[name]) != len(all_[name]):
@@ -44,17 +44,25 @@ def why_unpaired(model: nn.Module, names: Iterable[str], images: Tensor) -> dict
                 f"it is called {len(few[name])} times for {len(images) - 1} images and {len(all_[name])} times for "
                 f"{len(images)}, so that its calls cannot be paired with those of the original network"
             )
-        elif not all(_begins_with(*pair, len(images)) for pair in zip(all_[name], few[name], strict=True)):
+        elif not all(_by_image(*calls, len(images)) for calls in zip(few[name], all_[name], turned[name], strict=True)):
             reasons[name] = "its output does not hold one image after the other, so that images cannot be told apart"
     return reasons
 
 
-def _begins_with(output: Tensor, fewer: Tensor, images: int) -> bool:
-    """Whether the rows of `output`, of all `images`, begin with those of all but the last."""
-    if output.shape[1:] != fewer.shape[1:] or len(output) * (images - 1) != len(fewer) * images:
+def depends_on_batch(model: nn.Module, images: Tensor) -> bool:
+    """Whether `model` answers (N, classes) otherwise for `images` (N, C, H, W) when the last of them is not there."""
+    with torch.no_grad():
+        all_, few = model(images), model(images[:-1]) if len(images) > 1 else model(images)
+    apart, differ = (float((rows - few).norm()) for rows in (all_[: len(few)], all_[-len(few) :]))
+    return apart > SAME * differ + NOISE * float(few.norm())
+
+
+def _by_image(few: Tensor, all_: Tensor, turned: Tensor, images: int) -> bool:
+    """Whether rows lie image by image in the outputs of all images but the last, of `images`, and of these turned."""
+    if few.shape[1:] != all_.shape[1:] or len(all_) * (images - 1) != len(few) * images:
         return False
-    apart, others = (float((rows - fewer).norm()) for rows in (output[: len(fewer)], output[-len(fewer) :]))
-    return not apart > SAME * others + NOISE * float(fewer.norm())  # values that are not finite tell nothing
+    apart, differ = (float((rows - turned).norm()) for rows in (all_.roll(len(all_) // images, 0), all_))
+    return not apart > SAME * differ + NOISE * float(all_.norm())  # values that are not finite tell nothing
 
 
 def _outputs(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[str, list[Tensor]]:

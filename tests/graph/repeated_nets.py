@@ -66,6 +66,18 @@ class Tokens(nn.Module):
         return self.head(functional.gelu(self.body(x.mean((1, 2)))))
 
 
+class Windows(nn.Module):
+    """A Linear layer on the four quarters of each image, which lie as rows of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(75, 30), nn.Linear(30, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        quarters = x.unfold(2, 5, 5).unfold(3, 5, 5).permute(0, 2, 3, 1, 4, 5).reshape(4 * len(x), 75)
+        return self.head(functional.gelu(self.body(quarters)).view(len(x), 4, 30).mean(1))
+
+
 class TwoNames(nn.Module):
     """One convolution as an attribute and inside of a Sequential."""
 
@@ -79,6 +91,19 @@ class TwoNames(nn.Module):
         return self.head(self.rest(self.body(self.stem(x))).mean((2, 3)))
 
 
+class ByBatchStatistics(nn.Module):
+    """A batch norm without running statistics: answers depend on the other images, yet rows lie image by image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1)
+        self.norm, self.head = nn.BatchNorm2d(8, track_running_stats=False), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.norm(self.stem(x)))
+        return self.head(functional.relu(self.norm(self.body(x))).mean((2, 3)))
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "once": lambda: Loop(1),
     "twice": lambda: Loop(2),
@@ -87,6 +112,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "with its norm": lambda: Normed(1),
     "with a norm a call": lambda: Normed(2),
     "tokens": Tokens,
+    "windows": Windows,
     "two names": TwoNames,
 }
 

@@ -40,7 +40,7 @@ def test_below_full_rank_it_comes_nearer_than_by_the_weights_alone(name: str) ->
     net, some = repeated(name), images(300)
     plan = plan_of(net, "svd", 3)
     made, _ = apply_calibrated(net, plan, lambda: iter(some.split(128)), options=Options())
-    assert off(made, net, some) < 0.75 * off(apply_plan(net, plan)[0], net, some)
+    assert off(made, net, some) < 0.9 * off(apply_plan(net, plan)[0], net, some)
     assert (count_params(made), count_macs(made, some[:2])) == (plan.params, plan.macs)
 
 

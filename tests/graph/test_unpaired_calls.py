@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fitting import FITS, off, plan_of
-from repeated_nets import NETS, images, repeated
+from repeated_nets import NETS, ByBatchStatistics, images, repeated
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -12,7 +12,7 @@ from tdq_core.compression.calibrate.pairing import without_unpaired
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.errors import RunFailed
-from tdq_core.graph.calls import why_unpaired
+from tdq_core.graph.calls import depends_on_batch, why_unpaired
 from tdq_core.graph.layer_table import read_layers
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
@@ -42,6 +42,18 @@ class ByBatch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.cat([self.body(image[None]) for image in functional.relu(self.stem(x))])
         return self.head(x.mean((2, 3)))
+
+
+class Spread(nn.Module):
+    """Applies a layer as often to each image as there are images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).mean((2, 3))
+        return self.head(functional.gelu(self.body(x[:, None].expand(-1, len(x), -1))).mean(1))
 
 
 class ByValue(nn.Module):
@@ -83,11 +95,14 @@ class Listed(nn.Module):
         return self.head(self.stages[0](functional.relu(self.stem(x))).mean((2, 3)))
 
 
+ORDER = "one image after the other"
+
+
 @pytest.mark.parametrize(
     "net, word",
-    [(Positions(flat=False), "one image after the other"), (Positions(flat=True), "one image after the other"),
-     (Pairs(), "one image after the other"), (ByBatch(), "called 2 times for 2 images and 3 times for 3")],
-    ids=["positions first", "positions first, flat", "all pairs", "a call an image"],
+    [(Positions(flat=False), ORDER), (Positions(flat=True), ORDER), (Pairs(), ORDER), (Spread(), ORDER),
+     (ByBatch(), "called 2 times for 2 images and 3 times for 3")],
+    ids=["positions first", "positions first, flat", "all pairs", "as often as images", "a call an image"],
 )  # fmt: skip
 def test_a_layer_whose_calls_cannot_be_paired_is_left_dense_with_the_reason(net: nn.Module, word: str) -> None:
     net, some = net.eval().requires_grad_(False), images(300)
@@ -109,6 +124,21 @@ def test_layers_whose_calls_can_be_paired_are_not_refused(name: str) -> None:
     names = [layer.name for layer in read_layers(net, images(2), name="n", digest="").layers]
     for count in (1, 2, 3):
         assert why_unpaired(net, names, images(count)) == {}
+
+
+def test_a_network_that_looks_at_its_batch_is_fitted_to_all_images_together() -> None:
+    """Its targets would be those of other batches otherwise."""
+    torch.manual_seed(0)
+    net, some = ByBatchStatistics().eval().requires_grad_(False), images(30)
+    assert depends_on_batch(net, some[:3]) and not depends_on_batch(net, some[:1])
+    assert why_unpaired(net, ["stem", "body", "head"], some[:3]) == {}
+    made, _ = apply_calibrated(net, plan_of(net, "svd", None), lambda: iter(some.split(4)), options=Options())
+    assert off(made, net, some) < 1e-2
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_other_networks_do_not_depend_on_their_batch(name: str) -> None:
+    assert not depends_on_batch(repeated(name), images(3))
 
 
 @pytest.mark.parametrize("times", [10.0, 0.0], ids=["more calls later", "fewer calls later"])

@@ -14,6 +14,7 @@ from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import Made
 from tdq_core.compression.memory import Memory
 from tdq_core.errors import NotNow, RunFailed
+from tdq_core.graph.calls import depends_on_batch
 from tdq_core.graph.modules import leaves
 from tdq_core.graph.observe import Batches, Call, watch
 from tdq_core.graph.uses import following_norms
@@ -25,6 +26,9 @@ from tdq_core.system.progress import Progress, silent
 LIVE = 4
 """Activations of the size of the largest one that are alive at a time, about; as many again where a layer is called
 several times, while it waits for all its inputs."""
+
+FEW = 3
+"""Images by which it is found out whether a network looks at other images of its batch."""
 
 
 def apply_calibrated(
@@ -85,7 +89,9 @@ class _Fits:
         self._rows = {name: _Rows([[] for _ in chosen]) for name, chosen in self._sample.chosen.items()}
 
     def pass_original(self, batches: Batches) -> None:
-        """Keep what the original layers make, at the places of the sample."""
+        """Keep what the original layers make, at the places of the sample: of all images together, as the copy will see
+        them, where a network looks at other images of its batch."""
+        together = depends_on_batch(self.model, self.images[:FEW])
         again = any(len(chosen) > 1 for chosen in self._sample.chosen.values())
         largest = 0
 
@@ -97,7 +103,7 @@ class _Fits:
             largest = max(largest, call.output.numel() // max(1, call.output.shape[:1].numel()))
 
         with watch(self.model, leaves(self.model), size):
-            self._sample.show(self.model, batches, keep,
+            self._sample.show(self.model, (lambda: [self.images]) if together else batches, keep,
                               after=lambda _: _require_memory(len(self.images), largest, again=again))  # fmt: skip
 
     def pass_compressed(self) -> None:
