@@ -7,6 +7,10 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+# Before any test imports torch, and for the processes that tests start: the nets are small, so that a second thread
+# costs more than it gives, and tests run two at a time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
