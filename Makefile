@@ -1,5 +1,6 @@
 # make run    create .venv, install, open the dashboard on port 8501 (PORT=... overrides)
-# make test   install what the tests need and run all of them
+# make test   install what the tests need and run them, but those that are long by nature
+# make test-all   those too; what continuous integration runs
 # make lint   ruff and mypy
 
 PORT ?= 8501
@@ -7,13 +8,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint format train cached-runs bench chromium clean
+.PHONY: run test test-all lint format train cached-runs bench chromium clean
 
 run: .venv/ready
 	$(BIN)/streamlit run dashboard/app.py --server.port $(PORT) $(if $(CI),--server.headless true) $(if $(ARGS),-- $(ARGS))
 
+# Two processes at a time, as most machines have two cores; a test file stays in one as long as both have work. One
+# thread each (tests/conftest.py).
+PYTEST = $(BIN)/pytest -n 2 --dist worksteal
+
 test: .venv/ready-test chromium
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) -m 'not long' $(ARGS)
+
+test-all: .venv/ready-test chromium
+	$(PYTEST) $(ARGS)
 
 lint: .venv/ready-test
 	$(BIN)/ruff check .
