@@ -1,5 +1,6 @@
 # make run    create .venv, install, open the dashboard on port 8501 (PORT=... overrides)
-# make test   install what the tests need and run all of them
+# make test   install what the tests need and run them, but those that are long by nature
+# make test-all   those too; what continuous integration runs
 # make lint   ruff, mypy, import-linter
 # make wheel-check   build the wheel and use it in fresh environments elsewhere (downloads, some minutes)
 
@@ -8,13 +9,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint format train cached-runs bench wheel-check chromium clean
+.PHONY: run test test-all lint format train cached-runs bench wheel-check chromium clean
 
 run: .venv/ready
 	$(if $(CI),STREAMLIT_SERVER_HEADLESS=true )$(BIN)/tdq dashboard --port $(PORT) $(if $(ARGS),-- $(ARGS))
 
+# Two processes at a time, as most machines have two cores; a test file stays in one as long as both have work. One
+# thread each (tests/conftest.py).
+PYTEST = $(BIN)/pytest -n 2 --dist worksteal
+
 test: .venv/ready-test chromium
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) -m 'not long' $(ARGS)
+
+test-all: .venv/ready-test chromium
+	$(PYTEST) $(ARGS)
 
 lint: .venv/ready-test
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -13,22 +14,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tdq_core.records.record import RunRecord
-
-PROJECT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def tdq(tmp_path):
-    def call(*arguments, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "tdq_core", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TDQ_RUNS": str(tmp_path / "runs"), **environment},
-        )
-
-    return call
 
 
 @pytest.fixture
@@ -178,21 +163,20 @@ def test_own_model_and_weights(tdq, tmp_path, images):
 
 
 def test_training_is_seeded_and_writes_a_card_that_loads(tdq, tmp_path):
-    cards = [
-        json.loads(tdq("train", "--epochs", "1", "--out", tmp_path / name, "--json").stdout) for name in ("a", "b")
-    ]
-    assert cards[0]["sha256"] == cards[1]["sha256"]
-    assert cards[0]["scores"]["eval"]["split"] == "digits/test" and cards[0]["scores"]["eval"]["n"] == 700
-    record = json.loads(tdq(*RUN_DIGITS, "--weights", tmp_path / "a" / "digits_resnet.safetensors", "--json").stdout)
-    assert record["metrics"]["top1"] == cards[0]["scores"]["eval"]["top1"]
-    assert record["provenance"]["weights_sha256"] == cards[0]["sha256"]
-
-
-def test_training_again_tells_whether_the_weights_are_the_same_bits(tdq, tmp_path):
-    first, again, other = (tdq("train", "--epochs", epochs, "--out", tmp_path).stdout for epochs in "112")
+    card, weights = tmp_path / "digits_resnet.json", tmp_path / "digits_resnet.safetensors"
+    train = ("train", "--epochs", "1", "--out", tmp_path)
+    first, kept = tdq(*train).stdout, json.loads(card.read_text())
     assert "bits" not in first, "there was nothing to compare with"
+    assert kept["scores"]["eval"]["split"] == "digits/test" and kept["scores"]["eval"]["n"] == 700
+    record = json.loads(tdq(*RUN_DIGITS, "--weights", weights, "--json").stdout)
+    assert record["metrics"]["top1"] == kept["scores"]["eval"]["top1"]
+    assert record["provenance"]["weights_sha256"] == kept["sha256"]
+    again = tdq(*train).stdout
     assert "The same bits as the weights that the card there told of before" in again
+    assert json.loads(card.read_text())["sha256"] == kept["sha256"]
+    other = tdq(*train, "--seed", "1").stdout
     assert "Other bits than the weights that the card there told of before" in other
+    assert json.loads(card.read_text())["sha256"] != kept["sha256"]
 
 
 @pytest.mark.parametrize("name, example", [("sizes", "pixels:epochs with commas between, as 16:5,24:3"),
@@ -211,9 +195,53 @@ def test_first_epochs_are_numbers_and_epochs(tdq, tmp_path):
     assert card["source"].endswith("--epochs 3 --sizes 4:1,6:1 --depths ''`"), "as a shell takes it"
 
 
-def test_help_is_quick_to_import():
-    code = "import sys; import tdq_core.cli; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+BROKEN = """
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def forward(self, x):
+        if len(x) > 2:
+            raise RuntimeError("no batch as large as this")
+        return super().forward(x)
+
+
+def net():
+    return Net(nn.Conv2d(1, 10, 8), nn.Flatten())
+"""
+OWN = ("run", "--model", "broken.py:net", "--weights-random", "--data", "digits", "--mean", "0.5", "--std", "0.5")
+
+
+@pytest.mark.parametrize("code, arguments, stdout, stderr", [
+    (0, ("csv", "--model", "nobody's"), "run_id", ""),
+    (1, (*OWN, "--input-size", "8", "--samples", "20"), "failed", "no batch as large as this"),
+    (2, ("run", "--model", "resnet19", "--data", "digits"), "", "resnet18"),
+], ids=["well", "failed", "refused"])  # fmt: skip
+def test_exit_codes_and_streams_are_those_of_the_process(code, arguments, stdout, stderr, tmp_path):
+    """The tests above call the command line in their own process."""
+    (tmp_path / "broken.py").write_text(BROKEN)
+    environment = os.environ | {"HOME": str(tmp_path), "TDQ_RUNS": str(tmp_path / "runs")}
+    command = [sys.executable, "-m", "tdq_core", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == code, done.stderr
+    assert stdout in done.stdout and stderr in done.stderr and "Traceback" not in done.stderr
+    assert bool(done.stdout) == bool(stdout) and bool(done.stderr) == bool(stderr)
+
+
+def test_help_of_every_command_needs_no_torch():
+    code = """
+import contextlib, sys
+from tdq_core.cli import app, main
+names = [command.name for command in app.registered_commands]
+assert len(names) > 5
+for words in ([], *([name] for name in names)):
+    sys.argv = ["tdq", *words, "--help"]
+    with contextlib.suppress(SystemExit):
+        main()
+    assert "torch" not in sys.modules, words
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.count("--help") > 5, done.stderr
 
 
 def test_images_are_decoded_as_they_are(images):

@@ -1,32 +1,27 @@
 """A study of components says what an independent look into the same layers says, and is kept as it is."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from torch import nn
 
 from tdq_core.analysis.component_study import study
 from tdq_core.analysis.components import (
-    DIGITS,
     STAGES,
+    STUDIES,
     VARIANTS,
     Components,
     Inner,
     max_over_median,
-    read_study,
     study_id,
-    study_paths,
     study_spec,
-    write_study,
 )
 from tdq_core.compression.condition.apply import condition
 from tdq_core.compression.decompose.cp import decompose_cp
@@ -39,6 +34,7 @@ from tdq_core.jobs.queue import Request
 from tdq_core.pipeline.run import read_table
 from tdq_core.pipeline.session import open_run
 from tdq_core.ranks.plan import make_plan
+from tdq_core.records.store import Store
 from tdq_core.specs import RankRule, RunSpec
 
 NET = """
@@ -53,6 +49,8 @@ def make():
 """
 NAMES = ("3", "5")
 ETA = 0.1
+KEPT = 6e-4
+"""How far a number of four digits may be from what it stands for, and a little for the order of sums."""
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +64,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> RunSpec:
 
 @pytest.fixture(scope="module")
 def made(spec: RunSpec, tmp_path_factory: pytest.TempPathFactory) -> Components:
-    return study(spec, folders=[tmp_path_factory.mktemp("studies")]).components
+    return study(spec, store=Store(STUDIES, tmp_path_factory.mktemp("studies"))).components
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +86,17 @@ def test_norms_are_those_of_the_factors(spec: RunSpec, made: Components) -> None
         weight = module.get_parameter(f"{layer.name}.weight").detach()
         cp = decompose_cp(weight, layer.rank)
         norms = torch.stack([f.norm(dim=0) for f in (cp.out, cp.in_, cp.spatial)]).prod(dim=0) / weight.norm()
-        np.testing.assert_allclose(layer.variants["als"].norms, norms, rtol=1e-4)
-        assert layer.variants["als"].rel_error == pytest.approx(cp.errors[-1], rel=1e-3)
+        np.testing.assert_allclose(layer.variants["als"].norms, norms, rtol=KEPT)
+        assert layer.variants["als"].rel_error == pytest.approx(cp.errors[-1], rel=2 * KEPT)
 
 
 def test_epc_shrinks_within_its_bound_and_equalising_leaves_components_alone(made: Components) -> None:
     for layer in made.layers:
         als, epc, equalised = (layer.variants[v] for v in VARIANTS)
         assert epc.degeneracy <= als.degeneracy
-        assert epc.rel_error <= (1 + ETA) * als.rel_error * (1 + 1e-4)
-        np.testing.assert_allclose(sorted(equalised.norms), sorted(epc.norms), rtol=1e-4)
-        assert equalised.rel_error == pytest.approx(epc.rel_error, rel=1e-3)
+        assert epc.rel_error <= (1 + ETA) * als.rel_error * (1 + 2 * KEPT)
+        np.testing.assert_allclose(sorted(equalised.norms), sorted(epc.norms), rtol=2 * KEPT)
+        assert equalised.rel_error == pytest.approx(epc.rel_error, rel=2 * KEPT)
 
 
 def test_every_entry_is_counted_and_zeros_are_what_rounding_makes_zero(
@@ -112,12 +110,14 @@ def test_every_entry_is_counted_and_zeros_are_what_rounding_makes_zero(
                 logs = np.log10(np.abs(weight[weight != 0]))
                 counts = np.histogram(logs, np.array(layer.bins))[0]
                 assert np.abs(np.array(stage.counts) - counts).sum() <= 2  # an entry on an edge may fall on either side
-                assert stage.step == pytest.approx(np.abs(weight).max() / 127, rel=1e-6)
+                assert stage.step == pytest.approx(np.abs(weight).max() / 127, rel=KEPT)
                 by_channel = np.abs(weight).reshape(len(weight), -1).max(1)[:, None, None, None] / 127
                 for share, step in ((stage.zeros, stage.step), (stage.channel_zeros, by_channel)):
-                    assert share == pytest.approx(float((np.rint(weight / step) == 0).mean()), abs=1.5 / weight.size)
+                    assert share == pytest.approx(
+                        float((np.rint(weight / step) == 0).mean()), rel=KEPT, abs=1.5 / weight.size
+                    )
                 axis = (0, 2, 3) if name == "output" else (1, 2, 3)
-                np.testing.assert_allclose(stage.largest, np.abs(weight).max(axis), rtol=1e-6)
+                np.testing.assert_allclose(stage.largest, np.abs(weight).max(axis), rtol=KEPT)
 
 
 def test_ranges_are_those_of_a_forward_pass(spec: RunSpec, made: Components, models: dict[str, nn.Module]) -> None:
@@ -127,10 +127,10 @@ def test_ranges_are_those_of_a_forward_pass(spec: RunSpec, made: Components, mod
             for name in STAGES[:2]:
                 seen = activation(model, f"{layer.name}.{name}", images)
                 inner = layer.variants[variant].inner[name]
-                np.testing.assert_allclose(inner.low, seen.amin((0, 2, 3)).clamp(max=0), rtol=1e-4, atol=1e-5)
-                np.testing.assert_allclose(inner.high, seen.amax((0, 2, 3)).clamp(min=0), rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(inner.low, seen.amin((0, 2, 3)).clamp(max=0), rtol=KEPT, atol=1e-5)
+                np.testing.assert_allclose(inner.high, seen.amax((0, 2, 3)).clamp(min=0), rtol=KEPT, atol=1e-5)
                 assert inner.step == pytest.approx(
-                    float(seen.max().clamp(min=0) - seen.min().clamp(max=0)) / 255, rel=1e-4
+                    float(seen.max().clamp(min=0) - seen.min().clamp(max=0)) / 255, rel=KEPT
                 )
 
 
@@ -159,21 +159,19 @@ def test_levels_and_ratios_follow_from_the_ranges() -> None:
     assert Inner((0.0,), (0.0,), 0.0).levels == (0.0,)
 
 
-def test_a_file_gives_back_what_was_written_to_four_digits(made: Components, tmp_path: Path) -> None:
-    path = write_study(made, tmp_path)
-    again = read_study(path)
-    assert path.stem == made.study_id == again.study_id
-    assert close(json.loads(json.dumps(asdict(again)["layers"])), json.loads(json.dumps(asdict(made)["layers"])))
-    assert replace(again, layers=()) == replace(made, layers=())
-    assert write_study(again, tmp_path).read_text() == again.to_json() == made.to_json()
+def test_a_file_gives_back_what_was_computed(made: Components, tmp_path: Path) -> None:
+    store = Store(STUDIES, tmp_path)
+    path = store.put(made)
+    assert path.stem == made.study_id and store.read(path) == made
+    assert store.put(store.read(path)).read_text() == made.to_json()
 
 
-def close(one: object, other: object) -> bool:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(close(one[k], other[k]) for k in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(close, one, other))
-    return one == pytest.approx(other, rel=10.0 ** (1 - DIGITS) / 2) if isinstance(one, float) else one == other
+def test_numbers_are_kept_to_four_digits(made: Components, tmp_path: Path) -> None:
+    """Whatever their size; ints stay whole."""
+    layer = made.layers[0]
+    fine = structs.replace(layer, params=1234567, bins=(1 / 3, 2 / 3e5, 123456.7))
+    again = Store(STUDIES, tmp_path).read(Store(STUDIES, tmp_path).put(structs.replace(made, layers=(fine,))))
+    assert again.layers == (structs.replace(fine, bins=(0.3333, 6.667e-06, 123500.0)),)
 
 
 @pytest.mark.parametrize(
@@ -181,13 +179,14 @@ def close(one: object, other: object) -> bool:
     [lambda p: p | {"schema": 99}, lambda p: p | {"stranger": 1}, lambda p: {k: p[k] for k in p if k != "layers"}],
 )
 def test_a_foreign_file_is_an_error_that_names_it(made: Components, tmp_path: Path, harm: Callable[..., dict]) -> None:
-    path = write_study(made, tmp_path)
+    store = Store(STUDIES, tmp_path)
+    path = store.put(made)
     path.write_text(json.dumps(harm(json.loads(path.read_text()))))
     with pytest.raises(InputError, match=path.name):
-        read_study(path)
+        store.read(path)
     path.write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
-        read_study(path)
+        store.read(path)
 
 
 def test_a_study_is_named_by_what_it_looked_at(spec: RunSpec) -> None:
@@ -206,13 +205,13 @@ def test_a_study_is_named_by_what_it_looked_at(spec: RunSpec) -> None:
 
 
 def test_what_is_there_is_not_computed_again(spec: RunSpec, made: Components, tmp_path: Path) -> None:
-    write_study(made, tmp_path / "second")
-    again = study(spec, folders=[tmp_path / "first", tmp_path / "second"])
-    assert again.reused and again.components.study_id == made.study_id and not (tmp_path / "first").exists()
-    write_study(made, tmp_path / "first")
-    assert list(study_paths([tmp_path / "first", tmp_path / "second"])) == [
-        tmp_path / "first" / f"{made.study_id}.json"
-    ]
+    first, second = tmp_path / "first", tmp_path / "second"
+    Store(STUDIES, second).put(made)
+    both = Store(STUDIES, first, second)
+    again = study(spec, store=both)
+    assert again.reused and again.components == made and not first.exists()
+    kept = Store(STUDIES, first).put(made)
+    assert list(both.paths()) == [kept]
 
 
 def test_another_method_is_refused_with_a_sentence(spec: RunSpec) -> None:
@@ -225,26 +224,24 @@ def test_a_job_makes_the_study_and_names_it(
     spec: RunSpec, made: Components, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TDQ_RUNS", str(tmp_path))
-    job = jobs.submit(Request("components", spec, (spec.model,)))
+    job = jobs.submit(Request("components", spec, (spec.model.name,)))
     while jobs.poll(job).active:
         time.sleep(0.1)
     state = jobs.poll(job)
-    assert (state.state, state.study_id, state.reused) == ("done", made.study_id, False), state.reason
-    assert [la.name for la in read_study(tmp_path / "components" / f"{made.study_id}.json").layers] == [*NAMES]
+    assert (state.state, state.made, state.reused) == ("done", jobs.Made("study", made.study_id), False), state.reason
+    kept = Store(STUDIES, tmp_path).get(made.study_id)
+    assert kept and [la.name for la in kept.layers] == [*NAMES]
 
 
-def test_the_command_computes_keeps_and_refuses(spec: RunSpec, tmp_path: Path) -> None:
-    def tdq(*more: str) -> subprocess.CompletedProcess[str]:
-        own = ("--model", spec.model, "--weights-random", "--data", "digits", "--mean", "0.5", "--std", "0.5")
-        command = [sys.executable, "-m", "tdq_core", "components", *own, "--input-size", "8", "--calib-samples", "20"]
-        environment = os.environ | {"TDQ_RUNS": str(tmp_path)}
-        return subprocess.run([*command, *more], capture_output=True, text=True, env=environment, check=False)
-
-    done = tdq("--ratio", "1.5", "--json")
+def test_the_command_computes_keeps_and_refuses(spec: RunSpec, tdq: Callable[..., Any], tmp_path: Path) -> None:
+    seen = ("--data", "digits", "--mean", "0.5", "--std", "0.5", "--input-size", "8", "--calib-samples", "20")
+    asked = ("components", "--model", spec.model.name, "--weights-random", *seen)
+    done = tdq(*asked, "--ratio", "1.5", "--json")
     assert done.returncode == 0, done.stderr
-    (file,) = (tmp_path / "components").glob("*.json")
-    assert Components.from_dict(json.loads(done.stdout)).study_id == file.stem
-    table = tdq("--ratio", "1.5")
-    assert f"Computed before as study {file.stem}." in table.stdout and table.stdout.count("equalised") == len(NAMES)
-    refused = tdq("--ratio", "900")
+    (kept,) = Store(STUDIES, tmp_path / "runs").all()
+    assert Components.from_dict(json.loads(done.stdout)) == kept
+    table = tdq(*asked, "--ratio", "1.5")
+    assert f"Computed before as study {kept.study_id}." in table.stdout
+    assert table.stdout.count("equalised") == len(NAMES)
+    refused = tdq(*asked, "--ratio", "900")
     assert refused.returncode == 2 and "out of reach" in refused.stderr and "Traceback" not in refused.stderr

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tdq_core.compression.condition.apply import balance, condition
+from tdq_core.compression.condition.apply import Balance, BiasCorrected, balance, condition
 from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
 from tdq_core.compression.condition.bias import correct_biases
 from tdq_core.compression.condition.chain import Chain, write
@@ -57,15 +57,14 @@ def test_balancing_does_not_move_the_float_output(method, ends, scheme):
     balanced, told = balance(model, ["2"], batches, scheme)
     for batch in batches():
         close(balanced(batch), model(batch))
-    assert told["2"]["predicted_noise_after"] <= told["2"]["predicted_noise_before"]
+    found = told["2"].balance
+    assert found.predicted_noise_after <= found.predicted_noise_before
     assert any(not torch.equal(a, b) for a, b in zip(balanced.parameters(), model.parameters()))
     seen = observe(balanced, ["2"], batches)["2"]
     chain = Chain.of(balanced[2], balanced[3].weight / (balanced[3].running_var + balanced[3].eps).sqrt()
                      if ends == "norm" else None)  # fmt: skip
     ones = tuple(torch.ones_like(s.low) for s in seen.inner)
-    assert float(predicted_noise(chain, seen, ones, scheme)) == pytest.approx(
-        told["2"]["predicted_noise_after"], rel=1e-3
-    )
+    assert float(predicted_noise(chain, seen, ones, scheme)) == pytest.approx(found.predicted_noise_after, rel=1e-3)
 
 
 @pytest.mark.parametrize("method", RANKS)
@@ -175,7 +174,7 @@ def test_bias_correction_takes_the_mean_shift_back(ends):
 def test_what_cannot_be_corrected_is_said():
     model = net("cp", ends="nothing")
     _, told = condition(model, ["2"], images(), INT8)
-    assert told["2"]["bias_corrected_in"] == "none"
+    assert BiasCorrected(bias_corrected_in="none") in told["2"]
 
 
 @pytest.mark.parametrize("ends", ["norm", "bias"])
@@ -233,8 +232,9 @@ def test_dead_channels_stay_finite(method):
     model[2][1].weight.data[1] = 0
     done, told = condition(model, ["2"], images(), INT8)
     assert all(t.isfinite().all() for t in done.state_dict().values())
-    assert told["2"]["predicted_noise_after"] < told["2"]["predicted_noise_before"]
-    assert all(torch.tensor(told["2"]["spread_after"]).isfinite())
+    (found,) = (each for each in told["2"] if isinstance(each, Balance))
+    assert found.predicted_noise_after < found.predicted_noise_before
+    assert all(torch.tensor(found.spread_after).isfinite())
 
 
 @pytest.mark.parametrize("method", RANKS)

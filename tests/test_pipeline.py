@@ -10,12 +10,13 @@ import torch
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.models.loading import load_model
-from tdq_core.pipeline.run import build
-from tdq_core.pipeline.run import run as pipeline
+from tdq_core.pipeline import build
+from tdq_core.pipeline import run as pipeline
 from tdq_core.pipeline.session import Session, open_run
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
+from tdq_core.system import machine
 from tdq_core.system.memo import Latest
 
 DENSE = RunSpec.of("digits_resnet", "digits")
@@ -225,7 +226,7 @@ def test_whatever_decides_the_conditioning_makes_it_anew(tmp_path, monkeypatch, 
     calls = counted(monkeypatch, "_decompose", "_conditioned")
     for spec in specs:
         pipeline.run(spec, store=RunStore(tmp_path), session=session)
-    expected = 2 if change != {"precision": "w8a8"} else 1 + (pipeline.machine.needs_reduced_range())
+    expected = 2 if change != {"precision": "w8a8"} else 1 + (machine.needs_reduced_range())
     assert calls == {"_decompose": 1, "_conditioned": expected}
 
 

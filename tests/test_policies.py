@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tdq_core.errors import InputError, Refused
 from tdq_core.layers.table import Layer, LayerTable
@@ -57,8 +58,8 @@ def reached(whole, plan, budget):
 @given(
     st.floats(1.05, 8),
     st.sampled_from(["tucker2", "cp", "svd", "auto"]),
-    st.sampled_from(POLICIES),
-    st.sampled_from(BUDGETS),
+    st.sampled_from([*POLICIES]),
+    st.sampled_from([*BUDGETS]),
     st.sampled_from([1, 4, 8]),
     st.floats(0.5, 0.95),
 )
@@ -92,7 +93,7 @@ def test_a_ratio_out_of_reach_names_what_can_be_reached(policy, budget):
     with pytest.raises(Refused, match=f"The ratio 500{counted} is out of reach for 'net'.*gives? ") as caught:
         make_plan(net(), "tucker2", rule)
     reach = float(str(caught.value).split("gives " if "gives " in str(caught.value) else "give ")[1].split()[0][:-1])
-    within = dataclasses.replace(rule, value=reach * 0.99)
+    within = structs.replace(rule, value=reach * 0.99)
     assert reached(net(), make_plan(net(), "tucker2", within), budget) >= reach * 0.99
 
 

@@ -15,7 +15,7 @@ from tdq_core.cli import app
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.pipeline.run import Outcome
 from tdq_core.recipes import search
-from tdq_core.recipes.candidates import ARMS, DENSE, OWN, RATIOS, REFERENCE, STUDY
+from tdq_core.recipes.candidates import ARMS, DENSE, OWN, RATIOS, REFERENCE, STUDY, Arm
 from tdq_core.recipes.choices import best_first, pick
 from tdq_core.recipes.report import RECIPES, Report, write_up
 from tdq_core.recipes.search import find_recipe
@@ -234,9 +234,10 @@ def test_the_pipelines_are_what_their_names_say() -> None:
     assert list(RATIOS) == sorted(set(RATIOS))
 
 
-def test_the_command_measures_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("arms", [(STUDY,), pytest.param(OWN, marks=pytest.mark.long)], ids=["study", "own"])
+def test_the_command_measures_for_real(arms: tuple[Arm, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "RATIOS", (2.0, 4.0))
-    monkeypatch.setattr(search, "ARMS", OWN)
+    monkeypatch.setattr(search, "ARMS", arms)
     asked = ["recipe", "--model", "digits_resnet", "--data", "digits", "--target", "drop<=2%", "--samples", "200",
              "--calib-samples", "64", "--json"]  # fmt: skip
     done = CliRunner().invoke(app, asked, catch_exceptions=False)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Annotated, Any
 
 from msgspec import Meta, field, structs
@@ -119,12 +120,13 @@ def checked_rank(layer: str, rank: Any) -> Rank:
     if rank is None:
         return None
     parts = tuple(rank) if isinstance(rank, list | tuple) else (rank,)
-    if not parts or any(isinstance(p, bool) or not isinstance(p, int) or p < 1 for p in parts):
+    if not parts or any(isinstance(p, bool) or not isinstance(p, Integral) or p < 1 for p in parts):
         raise InputError(
             f"The 'rank' of layer '{layer}' must be an int of at least 1, a list of such ints "
             f"(tucker2: [rank_out, rank_in]) or null to leave the layer alone. Got {json.dumps(rank, default=repr)}."
         )
-    return parts[0] if len(parts) == 1 else parts
+    whole = tuple(map(int, parts))  # numpy's are integers too
+    return whole[0] if len(whole) == 1 else whole
 
 
 def _plain_rank(rank: Rank) -> int | list[int] | None:

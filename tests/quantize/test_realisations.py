@@ -1,7 +1,6 @@
 """Laws that hold for every precision on every backend."""
 
 import copy
-import itertools
 
 import pytest
 import torch
@@ -10,10 +9,11 @@ from quantize_nets import images, small_net
 from tdq_core.compression.quantize import realise
 from tdq_core.errors import InputError
 from tdq_core.graph.agreement import compare
-from tdq_core.specs import BACKENDS, PRECISIONS, SIMULATED
+from tdq_core.specs.precision import BACKENDS, deployed, precisions_of, simulated
 from tdq_core.system import machine
 
-EVERY = [*itertools.product(PRECISIONS, BACKENDS), *itertools.product(SIMULATED, ("torch",))]
+SIMULATED = simulated()
+EVERY = [(precision.name, name) for name, backend in BACKENDS.items() for precision in precisions_of(backend)]
 MOST_OFF = {"fp32": 1e-5, "fp16": 5e-3, "int8": 0.15}
 MOST_OFF |= {"w8": 0.03, "w6": 0.08, "w4": 0.4, "w8a8": 0.15, "w6a6": 0.25, "w4a8": 0.4, "w4a4": 0.6}
 SAME_TOP1 = {"fp32": 1.0, "fp16": 0.99, "int8": 0.93}
@@ -92,7 +92,7 @@ def test_simulated_bits_on_onnxruntime_are_an_input_error(net, make_request, pre
         realise(net, precision, "onnxruntime", request=make_request())
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", deployed())
 def test_searched_ranges_without_simulated_bits_are_an_input_error(net, make_request, precision):
     with pytest.raises(InputError, match=rf"ranges 'mse'.*Got them with {precision}"):
         realise(net, precision, "torch", request=make_request(ranges="mse"))

@@ -13,8 +13,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tdq_core.compression.quantize import realise
 from tdq_core.graph.agreement import compare
-from tdq_core.specs import SIMULATED
+from tdq_core.specs.precision import simulated
 
+SIMULATED = simulated()
 ENDS = ("stem.0", "head")
 WITH_ACTIVATIONS = [precision for precision in SIMULATED if "a" in precision]
 

@@ -1,0 +1,80 @@
+"""Whole specs, drawn from what their fields are declared to hold: an option that is declared is drawn here too."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from hypothesis import strategies as st
+from msgspec import Meta
+
+from tdq_core.specs.option import Field, fields_of
+from tdq_core.specs.precision import BACKENDS, PRECISIONS
+from tdq_core.specs.rank_rule import POLICIES, RULES, RankRule
+from tdq_core.specs.run import RunSpec, fields
+
+Strategy = st.SearchStrategy[Any]
+TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=12)
+"""What an argument of a command can hold."""
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+RANKS = st.one_of(st.none(), st.integers(1, 999), st.tuples(st.integers(1, 99), st.integers(1, 99)))
+
+
+def values(hint: Any) -> Strategy:
+    """Values of a declared type, within its bounds."""
+    if get_origin(hint) is Annotated:
+        inner, *extras = get_args(hint)
+        bounds = [extra for extra in extras if isinstance(extra, Meta)]
+        return bounded(inner, bounds[0]) if bounds else values(inner)
+    if get_origin(hint) is tuple:
+        size = (2, 2) if Ellipsis not in get_args(hint) else (1, 3)
+        numbers = st.integers(1, 4096) if int in get_args(hint) else NUMBERS
+        return st.lists(numbers, min_size=size[0], max_size=size[1]).map(tuple)
+    if get_origin(hint) is Union or type(hint).__name__ == "UnionType":
+        return st.one_of(*map(values, get_args(hint)))
+    return {bool: st.booleans(), int: st.integers(), float: NUMBERS, str: TEXTS, type(None): st.none()}[hint]
+
+
+def bounded(kind: type, meta: Meta) -> Strategy:
+    """Numbers within what is declared; an open end is included where it is whole."""
+    if kind is float:
+        return st.floats(meta.ge, meta.lt if meta.lt is not None else meta.le, exclude_max=meta.lt is not None)
+    return st.integers(meta.ge, meta.lt - 1 if meta.lt is not None else meta.le)
+
+
+def of_field(field: Field) -> Strategy:
+    """What one field may hold: its default now and then, one of its choices, or any value of its type."""
+    if field.option.choices:
+        return st.sampled_from([c for c in field.option.choices() if c is not None])
+    drawn = values(field.hint)
+    return drawn | st.just(field.option.shorthand[1]) if field.option.shorthand else drawn
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> RankRule:
+    """Every kind of rank rule, with what goes with it."""
+    kind = draw(st.sampled_from([*RULES]))
+    if kind == "manual":
+        return RankRule(kind, ranks=draw(st.dictionaries(TEXTS, RANKS, min_size=1, max_size=3)))
+    ends = draw(st.booleans())
+    if kind != "ratio":
+        return RankRule(kind, draw(st.floats(0, 1, exclude_min=True)), keep_ends=ends)
+    sharing = {field.name: draw(of_field(field)) for field in fields_of(RankRule)}
+    if not POLICIES[sharing["policy"]].has_depth:
+        sharing.pop("depth")
+    return RankRule(kind, draw(st.floats(1, 1e6, exclude_min=True)), keep_ends=ends, **sharing)
+
+
+@st.composite
+def flat_specs(draw: st.DrawFn) -> Mapping[str, Any]:
+    """The fields of a run by their names in JSON; where one has no effect beside the others, its default."""
+    flat = {field.key: draw(of_field(field)) for field in fields()}
+    if PRECISIONS[flat["precision"]].kind not in BACKENDS[flat["backend"]].kinds:
+        flat["backend"] = "torch"
+    for field in fields():
+        if field.option.needs and not field.option.needs(flat):
+            flat[field.key] = field.default
+    return flat | {"rule": draw(rules()) if flat["method"] != "none" else None}
+
+
+def specs() -> st.SearchStrategy[RunSpec]:
+    """Whole runs."""
+    return flat_specs().map(RunSpec.from_flat)
