@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cached_runs.digits import readme_table
 from cached_runs.headlines import SHOWN, halves_table, verdicts
+from cached_runs.options_table import options_table
 from cached_runs.study import NETWORKS
 from cached_runs.tables import additivity_table, count_table, drops_tables, network_table
 from tdq_core.records.store import RunStore
@@ -35,7 +36,11 @@ def written(root: Path) -> Written:
     trained = [m for m in NETWORKS if any(r.spec.model.name == m for r in records)]
     known = verdicts(trained, records)
     blocks = {
-        "README.md": {"table": readme_table(records), "halves": halves_table(SHOWN, known)},
+        "README.md": {
+            "table": readme_table(records),
+            "halves": halves_table(SHOWN, known),
+            "options": options_table(),
+        },
         "cached_runs/README.md": {"counts": count_table(trained, records)},
         "docs/zoo.md": {
             "networks": network_table(),

@@ -41,7 +41,7 @@ def test_every_command_of_the_readme_exists_with_its_options(command: str) -> No
 
 
 def test_the_table_of_options_tells_every_option_of_run_and_no_other() -> None:
-    table = re.search(r"\| option \| choices \|\n(.*?)\n\n", README, re.S)
+    table = re.search(r"<!-- options -->\n(.*?)\n<!-- /options -->", README, re.S)
     assert table and options_in(table[1]) == options_of("run")
 
 

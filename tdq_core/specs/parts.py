@@ -49,7 +49,7 @@ class ModelSpec(Value, frozen=True):
             flag="--weights",
             named=False,
             shorthand=("--weights-random", RANDOM_WEIGHTS),
-            help="A .safetensors, .pt, .pth or .th file with the model's weights.",
+            help="The weights' file: .safetensors, or a state dict in .pt, .pth, .th (no code in it is run).",
             shorthand_help="Seeded random weights: for cost and speed studies.",
         ),
     ] = None
@@ -121,7 +121,7 @@ class Decomposition(Value, frozen=True):
             flag="--method",
             label="Method",
             choices=lambda: ("none", *METHODS),
-            help="How layers are factorised.",
+            help="How layers are factorised; auto takes tucker2 for k x k kernels and svd for 1x1 and Linear.",
             labels=lambda: {"none": "dense"} | {n: m.label for n, m in METHODS.items()},
         ),
     ]
@@ -200,7 +200,7 @@ class Treatment(Value, frozen=True):
         Option(
             flag="--no-condition",
             label="Condition before quantization",
-            help="Quantize factors as they are, without balancing their ranges.",
+            help="Quantize factors as they are, without balancing their ranges and correcting biases.",
         ),
     ] = True
     reestimate_bn: Annotated[
