@@ -29,8 +29,8 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 }
 SENSITIVE = (
     "tests/test_finetune.py", "tests/train", "tests/calibrate", "tests/quantize/test_simulated.py",
-    "tests/quantize/test_realisations.py", "tests/quantize/test_fp16.py", "tests/test_condition.py", "tests/test_epc.py",
-    "tests/test_cp.py", "tests/test_decompose.py", "tests/test_cached_runs.py",
+    "tests/quantize/test_realisations.py", "tests/quantize/test_fp16.py", "tests/test_condition.py",
+    "tests/test_epc.py", "tests/test_cp.py", "tests/test_decompose.py", "tests/test_cached_runs.py",
 )  # fmt: skip
 
 
