@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import math
+import statistics
 
 import pytest
 import torch
@@ -27,7 +29,7 @@ from tdq_core.errors import InputError
 from tdq_core.graph.layer_table import count_params, read_layers
 from tdq_core.models.loading import load_model
 from tdq_core.ranks.plan import make_plan
-from tdq_core.specs import ModelSpec, RankRule
+from tdq_core.specs import PRECISIONS, ModelSpec, RankRule
 
 STEPS = 80
 FOUR_BITS = Scheme(4, 4)
@@ -115,12 +117,19 @@ def test_structure_and_state_stay_as_they_were(scheme):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_a_student_that_is_trained_for_four_bits_rounds_better(tmp_path):
-    aware, told = tuned(steps=60, scheme=FOUR_BITS)
-    assert told["quantization_aware"] and not plain()[1]["quantization_aware"]
+def test_students_that_are_trained_for_four_bits_round_better(tmp_path):
+    """The mean over three seeds of log(error after rounding, trained for it / not). One seed gives -0.50 on average
+    with a standard deviation of 0.15 over seeds and kernels (AVX2, AMX): a mean of three is above -0.16 about once in
+    ten thousand times, and exactly 0 where rounding is not in the loop."""
     request = Request(example=images("eval", 8), calibration=batches, folder=tmp_path)
-    rounded = [off(torch_simulated(m, request, precision="w4a4").predict) for m in (aware, tuned(steps=60)[0])]
-    assert rounded[0] < 0.7 * rounded[1]
+
+    def error(seed, **change):
+        model, told = tuned(steps=60, seed=seed, **change)
+        assert told["quantization_aware"] == bool(change)
+        return off(torch_simulated(model, request, precision=PRECISIONS["w4a4"]).predict)
+
+    gains = [math.log(error(seed, scheme=FOUR_BITS) / error(seed)) for seed in range(3)]
+    assert statistics.mean(gains) < math.log(0.85)
 
 
 @pytest.mark.parametrize("scheme", [Scheme(4, None), Scheme(8, None), Scheme(4, None, "tensor")], ids=str)
@@ -128,7 +137,7 @@ def test_the_loop_rounds_weights_as_the_quantizer_does(scheme, tmp_path):
     """Logits in the loop, in eval mode, are those of the model that the quantizer makes."""
     model, some = student(), images("eval", 16)
     request = Request(example=some, calibration=batches, folder=tmp_path, granularity=scheme.granularity)
-    made = torch_simulated(model, request, precision="w4" if scheme.weight_bits == 4 else "w8").predict(some)
+    made = torch_simulated(model, request, precision=PRECISIONS[f"w{scheme.weight_bits}"]).predict(some)
     torch.testing.assert_close(InRounding(model, scheme, some)(some), made, rtol=1e-3, atol=1e-3)
     assert same(model, student()), "only the running forward pass is rounded"
 
@@ -139,7 +148,7 @@ def test_the_loop_rounds_inputs_on_the_quantizers_grids(tmp_path):
     model, some, scheme = student(), images("eval", 32), Scheme(8, 8)
     request = Request(example=some, calibration=lambda: iter([some]), folder=tmp_path)
     plain, _ = folded(model, some)
-    grids, _ = input_grids(plain, dict.fromkeys(plain_layers(plain), scheme), request, precision="w8a8")
+    grids, _ = input_grids(plain, dict.fromkeys(plain_layers(plain), scheme), request, precision=PRECISIONS["w8a8"])
     loop = InRounding(model, scheme, some)
     loop(some)
     assert loop.ranges.keys() == grids.keys()

@@ -200,7 +200,7 @@ def four_cells(n=40, seed=0):
             outcomes[name],
             base=outcomes["dense"],
             spec=spec,
-            digests={**DIGESTS, "calib": "c"} if spec.precision == "int8" else DIGESTS,
+            digests={**DIGESTS, "calib": "c"} if spec.precision.name == "int8" else DIGESTS,
         )
         for name, spec in specs.items()
     }

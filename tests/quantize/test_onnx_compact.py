@@ -12,6 +12,7 @@ from quantize_nets import images
 
 from tdq_core.compression.quantize import onnx_int8 as engine
 from tdq_core.compression.quantize.onnx_compact import compact
+from tdq_core.specs import PRECISIONS
 
 
 def logits(path: Path) -> np.ndarray:
@@ -25,7 +26,7 @@ def plain(net, make_request, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(engine, "compact", lambda proto: None)
     request = make_request()
     request.folder.mkdir(parents=True)
-    return engine.onnx_int8(net, request).path
+    return engine.onnx_int8(net, request, PRECISIONS["int8"]).path
 
 
 def test_a_file_is_shorter_and_its_logits_are_the_same_bit_for_bit(plain: Path, tmp_path: Path) -> None:

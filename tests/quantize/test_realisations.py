@@ -88,7 +88,7 @@ def test_an_empty_calibration_pass_is_an_input_error(net, make_request, precisio
 
 @pytest.mark.parametrize("precision", SIMULATED)
 def test_simulated_bits_on_onnxruntime_are_an_input_error(net, make_request, precision):
-    with pytest.raises(InputError, match=rf"'{precision}' run with the backend 'torch' only. Got 'onnxruntime'"):
+    with pytest.raises(InputError, match=rf"run with the backend 'torch'\. Got the precision '{precision}'"):
         realise(net, precision, "onnxruntime", request=make_request())
 
 

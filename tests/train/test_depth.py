@@ -39,6 +39,14 @@ def growing(path: Path | None = None, recipe: Recipe = GROWING) -> Fit:
     return Fit(dataclasses.replace(digits, module=grey_resnet()), train_set, val, recipe, "key", path)
 
 
+@pytest.fixture(scope="module")
+def straight() -> Fit:
+    """Trained from beginning to end, with what it told in `straight.done`."""
+    run = growing()
+    run.run(silent, lambda entry, left: None)
+    return run
+
+
 def blocks(net: nn.Module, index: int) -> list[torch.Tensor]:
     stages = [net.layer1, net.layer2, net.layer3]
     return [p.detach().clone() for stage in stages for p in stage[index].parameters()]
@@ -92,25 +100,21 @@ def test_the_time_left_goes_with_pixels_and_blocks():
     assert told == pytest.approx([sum(work[n:]) / sum(work[:n]) for n in (1, 2, 3, 4)])
 
 
-def test_a_trained_network_runs_all_its_blocks():
-    run = growing()
-    run.run(silent, lambda entry, left: None)
+def test_a_trained_network_runs_all_its_blocks(straight):
     images, reference = torch.randn(3, 1, 8, 8), grey_resnet().eval()
-    reference.load_state_dict(run.module.state_dict())
+    reference.load_state_dict(straight.module.state_dict())
     with torch.no_grad():
-        assert torch.equal(run.module(images), reference(images))
+        assert torch.equal(straight.module(images), reference(images))
 
 
 @pytest.mark.parametrize("at", [7, 16, 40], ids=["shallow", "as blocks join", "half grown"])
-def test_a_killed_run_goes_on_at_its_depth(at, tmp_path, monkeypatch):
+def test_a_killed_run_goes_on_at_its_depth(at, straight, tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "SECONDS_BETWEEN_STATES", 0.0)
 
     def kill(stage: str, done: int, total: int) -> None:
         if done == at:
             raise KeyboardInterrupt
 
-    straight = growing()
-    straight.run(silent, lambda entry, left: None)
     path = tmp_path / "state.pt"
     with pytest.raises(KeyboardInterrupt):
         growing(path).run(kill, lambda entry, left: None)
