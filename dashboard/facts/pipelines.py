@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from cached_runs.study import NETWORKS, tucker2_of
 from dashboard.words import text
-from dashboard.words.palette import BACKEND_LABELS, method_label
 from tdq_core.recipes.choices import Pick, best_first, pick
 from tdq_core.recipes.target import Target
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
+from tdq_core.specs import BACKENDS
 
 BOUNDS = (0.005, 0.01, 0.02, 0.03)
 """On the drop of top-1, as shares."""
@@ -19,15 +19,16 @@ POINT = 0.01
 def is_study_pipeline(record: RunRecord) -> bool:
     """Tucker-2 of the weights, then INT8, as the study did it."""
     spec = record.spec
-    return (
-        spec.method == tucker2_of(spec.model) and not spec.calibrated and not spec.finetune and spec.precision == "int8"
-    )
+    plain = not spec.calibrated and not spec.treatment.finetune
+    return spec.method == tucker2_of(spec.model.name) and plain and spec.precision.name == "int8"
 
 
 def is_own_pipeline(record: RunRecord) -> bool:
     """What TDQ would do: factors fitted to outputs, conditioned, INT8."""
     spec = record.spec
-    return spec.calibrated and spec.precision == "int8" and spec.condition and not spec.symmetric
+    made = spec.decomposition
+    fitted = made is not None and made.calibrated and not made.symmetric
+    return fitted and spec.precision.name == "int8" and spec.treatment.condition
 
 
 class Pipeline(NamedTuple):
@@ -72,9 +73,10 @@ def _smallest(records: Sequence[RunRecord], pipeline: Pipeline, limit: float) ->
 
 
 def _recipe(best: Pick, record: RunRecord) -> dict[str, Any]:
-    spec = record.spec
+    spec, numbers = record.spec, record.spec.precision
     return {
-        "what it is": f"{method_label(spec)}, {ranks_text(spec)}, INT8, {BACKEND_LABELS[spec.backend]}",
+        "what it is": f"{text.method_label(spec)}, {ranks_text(spec)}, {numbers.numbers.label}, "
+        f"{BACKENDS[numbers.backend].label}",
         "params": text.both_ways(best.params_ratio),
         "file": text.both_ways(best.bytes_ratio),
         "drop": f"{text.points(best.chosen_drop[0])}",
