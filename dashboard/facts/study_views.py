@@ -99,6 +99,11 @@ class View(NamedTuple):
     ratios: Callable[[str], Sequence[float]] = lambda model: RATIOS
     out_of_reach: str = ""
 
+    @property
+    def of_all(self) -> bool:
+        """Whether it shows all networks, whichever is chosen."""
+        return self.kind == "networks"
+
     def remarks(self, model: str, calib_samples: int) -> list[str]:
         """Paragraphs under the curves of a network."""
         told = [self.remark.format(calib_samples=f"{calib_samples:,}")] if self.remark else []

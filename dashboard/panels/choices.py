@@ -68,10 +68,7 @@ def _goes(said: Said, make: Callable[[Said], object]) -> bool:
 def _ranking() -> Ranking:
     labels = {name: rule.label for name, rule in RULES.items()}
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        kind = st.segmented_control(
-            "Ranks by", list(labels), format_func=labels.__getitem__, required=True, on_change=_rule_changed,
-            **choice("rule", list(labels)),
-        )  # fmt: skip
+        kind = controls.side_by_side("Ranks by", labels, choice("rule", list(labels)), on_change=_rule_changed)
         value = _value(kind)
         ends = st.toggle(
             "Keep first and last layer dense",

@@ -9,7 +9,7 @@ from dashboard.facts.draft import DEFAULT_RATIO
 from dashboard.facts.subject import studies_it
 from dashboard.figures.components import entries_figure, norms_figure, ranges_figure, strip_figure
 from dashboard.panels import blocks
-from dashboard.panels.controls import MOST_ETA
+from dashboard.panels.controls import MOST_ETA, side_by_side
 from dashboard.panels.jobs import submit
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, number, record_choice, take_next
@@ -105,13 +105,7 @@ def _charts(layer: LayerComponents) -> None:
         f"{FEW_LEVELS} levels."
     )
     st.subheader("Weights of the sub-layers")
-    granularity = st.segmented_control(
-        "INT8 grid with",
-        list(GRANULARITIES),
-        format_func=labels(GRANULARITIES).__getitem__,
-        required=True,
-        **choice("grid", list(GRANULARITIES)),
-    )
+    granularity = side_by_side("INT8 grid with", labels(GRANULARITIES), choice("grid", list(GRANULARITIES)))
     st.plotly_chart(entries_figure(layer, granularity=granularity), key="entries", config=_BARE)
     half = "half a step" if granularity == "tensor" else "half the median channel's step; the percentages are exact"
     st.caption(f"Shaded: weights that round to zero, below {half}.")

@@ -3,14 +3,14 @@
 How a field's control looks may be said in `LOOKS`; a field that is not there gets a plain one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import streamlit as st
 from msgspec import Meta
 
-from dashboard.shelf.state import Setting, number_in, one_of, switch, words
+from dashboard.shelf.state import Arguments, Setting, number_in, one_of, switch, words
 from tdq_core.layers.methods import TUCKER2
 from tdq_core.specs.option import Field
 
@@ -111,16 +111,16 @@ def value_of(field: Field, chosen: Any) -> Any:
 
 def draw(field: Field, options: Sequence[str] = ()) -> Any:
     """The control, with `options` to choose from where the field has choices; returns the field's value."""
-    own, label, kind = look(field), field.option.label, plain(field.kind)
-    extra = {"help": help_of(field)} | setting(field, options).settle()
+    own, label, told = look(field), field.option.label, help_of(field)
+    kind, kept = plain(field.kind), setting(field, options).settle()
     if options:
         labels = {name: text for name, text in _labels(field).items() if name in options}
-        return value_of(field, _choice(label, labels, own.width, extra))
+        return value_of(field, _choice(field, labels, kept))
     if kind is bool:
-        return st.toggle(label, **extra)
+        return st.toggle(label, help=told, **kept)
     if kind in (int, float):
-        return _number(label, bounds(field), own, extra)
-    return value_of(field, st.text_input(label, width=own.width or 200, **extra))
+        return _number(field, kept)
+    return value_of(field, st.text_input(label, help=told, width=own.width or 200, **kept))
 
 
 def _labels(field: Field) -> dict[str, str]:
@@ -129,28 +129,38 @@ def _labels(field: Field) -> dict[str, str]:
     return {name: told.get(name, name) for name in names(field)}
 
 
-def _choice(label: str, labels: Mapping[str, str], width: int | None, extra: dict[str, Any]) -> str:
+def _choice(field: Field, labels: Mapping[str, str], kept: Arguments) -> str:
     """Side by side where the choices are short together, else a list."""
-    options, shown = list(labels), labels.__getitem__
-    if width is None and sum(map(len, labels.values())) <= _SHORT:
-        return st.segmented_control(label, options, format_func=shown, required=True, **extra)
-    return st.selectbox(label, options, format_func=shown, width=width or 90 + 6 * _longest(labels), **extra)
+    label, told, width = field.option.label, help_of(field), look(field).width
+    lengths = [len(text) for text in labels.values()]
+    if width is None and sum(lengths) <= _SHORT:
+        return side_by_side(label, labels, kept, help=told)
+    return st.selectbox(
+        label, list(labels), format_func=labels.__getitem__, width=width or 90 + 6 * max(lengths), help=told, **kept
+    )  # fmt: skip
 
 
-def _longest(labels: Mapping[str, str]) -> int:
-    return max(map(len, labels.values()))
+def side_by_side(
+    label: str, labels: Mapping[str, str], kept: Arguments, *, help: str | None = None,
+    on_change: Callable[[], None] | None = None,
+) -> str:  # fmt: skip
+    """One of a few choices, which all stand on the page; returns its name."""
+    chosen = st.segmented_control(
+        label, list(labels), format_func=labels.__getitem__, required=True, help=help, on_change=on_change, **kept
+    )  # fmt: skip
+    assert chosen is not None, "one of them is always chosen"
+    return chosen
 
 
-def _number(label: str, ends: Bounds, own: Look, extra: dict[str, Any]) -> float | None:
-    low, high = ends
+def _number(field: Field, kept: Arguments) -> float | None:
+    """A slider where the field's look says so, else a box; without ends where the field has none."""
+    own, label, told = look(field), field.option.label, help_of(field)
+    low, high = bounds(field)
     step = own.step or (1 if isinstance(low, int) else 0.1)
     if own.slider:
-        chosen: float = st.slider(label, low, high, step=step, width=own.width or 220, **extra)
-        return chosen
-    return st.number_input(
-        label, low if abs(low) < _FAR else None, high if abs(high) < _FAR else None, step=step,
-        width=own.width or 170, **extra,
-    )  # fmt: skip
+        return st.slider(label, low, high, step=step, width=own.width or 220, help=told, **kept)
+    least, most = low if low > -_FAR else None, high if high < _FAR else None
+    return st.number_input(label, least, most, step=step, width=own.width or 170, help=told, **kept)
 
 
 def help_of(field: Field) -> str:

@@ -27,17 +27,16 @@ from tdq_core.specs.choices import BUDGETS
 
 _BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 Records = Sequence[RunRecord]
+ByModel = Mapping[str, Records]
 
 
-def show_view(view: View, model: str, by_model: Mapping[str, Records]) -> None:
+def show_view(view: View, model: str, by_model: ByModel) -> None:
     """One figure of one network, with its paragraph; where runs are missing, which and how to get them."""
     records = by_model[model]
     st.subheader(view.title)
     st.markdown(f"*{view.question}*")
-    if view.kind == "networks":
-        _networks(by_model)
-    elif records:
-        _DRAWN[view.kind](view, model, records)
+    if records or view.of_all:
+        _DRAWN[view.kind](view, model, by_model)
     if not records:
         _not_measured(model, records)
 
@@ -67,7 +66,7 @@ def _not_measured(model: str, records: Records) -> None:
         st.code(commands, language="bash")
 
 
-def _networks(by_model: Mapping[str, Records]) -> None:
+def _networks(view: View, model: str, by_model: ByModel) -> None:
     rows = network_rows(catalog.cards(), catalog.network_costs())
     columns = {
         "params": st.column_config.NumberColumn(format="localized", width=100),
@@ -91,7 +90,8 @@ def _networks(by_model: Mapping[str, Records]) -> None:
         )
 
 
-def _curves(view: View, model: str, records: Records) -> None:
+def _curves(view: View, model: str, by_model: ByModel) -> None:
+    records = by_model[model]
     if not view.ratios(model):
         st.info(view.out_of_reach)
         return
@@ -126,7 +126,8 @@ def _origin(records: Records) -> str:
     return f"{IMAGES}, {n:,} class-balanced test images, the same for all runs. Weights: {weights}."
 
 
-def _additivity(view: View, model: str, records: Records) -> None:
+def _additivity(view: View, model: str, by_model: ByModel) -> None:
+    records = by_model[model]
     cells = find_cells(records)
     if not cells:
         _not_measured(model, records)
@@ -143,7 +144,8 @@ def _additivity(view: View, model: str, records: Records) -> None:
     blocks.download_csv(joined_runs(cells), f"tdq-{model}-additivity", key="csv-study-additivity")
 
 
-def _components(view: View, model: str, records: Records) -> None:
+def _components(view: View, model: str, by_model: ByModel) -> None:
+    records = by_model[model]
     study = next((s for s in catalog.read(STUDIES).values if s.spec.model.name == model), None)
     if study is None:
         _not_measured(model, records)
@@ -166,7 +168,8 @@ def _studied(study: Components) -> str:
     )
 
 
-def _recipes(view: View, model: str, records: Records) -> None:
+def _recipes(view: View, model: str, by_model: ByModel) -> None:
+    records = by_model[model]
     widths = {"drop at most": 90, "what it is": 310, "params": 165, "file": 165, "drop": 60, "verified": 60}
     columns = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
     st.dataframe(pd.DataFrame(recipe_rows(records)), hide_index=True, column_config=columns)
@@ -179,9 +182,10 @@ def _recipes(view: View, model: str, records: Records) -> None:
     st.caption(_origin(records))
 
 
-_DRAWN: dict[Kind, Callable[[View, str, Records], None]] = {
+_DRAWN: dict[Kind, Callable[[View, str, ByModel], None]] = {
     "curves": _curves,
     "additivity": _additivity,
     "components": _components,
     "recipes": _recipes,
+    "networks": _networks,
 }

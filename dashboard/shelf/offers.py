@@ -132,7 +132,9 @@ def _model_offer(group: dict[str, str]) -> ModelOffer:
     name, weights = group["model"], group.get("weights")
     if weights not in (None, RANDOM_WEIGHTS) and not Path(weights).is_file():
         raise InputError(f"The weights file '{weights}' of the model '{name}' does not exist.")
-    given = {f.name: value_of(f, group.get(f.key)) if is_list(f) else group.get(f.key) for f in fields_of(ModelSpec)}
+    given: dict[str, Any] = {
+        f.name: value_of(f, group.get(f.key)) if is_list(f) else group.get(f.key) for f in fields_of(ModelSpec)
+    }
     return ModelOffer(ModelSpec(**given), MODELS[name].description if name in MODELS else "named at the start")
 
 

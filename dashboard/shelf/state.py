@@ -6,7 +6,7 @@ widget's arguments. What the URL says counts only where it is one of the options
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import streamlit as st
 
@@ -22,6 +22,13 @@ class Subject(NamedTuple):
     model: str
     data: str
     samples: int | None
+
+
+class Arguments(TypedDict):
+    """Of a widget whose value is kept in the session."""
+
+    key: str
+    persist_state: Literal["session"]
 
 
 class Setting(NamedTuple):
@@ -42,7 +49,7 @@ class Setting(NamedTuple):
         value = st.session_state[self.key] if self.key in st.session_state else self._from_url()
         return value if self.fits(value) else self.default
 
-    def settle(self) -> dict[str, Any]:
+    def settle(self) -> Arguments:
         """Write what it is into the session and the URL; the arguments of its widget."""
         st.session_state[self.key] = value = self.value()
         _to_url(self.key, value, self.default)
@@ -81,19 +88,19 @@ def words(key: str, default: str) -> Setting:
     return Setting(key, default, str, lambda value: isinstance(value, str))
 
 
-def choice(key: str, options: Sequence[str], *, default: str | None = None) -> dict[str, Any]:
+def choice(key: str, options: Sequence[str], *, default: str | None = None) -> Arguments:
     """For a widget that chooses one of `options`; None: the first one is the default."""
     return one_of(key, options, default=default).settle()
 
 
-def record_choice(key: str, options: Sequence[str], *, default: str | None = None) -> dict[str, Any]:
+def record_choice(key: str, options: Sequence[str], *, default: str | None = None) -> Arguments:
     """The same among runs or groups of them: always in the URL, for the default changes with every new run."""
     arguments = choice(key, options, default=default)
     _to_url(key, st.session_state[key], None)
     return arguments
 
 
-def choices(key: str, options: Sequence[str], *, default: Sequence[str] = ()) -> dict[str, Any]:
+def choices(key: str, options: Sequence[str], *, default: Sequence[str] = ()) -> Arguments:
     """For a widget that chooses some of `options`; what is no longer among them is dropped."""
     if kept := [v for v in st.session_state.get(key) or () if v in options]:
         st.session_state[key] = kept
@@ -104,12 +111,12 @@ def choices(key: str, options: Sequence[str], *, default: Sequence[str] = ()) ->
     return arguments
 
 
-def number(key: str, default: float | None, low: float, high: float) -> dict[str, Any]:
+def number(key: str, default: float | None, low: float, high: float) -> Arguments:
     """For a widget with a number in [low, high], whole where `low` is an int; None: nothing is entered."""
     return number_in(key, default, low, high).settle()
 
 
-def flag(key: str, default: bool) -> dict[str, Any]:
+def flag(key: str, default: bool) -> Arguments:
     """For a switch."""
     return switch(key, default).settle()
 
