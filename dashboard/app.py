@@ -14,16 +14,9 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 if ROOT not in sys.path:  # Streamlit puts this file's own folder on the path, not the one that holds the packages
     sys.path.insert(0, ROOT)
 
+from dashboard.pages import PAGES  # noqa: E402
+
 st.set_page_config(page_title="TDQ", page_icon=":material/compress:", layout="wide")
 st.navigation(
-    [
-        st.Page("views/explore.py", title="Explore", icon=":material/tune:", default=True),
-        st.Page("views/study.py", title="Study", icon=":material/science:"),
-        st.Page("views/recipe.py", title="Recipe", icon=":material/checklist:"),
-        st.Page("views/components.py", title="Components", icon=":material/stacked_bar_chart:"),
-        st.Page("views/additivity.py", title="Additivity", icon=":material/add_circle:"),
-        st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:"),
-        st.Page("views/runs.py", title="Runs", icon=":material/table_rows:"),
-    ],
-    position="top",
+    [st.Page(page.file, title=page.title, icon=page.icon, default=page == PAGES[0]) for page in PAGES], position="top"
 ).run()

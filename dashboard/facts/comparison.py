@@ -1,12 +1,12 @@
 """Two to four runs side by side: plain values, no streamlit."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from dashboard.words import text
-from dashboard.words.palette import BACKEND_LABELS, GRANULARITY_LABELS, PRECISION_LABELS, RANGE_LABELS, method_label
-from tdq_core.records.record import Metrics, RunRecord
+from tdq_core.records.record import LayerRecord, Metrics, RunRecord
 from tdq_core.records.table import ranks_text
+from tdq_core.specs import BACKENDS
+from tdq_core.specs.choices import GRANULARITIES, RANGES
 
 MOST = 4
 Fact = tuple[float | None, str]
@@ -18,7 +18,7 @@ def comparison(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     columns = [_facts(r) for r in records]
     names = [f"{i}. {r.run_id[:8]}" for i, r in enumerate(records, start=1)]
     return [
-        {"": fact, **{n: _marked(fact, c[fact], columns[0][fact]) for n, c in zip(names, columns)}}
+        {"": fact, **{n: _marked(fact, c[fact], columns[0][fact]) for n, c in zip(names, columns, strict=True)}}
         for fact in columns[0]
     ]
 
@@ -26,17 +26,18 @@ def comparison(records: Sequence[RunRecord]) -> list[dict[str, str]]:
 def _facts(record: RunRecord) -> dict[str, Fact]:
     """By name: the number (None: a word) and its text."""
     spec, m = record.spec, _metrics(record)
+    numbers, integers = spec.precision, spec.quantized
     drop, low, high = record.drop()
     return {
-        "model": (None, spec.model),
-        "images": (None, f"{record.provenance.get('split', spec.data)}, n = {m.n:,}"),
-        "method": (None, method_label(spec)),
+        "model": (None, spec.model.name),
+        "images": (None, f"{record.provenance.get('split', spec.images.data)}, n = {m.n:,}"),
+        "method": (None, text.method_label(spec)),
         "ranks": (None, ranks_text(spec) or "none"),
-        "precision": (None, PRECISION_LABELS[spec.precision]),
+        "precision": (None, numbers.numbers.label),
         "conditioning": (None, text.conditioning(spec) or "none to do"),
-        "scales of weights": (None, GRANULARITY_LABELS[spec.granularity] if spec.quantized else "no integers"),
-        "integer ranges": (None, RANGE_LABELS[spec.ranges] if spec.quantized else "no integers"),
-        "runs on": (None, BACKEND_LABELS[spec.backend]),
+        "scales of weights": (None, GRANULARITIES[numbers.granularity].label if integers else "no integers"),
+        "integer ranges": (None, RANGES[numbers.ranges].label if integers else "no integers"),
+        "runs on": (None, BACKENDS[numbers.backend].label),
         "top-1": (
             m.top1,
             f"{text.percent(m.top1)} [{text.percent(m.top1_low)}, {text.percent(m.top1_high)}]",
@@ -66,15 +67,15 @@ def _marked(name: str, here: Fact, first: Fact) -> str:
     return f"{here[1]}  (x {here[0] / first[0]:.2f})"
 
 
-def layers_side_by_side(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+def layers_side_by_side(records: Sequence[RunRecord]) -> list[dict[str, str]]:
     """A row for each layer that any of the runs decomposed: ranks and relative error of each run."""
     names = dict.fromkeys(la.name for r in records for la in r.layers if la.method != "none")
     by_run = [{la.name: la for la in r.layers} for r in records]
     return [{"layer": name, **_cells(name, by_run)} for name in names]
 
 
-def _cells(name: str, by_run: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    cells: dict[str, Any] = {}
+def _cells(name: str, by_run: Sequence[Mapping[str, LayerRecord]]) -> dict[str, str]:
+    cells: dict[str, str] = {}
     for number, layers in enumerate(by_run, start=1):
         layer = layers.get(name)
         cells[f"{number}. ranks"] = " x ".join(map(str, layer.ranks)) or "dense" if layer else "no such layer"

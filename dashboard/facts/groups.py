@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from dashboard.words.palette import METHOD_LABELS, decomposition
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
-from tdq_core.specs import BACKENDS, PRECISIONS, SIMULATED
+from tdq_core.specs import BACKENDS, PRECISIONS, RunSpec
+from tdq_core.specs.variant import variant_of, variants
 
 
 class Group(NamedTuple):
@@ -16,12 +16,12 @@ class Group(NamedTuple):
     Attributes:
         key: short and stable; stands in the URL.
         label: for people.
+        about: the spec of one of its runs, for the subject that they share.
     """
 
     key: str
     label: str
-    model: str
-    data: str
+    about: RunSpec
     n: int
     complete: tuple[RunRecord, ...]
     unfinished: tuple[RunRecord, ...]
@@ -43,12 +43,12 @@ def _group(key: tuple[str, str], members: Sequence[RunRecord]) -> Group:
     members = in_order(members)
     complete = tuple(r for r in members if r.state == "complete")
     n = complete[0].metrics.n if complete and complete[0].metrics else first.provenance.get("n") or 0
-    split = first.provenance.get("split") or first.spec.data
+    split = first.provenance.get("split") or first.spec.images.data
     weights = first.provenance.get("weights")
-    origin = f" ({weights})" if weights and first.spec.weights is not None else ""
-    label = f"{first.spec.model}{origin} on {n:,} images of {split}"
+    origin = f" ({weights})" if weights and first.spec.model.weights is not None else ""
+    label = f"{first.spec.model.name}{origin} on {n:,} images of {split}"
     unfinished = tuple(r for r in members if r.state != "complete")
-    return Group(f"{key[0][:8]}-{key[1][:8]}", label, first.spec.model, first.spec.data, n, complete, unfinished)
+    return Group(f"{key[0][:8]}-{key[1][:8]}", label, first.spec, n, complete, unfinished)
 
 
 def in_order(records: Iterable[RunRecord]) -> list[RunRecord]:
@@ -58,17 +58,18 @@ def in_order(records: Iterable[RunRecord]) -> list[RunRecord]:
 
 def _place(record: RunRecord) -> tuple[object, ...]:
     spec, metrics = record.spec, record.metrics
+    numbers, treatment = spec.precision, spec.treatment
     ratio = metrics.compression_ratio if metrics else 0.0
     kinds = (
-        list(METHOD_LABELS).index(decomposition(spec)),
-        spec.finetune,
-        spec.reestimate_bn,
+        variants().index(variant_of(spec)),
+        treatment.finetune,
+        treatment.reestimate_bn,
         ranks_text(spec) if spec.rule and spec.rule.kind != "ratio" else "",
         round(ratio, 1),
     )
-    precision = (PRECISIONS + SIMULATED).index(spec.precision)
-    quantizer = (spec.conditioned, spec.granularity, spec.ranges)
-    return spec.model, *kinds, precision, BACKENDS.index(spec.backend), *quantizer, record.run_id
+    precision, backend = list(PRECISIONS).index(numbers.name), list(BACKENDS).index(numbers.backend)
+    quantizer = (spec.conditioned, numbers.granularity, numbers.ranges)
+    return spec.model.name, *kinds, precision, backend, *quantizer, record.run_id
 
 
 def left_out_text(group: Group, records: Sequence[RunRecord]) -> str:

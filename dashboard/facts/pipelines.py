@@ -6,10 +6,10 @@ from typing import Any
 from cached_runs.pipelines import BOUNDS, PIPELINES, POINT, smallest
 from cached_runs.study import NETWORKS
 from dashboard.words import text
-from dashboard.words.palette import BACKEND_LABELS, method_label
 from tdq_core.recipes.choices import Pick
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
+from tdq_core.specs import BACKENDS
 
 
 def recipe_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
@@ -38,9 +38,10 @@ def network_recipes(by_model: Mapping[str, Sequence[RunRecord]]) -> list[dict[st
 
 
 def _recipe(best: Pick, record: RunRecord) -> dict[str, Any]:
-    spec = record.spec
+    spec, numbers = record.spec, record.spec.precision
     return {
-        "what it is": f"{method_label(spec)}, {ranks_text(spec)}, INT8, {BACKEND_LABELS[spec.backend]}",
+        "what it is": f"{text.method_label(spec)}, {ranks_text(spec)}, {numbers.numbers.label}, "
+        f"{BACKENDS[numbers.backend].label}",
         "params": text.both_ways(best.params_ratio),
         "file": text.both_ways(best.bytes_ratio),
         "drop": f"{text.points(best.chosen_drop[0])}",

@@ -7,23 +7,9 @@ from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.costs import dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.plan import LayerPlan, Plan
-from tdq_core.specs import RankRule
+from tdq_core.specs import PRECISIONS, RankRule
 
-BITS_PER_VALUE = {
-    "fp32": 32,
-    "fp16": 16,
-    "int8": 8,
-    "w8": 8,
-    "w6": 6,
-    "w4": 4,
-    "w8a8": 8,
-    "w6a6": 6,
-    "w4a8": 4,
-    "w4a4": 4,
-}
-RANK_NAMES = {"tucker2": ("rank out", "rank in"), "cp": ("rank",), "svd": ("rank",)}
-
-Hand = dict[str, Ranks]
+Hand = Mapping[str, Ranks]
 """Ranks by layer; a layer that is not in it is left alone."""
 
 
@@ -53,8 +39,8 @@ def starting_ranks(layer: Layer, method: str) -> Ranks:
 
 
 def planned_bytes(plan: Plan, precision: str) -> int:
-    """Bytes of the planned weights alone: params times bits per value; a real file also holds its graph and scales."""
-    return -(-plan.params * BITS_PER_VALUE[precision] // 8)
+    """Bytes of the planned weights alone: params times bits of one; a real file also holds its graph and scales."""
+    return -(-plan.params * PRECISIONS[precision].weight_bits // 8)
 
 
 def saving_limit(layer: Layer, method: str) -> str:

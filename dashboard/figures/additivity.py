@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from dashboard.figures.tradeoff import MARKS, looks_of, marker
+from dashboard.figures.tradeoff import looks_of, marker
 from dashboard.words import text
-from dashboard.words.palette import GREY, METHOD_LABELS, PRECISION_LABELS, decomposition, symbol
+from dashboard.words.palette import GREY, Look, look_of
 from tdq_core.analysis.additivity import Cells, Interval
 from tdq_core.records.record import RunRecord
 
@@ -17,9 +17,7 @@ class AdditivityPoint(NamedTuple):
 
     run_id: str
     treatment: str
-    method: str
-    precision: str
-    symbol: str
+    look: Look
     decomposed: Interval
     quantized: Interval
     summed: Interval
@@ -49,7 +47,7 @@ def additivity_info(cells: Iterable[Cells]) -> AdditivityInfo:
 def _point(cells: Cells) -> AdditivityPoint:
     spec = cells.both.spec
     return AdditivityPoint(
-        cells.both.run_id, text.treatment(spec), decomposition(spec), spec.precision, symbol(spec),
+        cells.both.run_id, text.treatment(spec), look_of(spec),
         cells.drop_decomposed(), cells.drop_quantized(), cells.drop_summed(), cells.drop_both(), cells.interaction(),
     )  # fmt: skip
 
@@ -105,13 +103,12 @@ def _draw_identity(figure: go.Figure, info: AdditivityInfo) -> None:
 
 
 def _scatter(some: list[AdditivityPoint], intervals: bool) -> go.Scatter:
-    one = some[0]
-    marks = [name for mark, (_, name) in MARKS.items() if mark in one.symbol]
+    look = some[0].look
+    name = f"{look.variant.label} + {look.numbers.label}"
     bars = {"x": _bars([p.summed for p in some]), "y": _bars([p.joint for p in some])} if intervals else {}
     return go.Scatter(
         x=[100 * p.summed[0] for p in some], y=[100 * p.joint[0] for p in some], mode="markers",
-        name=", ".join((f"{METHOD_LABELS[one.method]} + {PRECISION_LABELS[one.precision]}", *marks)),
-        marker=marker(one.method, one.symbol),
+        name=", ".join((name, *(mark.text for mark in look.marks))), marker=marker(look),
         error_x=bars.get("x"), error_y=bars.get("y"),
         customdata=[p.run_id for p in some], text=[_facts(p) for p in some], hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip

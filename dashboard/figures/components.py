@@ -1,5 +1,6 @@
 """Components of one CP layer in three variants, side by side on the same axes."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from dashboard.words import text
 from dashboard.words.components import sum_of_squares
-from dashboard.words.palette import GREY, VARIANT_COLOURS, VARIANT_LABELS, WARNING
+from dashboard.words.palette import GREY, STATES, WARNING
 from tdq_core.analysis.components import FEW_LEVELS, STAGES, VARIANTS, Components, Inner, LayerComponents
 
 NORM_BIN = 0.1
@@ -39,7 +40,7 @@ def entry_bars(layer: LayerComponents, variant: str, stage: str) -> Bars:
     """Weights of a sub-layer by log10 of their size, as percent of all its entries."""
     found = layer.variants[variant].stages[stage]
     total = (sum(found.counts) + found.below) or 1
-    middles = tuple((low + high) / 2 for low, high in zip(layer.bins, layer.bins[1:]))
+    middles = tuple((low + high) / 2 for low, high in itertools.pairwise(layer.bins))
     return Bars(middles, tuple(100 * count / total for count in found.counts))
 
 
@@ -62,11 +63,11 @@ def strip_figure(study: Components, chosen: str) -> go.Figure:
 
 
 def _strip(names: Sequence[str], heights: Sequence[float], variant: str, *, first: bool) -> go.Scatter:
-    label, last = VARIANT_LABELS[variant], variant == VARIANTS[-1]
+    label, last = STATES[variant].label, variant == VARIANTS[-1]
     ring = {"symbol": "circle-open", "size": 17, "line": {"width": 2.5}} if last else {"size": 11}
     return go.Scatter(
         x=list(names), y=list(heights), mode="markers", name=label, customdata=list(names), showlegend=first,
-        marker={"color": VARIANT_COLOURS[variant]} | ring, legendgroup=variant,
+        marker={"color": STATES[variant].colour} | ring, legendgroup=variant,
         hovertemplate=f"%{{x}}<br>{label}: %{{y:.3g}}<extra></extra>",
     )  # fmt: skip
 
@@ -143,7 +144,7 @@ def ranges_figure(layer: LayerComponents) -> go.Figure:
     for row, name in enumerate(names, start=1):
         inner = [layer.variants[v].inner[name] for v in VARIANTS]
         low, high = _span(inner)
-        for column, (variant, found) in enumerate(zip(VARIANTS, inner), start=1):
+        for column, (variant, found) in enumerate(zip(VARIANTS, inner, strict=True), start=1):
             figure.add_trace(_sorted_ranges(found, variant), row=row, col=column)
             if found.step > 0:
                 _draw_steps(figure, found.step, low, (row, column))
@@ -166,7 +167,7 @@ def _sorted_ranges(inner: Inner, variant: str) -> go.Scatter:
     widths = sorted((w for w in inner.ranges), reverse=True)
     return go.Scatter(
         x=list(range(1, len(widths) + 1)), y=[w if w > 0 else None for w in widths], mode="markers",
-        marker={"color": VARIANT_COLOURS[variant], "size": 5}, name=VARIANT_LABELS[variant], showlegend=False,
+        marker={"color": STATES[variant].colour, "size": 5}, name=STATES[variant].label, showlegend=False,
         customdata=[w / inner.step if inner.step else 0 for w in widths],
         hovertemplate="component %{x}: range %{y:.3g}, %{customdata:.0f} levels<extra></extra>",
     )  # fmt: skip
@@ -183,7 +184,7 @@ def _draw_steps(figure: go.Figure, step: float, low: float, place: tuple[int, in
 
 def _panels(rows: int) -> go.Figure:
     """A column for each variant; all panels of a row share their axes."""
-    titles = [f"<b>{VARIANT_LABELS[v]}</b>" for v in VARIANTS]
+    titles = [f"<b>{STATES[v].label}</b>" for v in VARIANTS]
     figure = make_subplots(
         rows=rows, cols=len(VARIANTS), shared_xaxes="all", shared_yaxes="rows", column_titles=titles,
         horizontal_spacing=0.03, vertical_spacing=(0.0, 0.15, 0.09)[rows - 1],
@@ -194,8 +195,8 @@ def _panels(rows: int) -> go.Figure:
 def _bars(bars: Bars, variant: str, told: str) -> go.Bar:
     width = bars.middles[1] - bars.middles[0] if len(bars.middles) > 1 else NORM_BIN
     return go.Bar(
-        x=list(bars.middles), y=list(bars.heights), width=width, marker={"color": VARIANT_COLOURS[variant]},
-        name=VARIANT_LABELS[variant], showlegend=False, customdata=[10**m for m in bars.middles],
+        x=list(bars.middles), y=list(bars.heights), width=width, marker={"color": STATES[variant].colour},
+        name=STATES[variant].label, showlegend=False, customdata=[10**m for m in bars.middles],
         hovertemplate=f"near %{{customdata:.3g}}: {told}<extra></extra>",
     )  # fmt: skip
 

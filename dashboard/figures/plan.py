@@ -6,8 +6,9 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from dashboard.words import text
-from dashboard.words.palette import METHOD_COLOURS, METHOD_LABELS
+from tdq_core.layers.methods import METHODS
 from tdq_core.ranks.plan import LayerPlan
+from tdq_core.specs.variant import Variant
 
 MOST_NAMES = 24
 
@@ -29,7 +30,7 @@ def plan_bars(layers: Iterable[LayerPlan]) -> tuple[PlanBar, ...]:
 
 def _facts(planned: LayerPlan) -> str:
     layer = planned.layer
-    ranks = f"{METHOD_LABELS[planned.method]} {' x '.join(map(str, planned.ranks))}".strip()
+    ranks = f"{Variant(planned.method).label} {' x '.join(map(str, planned.ranks))}".strip()
     kept = f"{planned.cost.params:,} of {layer.params:,} params"
     macs = f"{text.count(planned.cost.macs)} of {text.count(layer.macs)} MACs"
     return "<br>".join((f"<b>{layer.name}</b> {layer.shape_text}", ranks, kept, macs))
@@ -38,12 +39,12 @@ def _facts(planned: LayerPlan) -> str:
 def plan_figure(bars: Sequence[PlanBar]) -> go.Figure:
     """Bars in the colour of the method, dense layers in grey; names under them where there is room."""
     figure = go.Figure()
-    for method in METHOD_COLOURS:
-        if some := [bar for bar in bars if bar.method == method]:
+    for look in map(Variant, ("none", *METHODS)):
+        if some := [bar for bar in bars if bar.method == look.method]:
             figure.add_trace(
                 go.Bar(
-                    x=[bar.layer for bar in some], y=[100 * bar.kept for bar in some], name=METHOD_LABELS[method],
-                    marker={"color": METHOD_COLOURS[method]}, customdata=[bar.facts for bar in some],
+                    x=[bar.layer for bar in some], y=[100 * bar.kept for bar in some], name=look.label,
+                    marker={"color": look.colour}, customdata=[bar.facts for bar in some],
                     hovertemplate="%{customdata}<extra></extra>",
                 )
             )  # fmt: skip

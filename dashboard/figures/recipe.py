@@ -5,18 +5,12 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from dashboard.words import text
-from dashboard.words.palette import ACCENT, GREY, METHOD_COLOURS
-from dashboard.words.recipe import ARM_LABELS
+from dashboard.words.palette import ACCENT, GREY
+from dashboard.words.recipe import TRIED, arm_label, arm_variant
 from tdq_core.recipes.choices import Pick
 from tdq_core.recipes.report import Report
 from tdq_core.recipes.target import parse_target
 
-ARM_COLOURS = {
-    "dense": METHOD_COLOURS["none"],
-    "study": METHOD_COLOURS["tucker2"],
-    "cp": METHOD_COLOURS["cp + epc + calibrated"],
-    "tucker2": METHOD_COLOURS["tucker2 + calibrated"],
-}
 REACH = 3.0
 """The axis of the drop ends at this many times the largest drop that meets the target, with room for small ones."""
 LEAST_REACH = 5.0
@@ -26,7 +20,7 @@ TICKS = (0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 100)
 def recipe_figure(report: Report) -> go.Figure:
     """One line a pipeline, with its runs on the images of the choice (filled) and on the others (hollow)."""
     figure = go.Figure()
-    for arm, colour in ARM_COLOURS.items():
+    for arm, colour in ((name, arm_variant(arm).colour) for name, arm in TRIED.items()):
         if picks := sorted((p for p in report.tried if p.arm == arm), key=lambda p: p.bytes_ratio):
             figure.add_traces([_line(arm, colour, picks), _verified(arm, colour, picks)])
     if report.chosen:
@@ -51,7 +45,7 @@ def reach(report: Report) -> float:
 
 def _line(arm: str, colour: str, picks: Sequence[Pick]) -> go.Scatter:
     return go.Scatter(
-        x=[p.bytes_ratio for p in picks], y=[100 * p.chosen_drop[0] for p in picks], name=ARM_LABELS[arm],
+        x=[p.bytes_ratio for p in picks], y=[100 * p.chosen_drop[0] for p in picks], name=arm_label(arm),
         mode="lines+markers", line={"color": colour, "width": 1}, marker={"color": colour, "size": 9},
         customdata=[_facts(p) for p in picks], hovertemplate="%{customdata}<extra></extra>", legendgroup=arm,
     )  # fmt: skip
@@ -72,7 +66,7 @@ def _facts(pick: Pick) -> str:
     ratio = f" at param ratio {pick.ratio:g}" if pick.ratio else ""
     latency = f"<br>{pick.latency_ms:.2f} ms a batch" if pick.latency_ms is not None else ""
     return (
-        f"<b>{ARM_LABELS[pick.arm]}</b>{ratio}<br>{text.file_size(pick.bytes)}, {text.both_ways(pick.bytes_ratio)}<br>"
+        f"<b>{arm_label(pick.arm)}</b>{ratio}<br>{text.file_size(pick.bytes)}, {text.both_ways(pick.bytes_ratio)}<br>"
         f"drop {text.points(pick.chosen_drop[0])}, on the others {text.points(pick.verified_drop[0])} points{latency}"
     )
 

@@ -1,52 +1,18 @@
 """Accuracy against ratio, one line for each way of doing it; below it what fewer bits cost at the same ratio."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboard.facts.study_views import Line, Point, View, points_of
+from dashboard.facts.curves import Curve, Rounded, rounded
+from dashboard.facts.study_views import Line, Point
 from dashboard.words import text
 from dashboard.words.palette import GREY
 from tdq_core.analysis.additivity import Interval
-from tdq_core.records.record import RunRecord
 
 _DODGE = 1.012
 """Neighbouring lines stand apart by this factor of the ratio where their intervals would cover each other."""
-
-
-class Curve(NamedTuple):
-    line: Line
-    points: tuple[Point, ...]
-
-
-def curves_of(view: View, records: Sequence[RunRecord]) -> tuple[Curve, ...]:
-    """The view's lines that have at least one decomposed run."""
-    found = (Curve(line, points_of(line, records)) for line in view.lines)
-    return tuple(c for c in found if any(p.record.spec.method != "none" for p in c.points))
-
-
-class Rounded(NamedTuple):
-    """A run in fewer bits than fp32, and what that loses against fp32 at the same ranks."""
-
-    ratio: float
-    record: RunRecord
-    loss: Interval
-
-
-def rounded(curve: Curve, curves: Iterable[Curve]) -> tuple[Rounded, ...]:
-    """The curve's runs beside those in fp32 of the same method, policy and rule, paired by image; none without them."""
-    line = curve.line
-    if line.precision == "fp32":
-        return ()
-    plain = [p.record for other in curves if other.line.is_plain(line) for p in other.points]
-    pairs = [(p, next((r for r in plain if r.spec.rule == p.record.spec.rule), None)) for p in curve.points]
-    return tuple(
-        Rounded(p.ratio, p.record, p.record.metrics.drop_from(before.metrics))
-        for p, before in pairs
-        if before and before.metrics and p.record.metrics
-    )
 
 
 def curves_figure(curves: Iterable[Curve], *, intervals: bool) -> go.Figure:

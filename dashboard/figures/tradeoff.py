@@ -2,22 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import plotly.graph_objects as go
 
 from dashboard.words import text
-from dashboard.words.palette import (
-    ACCENT,
-    GREY,
-    METHOD_COLOURS,
-    METHOD_LABELS,
-    PRECISION_LABELS,
-    PRECISION_SYMBOLS,
-    decomposition,
-    symbol,
-)
+from dashboard.words.palette import ACCENT, GREY, Look, look_of
 from tdq_core.records.record import Metrics, RunRecord
+from tdq_core.specs import PRECISIONS
 from tdq_core.stats.pareto import pareto_front
 
 
@@ -43,25 +35,15 @@ Y_AXES: Mapping[str, Axis] = {
 }
 
 
-MARKS = {
-    "-open": ("hollow", "not conditioned"),
-    "-dot": ("dotted", "scale per tensor"),
-}
-"""How a mark on a symbol looks, and what it stands for."""
-
-
 class Point(NamedTuple):
-    """One run. `x` in the axis's own unit; `y`, `low`, `high` as shares (0-1); `facts` is what the pointer shows;
-    `method` decides the colour, `symbol` the marker."""
+    """One run. `x` in the axis's own unit; `y`, `low`, `high` as shares (0-1); `facts` is what the pointer shows."""
 
     run_id: str
     x: float
     y: float
     low: float
     high: float
-    method: str
-    precision: str
-    symbol: str
+    look: Look
     facts: str
 
 
@@ -108,10 +90,8 @@ def _loss(point: Point, y_axis: str) -> float:
 def _point(record: RunRecord, x_axis: str, y_axis: str) -> Point:
     metrics = _metrics(record)
     y, low, high = record.drop() if y_axis == "drop" else (metrics.top1, metrics.top1_low, metrics.top1_high)
-    spec = record.spec
     return Point(
-        record.run_id, X_AXES[x_axis].value(record), y, low, high, decomposition(spec), spec.precision, symbol(spec),
-        _facts(record),
+        record.run_id, X_AXES[x_axis].value(record), y, low, high, look_of(record.spec), _facts(record)
     )  # fmt: skip
 
 
@@ -147,27 +127,27 @@ def tradeoff_figure(info: TradeoffInfo, *, intervals: bool = False) -> go.Figure
     return _lay_out(figure, info)
 
 
-def methods_of(points: Iterable[Any]) -> list[str]:
-    """The methods that occur, always in the same order."""
-    return [m for m in METHOD_COLOURS if any(p.method == m for p in points)]
+class Drawn(Protocol):
+    """What has a look."""
+
+    @property
+    def look(self) -> Look: ...
 
 
-def looks_of(points: Iterable[Any]) -> list[list[Any]]:
-    """Points of one colour and one symbol together: one trace each, always in the same order."""
-    found: dict[tuple[str, str], list[Any]] = {}
+D = TypeVar("D", bound=Drawn)
+
+
+def looks_of(points: Iterable[D]) -> list[list[D]]:
+    """Points of one look together: one trace each, always in the same order."""
+    found: dict[Look, list[D]] = {}
     for p in points:
-        found.setdefault((p.method, p.symbol), []).append(p)
-    methods, shapes = list(METHOD_COLOURS), list(PRECISION_SYMBOLS)
-    return sorted(
-        found.values(), key=lambda ps: (methods.index(ps[0].method), shapes.index(ps[0].precision), ps[0].symbol)
-    )
+        found.setdefault(p.look, []).append(p)
+    return [found[look] for look in sorted(found, key=lambda look: look.place)]
 
 
-def marker(method: str, shape: str) -> dict[str, Any]:
+def marker(look: Look) -> dict[str, Any]:
     """How a run of this look is drawn; hollow symbols get a line that can be seen."""
-    return {"color": METHOD_COLOURS[method], "symbol": shape, "size": 10} | (
-        {"line": {"width": 2}} if "-open" in shape else {}
-    )
+    return {"color": look.colour, "symbol": look.symbol, "size": 10} | ({"line": {"width": 2}} if look.bare else {})
 
 
 def _draw_front(figure: go.Figure, info: TradeoffInfo) -> None:
@@ -184,15 +164,15 @@ def _draw_front(figure: go.Figure, info: TradeoffInfo) -> None:
 
 
 def _scatter(some: Sequence[Point], intervals: bool) -> go.Scatter:
-    method, precision = some[0].method, some[0].precision
+    look = some[0].look
     bars = {
         "type": "data", "symmetric": False, "thickness": 1, "width": 3,
         "array": [100 * (p.high - p.y) for p in some], "arrayminus": [100 * (p.y - p.low) for p in some],
     }  # fmt: skip
     return go.Scatter(
         x=[p.x for p in some], y=[100 * p.y for p in some], mode="markers", showlegend=False,
-        name=f"{METHOD_LABELS[method]}, {PRECISION_LABELS[precision]}",
-        marker=marker(method, some[0].symbol) | {"opacity": 0.9},
+        name=f"{look.variant.label}, {look.numbers.label}",
+        marker=marker(look) | {"opacity": 0.9},
         error_y=bars if intervals else None,
         customdata=[p.run_id for p in some], text=[p.facts for p in some], hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
@@ -211,17 +191,16 @@ def _draw_chosen(figure: go.Figure, info: TradeoffInfo) -> None:
 
 def _draw_legend(figure: go.Figure, info: TradeoffInfo) -> None:
     """Colour and symbol are explained apart: a trace for every pair would be a long list."""
-    for method in methods_of(info.points):
-        colour = {"color": METHOD_COLOURS[method], "symbol": "circle", "size": 10}
-        figure.add_trace(_key(METHOD_LABELS[method], colour, "colour: method"))
-    for precision in PRECISION_SYMBOLS:
-        if any(p.precision == precision for p in info.points):
-            shape = {"color": GREY, "symbol": PRECISION_SYMBOLS[precision], "size": 10}
-            figure.add_trace(_key(PRECISION_LABELS[precision], shape, "shape: precision"))
-    for mark, (look, name) in MARKS.items():
-        if any(mark in p.symbol for p in info.points):
-            shape = {"color": GREY, "symbol": f"diamond{mark}", "size": 10, "line": {"width": 2}}
-            figure.add_trace(_key(name, shape, look))
+    looks = sorted({p.look for p in info.points}, key=lambda look: look.place)
+    for variant in dict.fromkeys(look.variant for look in looks):
+        colour = {"color": variant.colour, "symbol": "circle", "size": 10}
+        figure.add_trace(_key(variant.label, colour, "colour: method"))
+    for precision in (p for p in PRECISIONS.values() if any(look.precision == p.name for look in looks)):
+        shape = {"color": GREY, "symbol": precision.symbol, "size": 10}
+        figure.add_trace(_key(precision.label, shape, "shape: precision"))
+    for mark in sorted({mark for look in looks for mark in look.marks}, reverse=True):  # hollow, then dotted
+        shape = {"color": GREY, "symbol": f"diamond{mark.suffix}", "size": 10, "line": {"width": 2}}
+        figure.add_trace(_key(mark.text, shape, mark.looks))
 
 
 def _key(name: str, marker: Mapping[str, object], title: str) -> go.Scatter:

@@ -1,19 +1,21 @@
 """Pieces that several pages share: run card, table with download, empty states."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.facts.groups import Group, group_runs
+from dashboard.pages import page
 from dashboard.shelf import catalog
-from dashboard.shelf.catalog import Shelf
+from dashboard.shelf.catalog import Found, Runs, V
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import record_choice
 from dashboard.words import text
 from tdq_core.errors import TDQError
 from tdq_core.records.record import LayerRecord, RunRecord
+from tdq_core.records.store import RUNS, Kind
 from tdq_core.records.table import method_text, row, to_csv
 from tdq_core.specs import RunSpec
 from tdq_core.specs.command import command_line
@@ -28,12 +30,23 @@ def offers_or_stop() -> Offers:
         st.stop()
 
 
-def shelf_with_warnings() -> Shelf:
-    """All runs; files that cannot be read are told in one sentence each, and the rest still works."""
-    shelf = catalog.shelf()
-    for sentence in shelf.damaged:
+def found(kind: Kind[V]) -> Found[V]:
+    """All values of one kind; files that cannot be read are told in one sentence each, and the rest still works."""
+    known = catalog.read(kind)
+    for sentence in known.damaged:
         st.warning(sentence, icon=":material/broken_image:")
-    return shelf
+    return known
+
+
+def all_runs() -> Runs:
+    """All runs, see `found`."""
+    return found(RUNS)
+
+
+def link(address: str, label: str, *, icon: str = "", query: Mapping[str, str] | None = None) -> None:
+    """A link to another page, with its own icon unless another one is given."""
+    there = page(address)
+    st.page_link(there.file, label=label, icon=icon or there.icon, query_params=query)
 
 
 def choose_group(records: Sequence[RunRecord]) -> Group:
@@ -48,7 +61,7 @@ def choose_group(records: Sequence[RunRecord]) -> Group:
     return by_key[key]
 
 
-def nothing_yet(sentence: str) -> None:
+def nothing_yet(sentence: str) -> NoReturn:
     """An empty page: says why, and what to do next; ends the page."""
     with st.container(border=True):
         st.markdown(f"**{sentence}**")
@@ -56,7 +69,7 @@ def nothing_yet(sentence: str) -> None:
             "Choose a model and images on the page **Explore** and press **Run**, "
             "or measure on the command line: `tdq run --model digits_resnet --data digits --method tucker2 --ratio 2`."
         )
-        st.page_link("views/explore.py", label="Open Explore", icon=":material/arrow_forward:")
+        link("explore", "Open Explore", icon=":material/arrow_forward:")
     st.stop()
 
 
@@ -142,14 +155,14 @@ def _numbers(record: RunRecord) -> None:
     ]
     if m.latency:
         q = m.latency
-        quartiles = f"[{q['q1_ms']:.2f}, {q['q3_ms']:.2f}]"
-        lines.append(f"**Latency** {q['median_ms']:.2f} ms {quartiles} a batch of {q['batch']}, {q['threads']} threads")
+        quartiles = f"[{q.q1_ms:.2f}, {q.q3_ms:.2f}]"
+        lines.append(f"**Latency** {q.median_ms:.2f} ms {quartiles} a batch of {q.batch}, {q.threads} threads")
     st.markdown("  \n".join(lines))
 
 
 def _layers(record: RunRecord) -> None:
     taken = [la for la in record.layers if la.method != "none"]
-    if record.spec.method == "none" or not record.layers:
+    if record.spec.decomposition is None or not record.layers:
         return
     left = len(record.layers) - len(taken)
     with st.expander(f"Layers: {len(taken)} decomposed, {left} left alone"):

@@ -5,35 +5,36 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from dashboard.facts.draft import DEFAULT_RATIO
+from dashboard.facts.subject import studies_it
 from dashboard.figures.components import entries_figure, norms_figure, ranges_figure, strip_figure
-from dashboard.panels.choices import MOST_ETA
+from dashboard.panels import blocks
+from dashboard.panels.controls import MOST_ETA, side_by_side
 from dashboard.panels.jobs import submit
-from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import DEFAULT_RATIO, choice, number, record_choice, take_next_study
-from dashboard.words.components import costs, is_about, latencies, latency_commands, study_label, what_is_seen
-from dashboard.words.palette import GRANULARITY_LABELS
-from tdq_core.analysis.components import FEW_LEVELS, Components, LayerComponents, study_spec
+from dashboard.shelf.state import choice, number, record_choice, take_next
+from dashboard.words.components import costs, latencies, latency_commands, study_label, what_is_seen
+from tdq_core.analysis.components import FEW_LEVELS, STUDIES, Components, LayerComponents, study_spec
 from tdq_core.jobs.queue import Request
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
+from tdq_core.specs.choices import GRANULARITIES, labels
 
 _BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 
 
 def choose_study(subject: RunSpec, offers: Offers) -> Components | None:
     """The study of this model and these images that is looked at; where there is none, how to get one."""
-    known = catalog.studies()
-    for sentence in known.damaged:
-        st.warning(sentence, icon=":material/broken_image:")
-    own = {s.study_id: s for s in known.found if is_about(s, subject)}
+    own = {s.study_id: s for s in blocks.found(STUDIES).values if studies_it(s.spec, subject)}
     if not own:
         with st.container(border=True):
-            st.markdown(f"**The components of {subject.model} on {subject.data} have not been looked into yet.**")
+            st.markdown(
+                f"**The components of {subject.model.name} on {subject.images.data} have not been looked into yet.**"
+            )
             st.markdown("Choose a ratio and press **Run**: every layer is decomposed twice, which can take minutes.")
             _compute(subject, offers)
         return None
-    if (made := take_next_study()) in own:
+    if (made := take_next("study")) in own:
         st.session_state["study"] = made
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     chosen = left.selectbox(
@@ -62,7 +63,7 @@ def _compute(subject: RunSpec, offers: Offers) -> None:
         )  # fmt: skip
         if st.button("Run", type="primary", icon=":material/play_arrow:"):
             spec = study_spec(subject, rule=RankRule("ratio", ratio), eta=eta)
-            submit(Request("components", spec, offers.allowed))
+            submit(Request(kind="components", spec=spec, allowed_models=offers.allowed))
             st.rerun()
 
 
@@ -104,13 +105,7 @@ def _charts(layer: LayerComponents) -> None:
         f"{FEW_LEVELS} levels."
     )
     st.subheader("Weights of the sub-layers")
-    granularity = st.segmented_control(
-        "INT8 grid with",
-        list(GRANULARITY_LABELS),
-        format_func=GRANULARITY_LABELS.__getitem__,
-        required=True,
-        **choice("grid", list(GRANULARITY_LABELS)),
-    )
+    granularity = side_by_side("INT8 grid with", labels(GRANULARITIES), choice("grid", list(GRANULARITIES)))
     st.plotly_chart(entries_figure(layer, granularity=granularity), key="entries", config=_BARE)
     half = "half a step" if granularity == "tensor" else "half the median channel's step; the percentages are exact"
     st.caption(f"Shaded: weights that round to zero, below {half}.")

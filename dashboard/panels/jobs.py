@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from dashboard.shelf.catalog import Shelf
-from dashboard.shelf.state import show_recipe, show_run, show_study
+from dashboard.shelf.catalog import Runs
+from dashboard.shelf.state import show
 from dashboard.words import text
 from tdq_core.errors import TDQError
 from tdq_core.jobs import queue as jobs
@@ -26,9 +26,9 @@ def submit(request: jobs.Request) -> None:
     st.session_state.setdefault("jobs", []).append(jobs.submit(request).id)
 
 
-def job_panel(shelf: Shelf) -> None:
+def job_panel(runs: Runs) -> None:
     """Outcome of the latest job, and progress of those under way; asks again every second while there is one."""
-    _outcome(shelf)
+    _outcome(runs)
     if found := watched():
         st.fragment(_progress, run_every=1.0)(found)
 
@@ -58,7 +58,7 @@ def _bar(job: Job, state: JobState) -> None:
         label, button = st.columns([5, 1], vertical_alignment="center")
         request = job.request
         what = _what(request)
-        label.markdown(f"**{what}** ({request.spec.model}, {request.spec.data})")
+        label.markdown(f"**{what}** ({request.spec.model.name}, {request.spec.images.data})")
         button.button("Cancel", key=f"cancel-{job.id}", icon=":material/stop_circle:", on_click=_cancel, args=(job,))
         st.progress(_share(state), text=_line(state))
 
@@ -87,23 +87,19 @@ def _tell(job: Job, state: JobState) -> None:
     """Keep how it ended for the next rerun, and turn to its run."""
     st.session_state["jobs"].remove(job.id)
     st.session_state["outcome"] = state
-    if state.run_id:
-        show_run(state.run_id)
-    if state.study_id:
-        show_study(state.study_id)
-    if state.recipe_id:
-        show_recipe(state.recipe_id)
+    if state.made:
+        show(state.made)
 
 
 def _cancel(job: Job) -> None:
     jobs.cancel(job)
 
 
-def _outcome(shelf: Shelf) -> None:
+def _outcome(runs: Runs) -> None:
     state: JobState | None = st.session_state.get("outcome")
     if state is None:
         return
-    record = shelf.get(state.run_id)
+    record = runs.get(state.made.id) if state.made else None
     if state.state == "cancelled":
         st.info("Cancelled: nothing was recorded.", icon=":material/stop_circle:")
     elif state.state != "done":

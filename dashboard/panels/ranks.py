@@ -1,10 +1,12 @@
 """The table of layers, and rank sliders for the rows that are selected."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 import streamlit as st
 
+from dashboard.facts.draft import MANUAL, Draft, with_ranks
 from dashboard.facts.planning import (
-    RANK_NAMES,
     at_share,
     can_be_decomposed,
     largest,
@@ -13,9 +15,10 @@ from dashboard.facts.planning import (
     starting_ranks,
 )
 from dashboard.figures.plan import plan_bars, plan_figure
-from dashboard.shelf.state import number
+from dashboard.shelf.state import held_draft, hold, number
 from dashboard.words import text
 from tdq_core.layers.methods import Ranks
+from tdq_core.layers.methods import method as method_of
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.costs import max_ranks, method_for
 from tdq_core.ranks.plan import LayerPlan, Plan
@@ -30,35 +33,36 @@ _COLUMNS = {
 }
 
 
-def layer_table_and_sliders(table: LayerTable, plan: Plan, method: str, context: str) -> None:
+def layer_table_and_sliders(table: LayerTable, plan: Plan, draft: Draft) -> None:
     """All layers as a table; sliders for the selected ones, or for the largest where none is selected."""
     containing = st.text_input(
         "Layers whose name contains", placeholder="all layers", key="layers_shown", persist_state="session", width=260
     )
+    method, place = draft.method, draft.place
     rows = layer_rows(table, plan, containing=containing or "")
     if not rows:
         st.info(f"None of the {len(table.layers)} layers has `{containing}` in its name.")
         return
     left, right = st.columns([5, 3], gap="medium")
     with left:
-        selected = _table(rows, context, containing)
+        selected = _table(rows, place, containing)
         if method != "none":
             with st.expander("What each layer keeps", expanded=True):
                 shown_bars = plan_bars(_among(plan, [str(row["layer"]) for row in rows]))
                 st.plotly_chart(plan_figure(shown_bars), key="plan_bars", config={"displayModeBar": False})
     if method == "none":
         return
-    shown = [row["layer"] for row in rows]
+    shown = [str(row["layer"]) for row in rows]
     with right:
-        _apply_to_many(table, method, context, selected=selected, shown=shown)
-        _sliders(plan, method, context, selected or [n for n in (largest(_among(plan, shown)),) if n] or shown[:1])
+        _apply_to_many(table, method, selected=selected, shown=shown)
+        _sliders(plan, draft, selected or [n for n in (largest(_among(plan, shown)),) if n] or shown[:1])
 
 
 def _among(plan: Plan, names: list[str]) -> list[LayerPlan]:
     return [p for p in plan.layers if p.layer.name in names]
 
 
-def _table(rows: list[dict[str, object]], context: str, containing: str | None) -> list[str]:
+def _table(rows: list[dict[str, object]], place: str, containing: str | None) -> list[str]:
     """The names of the selected rows."""
     event = st.dataframe(
         pd.DataFrame(rows),
@@ -66,14 +70,14 @@ def _table(rows: list[dict[str, object]], context: str, containing: str | None) 
         column_config=_COLUMNS,
         on_select="rerun",
         selection_mode="multi-row",
-        key=f"layers:{context}:{containing}",
+        key=f"layers:{place}:{containing}",
         height="content" if len(rows) <= 12 else 440,
     )
     st.caption(f"{len(rows)} layers. Select rows for their rank sliders.")
     return [str(rows[i]["layer"]) for i in event.selection.rows if i < len(rows)]
 
 
-def _apply_to_many(table: LayerTable, method: str, context: str, *, selected: list[str], shown: list[str]) -> None:
+def _apply_to_many(table: LayerTable, method: str, *, selected: list[str], shown: list[str]) -> None:
     names = selected or shown
     group = [table.layer(n) for n in names if can_be_decomposed(table.layer(n), method)]
     which = "selected" if selected else "shown"
@@ -82,24 +86,24 @@ def _apply_to_many(table: LayerTable, method: str, context: str, *, selected: li
         st.button(
             f"Apply to {len(group)} {which}",
             on_click=_apply,
-            args=(group, method, context),
+            args=(group, method),
             disabled=not group,
             help="Sets the ranks of these layers by hand.",
         )
 
 
-def _sliders(plan: Plan, method: str, context: str, names: list[str]) -> None:
+def _sliders(plan: Plan, draft: Draft, names: list[str]) -> None:
     by_name = {p.layer.name: p for p in plan.layers}
     for name in names[:MOST_SLIDERS]:
-        _one_layer(by_name[name], method, context)
+        _one_layer(by_name[name], draft)
     if len(names) > MOST_SLIDERS:
         st.caption(f"Sliders for the first {MOST_SLIDERS} of {len(names)} selected layers; the share above sets all.")
-    if st.session_state.get("rule") != "manual":
+    if not draft.by_hand:
         st.caption("Moving a slider goes on by hand, from the ranks of the rule.")
 
 
-def _one_layer(planned: LayerPlan, method: str, context: str) -> None:
-    layer = planned.layer
+def _one_layer(planned: LayerPlan, draft: Draft) -> None:
+    layer, method = planned.layer, draft.method
     with st.container(border=True):
         if not can_be_decomposed(layer, method):
             st.markdown(f"**{layer.name}** {layer.shape_text}")
@@ -107,53 +111,45 @@ def _one_layer(planned: LayerPlan, method: str, context: str) -> None:
             return
         own = method_for(layer, method)
         taken = planned.method != "none"
-        key = f"take:{context}:{layer.name}"
+        key = f"take:{draft.place}:{layer.name}"
         st.session_state[key] = taken
-        st.checkbox(
-            f"**{layer.name}** {layer.shape_text}, {own}", key=key, on_change=_take, args=(layer, method, context)
-        )
+        st.checkbox(f"**{layer.name}** {layer.shape_text}, {own}", key=key, on_change=_take, args=(layer, method, key))
         if not taken:
             st.caption(f"Left alone: {planned.skipped_because}.")
             return
-        _rank_sliders(planned, own, context)
+        _rank_sliders(planned, own, draft.place)
         kept = text.percent(planned.cost.params / layer.params, 1)
         st.caption(f"{planned.cost.params:,} of {layer.params:,} params ({kept}); {saving_limit(layer, method)}")
 
 
-def _rank_sliders(planned: LayerPlan, own: str, context: str) -> None:
+def _rank_sliders(planned: LayerPlan, own: str, place: str) -> None:
     layer, tops = planned.layer, max_ranks(planned.layer, own)
-    keys = [f"rank:{context}:{layer.name}:{i}" for i in range(len(tops))]
-    for column, name, key, top, rank in zip(st.columns(len(tops)), RANK_NAMES[own], keys, tops, planned.ranks):
+    keys = [f"rank:{place}:{layer.name}:{i}" for i in range(len(tops))]
+    names = method_of(own).rank_names
+    for column, name, key, top, rank in zip(st.columns(len(tops)), names, keys, tops, planned.ranks, strict=True):
         if st.session_state.get(key) != rank:
             st.session_state[key] = rank
         if top > 1:
-            column.slider(f"{name} (of {top})", 1, top, key=key, on_change=_moved, args=(layer.name, keys, context))
+            column.slider(f"{name} (of {top})", 1, top, key=key, on_change=_moved, args=(layer.name, keys))
         else:
             column.caption(f"{name}: 1 of 1")
 
 
-def _hand(context: str) -> dict[str, Ranks]:
-    """The ranks by hand, begun from the latest plan where a rule was in force until now."""
-    hands = st.session_state.setdefault("hand", {})
-    if st.session_state.get("rule") != "manual":
-        last = st.session_state.get("planned")
-        hands[context] = dict(last[1]) if last and last[0] == context else {}
-        st.session_state["rule"] = "manual"
-    return hands.setdefault(context, {})
+def _set(ranks: Mapping[str, Ranks | None]) -> None:
+    """These ranks by hand; the control of the rank rule follows."""
+    if draft := held_draft():
+        hold(with_ranks(draft, ranks))
+        st.session_state["rule"] = MANUAL
 
 
-def _moved(name: str, keys: list[str], context: str) -> None:
-    _hand(context)[name] = tuple(st.session_state[key] for key in keys)
+def _moved(name: str, keys: list[str]) -> None:
+    _set({name: tuple(st.session_state[key] for key in keys)})
 
 
-def _take(layer: Layer, method: str, context: str) -> None:
-    hand = _hand(context)
-    if st.session_state[f"take:{context}:{layer.name}"]:
-        hand[layer.name] = starting_ranks(layer, method)
-    else:
-        hand.pop(layer.name, None)
+def _take(layer: Layer, method: str, key: str) -> None:
+    _set({layer.name: starting_ranks(layer, method) if st.session_state[key] else None})
 
 
-def _apply(group: list[Layer], method: str, context: str) -> None:
+def _apply(group: list[Layer], method: str) -> None:
     share = st.session_state["share"] / 100
-    _hand(context).update({layer.name: at_share(layer, method, share) for layer in group})
+    _set({layer.name: at_share(layer, method, share) for layer in group})

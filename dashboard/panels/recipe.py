@@ -3,18 +3,18 @@
 import pandas as pd
 import streamlit as st
 
+from dashboard.facts.subject import same_subject
 from dashboard.figures.recipe import recipe_figure
 from dashboard.panels import blocks
-from dashboard.panels.choices import MOST_STEPS
+from dashboard.panels.controls import MOST_STEPS
 from dashboard.panels.jobs import submit
-from dashboard.shelf import catalog
-from dashboard.shelf.catalog import Shelf
+from dashboard.shelf.catalog import Runs
 from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import choice, number, record_choice, take_next_recipe
-from dashboard.words.recipe import command, is_about, recipe_label, rows
+from dashboard.shelf.state import choice, number, record_choice, take_next
+from dashboard.words.recipe import command, recipe_label, rows
 from tdq_core.jobs.queue import Request
 from tdq_core.recipes.choices import Pick
-from tdq_core.recipes.report import Report
+from tdq_core.recipes.report import RECIPES, Report
 from tdq_core.recipes.target import Target
 from tdq_core.specs import RunSpec
 
@@ -33,18 +33,16 @@ LIMITS = {"drop": (1.0, 0.1, 99.0, "points"), "ratio": (4.0, 1.1, 1000.0, "x"), 
 
 def choose_recipe(subject: RunSpec, offers: Offers) -> Report | None:
     """The recipe for this model and these images that is looked at; where there is none, how to get one."""
-    known = catalog.recipes()
-    for sentence in known.damaged:
-        st.warning(sentence, icon=":material/broken_image:")
-    own = {r.recipe_id: r for r in known.found if is_about(r, subject)}
+    own = {r.recipe_id: r for r in blocks.found(RECIPES).values if same_subject(r.spec, subject)}
     if not own:
         with st.container(border=True):
-            images = f"{subject.samples:,} images of {subject.data}" if subject.samples else subject.data
-            st.markdown(f"**No recipe has been asked for {subject.model} on {images} yet.**")
+            samples, data = subject.images.samples, subject.images.data
+            images = f"{samples:,} images of {data}" if samples else data
+            st.markdown(f"**No recipe has been asked for {subject.model.name} on {images} yet.**")
             st.markdown("Choose a target and press **Run**: some fifteen models are built and measured.")
             _ask(subject, offers)
         return None
-    if (made := take_next_recipe()) in own:
+    if (made := take_next("recipe")) in own:
         st.session_state["recipe"] = made
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     chosen = left.selectbox(
@@ -71,11 +69,12 @@ def _ask(subject: RunSpec, offers: Offers) -> None:
             **number("recipe_steps", 0, 0, MOST_STEPS),
         )  # fmt: skip
         if st.button("Run", type="primary", icon=":material/play_arrow:"):
-            submit(Request("recipe", subject, offers.allowed, Target.of(kind, limit).text, steps))
+            target = Target.of(kind, limit).text
+            submit(Request(kind="recipe", spec=subject, allowed_models=offers.allowed, target=target, finetune=steps))
             st.rerun()
 
 
-def show_recipe(report: Report, shelf: Shelf) -> None:
+def show_recipe(report: Report, runs: Runs) -> None:
     """Sentences, chart and table of everything that was tried, then the run that was chosen."""
     first, *others = report.sentences
     (st.success if report.chosen else st.warning)(first, icon=":material/checklist:")
@@ -88,7 +87,7 @@ def show_recipe(report: Report, shelf: Shelf) -> None:
             "others, with 95 % intervals. Upper right is better; the ring marks what was chosen."
         )
     with right:
-        _card(report.chosen or report.alternatives[0], shelf)
+        _card(report.chosen or report.alternatives[0], runs)
     frame = pd.DataFrame(rows(report))
     st.dataframe(frame, hide_index=True, column_config=_COLUMNS)
     st.download_button(
@@ -99,9 +98,9 @@ def show_recipe(report: Report, shelf: Shelf) -> None:
         st.code(command(report), language="bash", wrap_lines=True)
 
 
-def _card(pick: Pick, shelf: Shelf) -> None:
+def _card(pick: Pick, runs: Runs) -> None:
     with st.container(border=True):
-        if record := shelf.get(pick.run_id):
+        if record := runs.get(pick.run_id):
             blocks.run_card(record)
         else:
             st.markdown(f"The record of run {pick.run_id} is not in `runs/` any more: ask again to measure it.")

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from dashboard.facts.groups import Group, best_run, group_runs, left_out_text
+from dashboard.facts.subject import same_subject
 from dashboard.figures.tradeoff import TradeoffInfo, better_corner, outside_text, tradeoff_figure, tradeoff_info
 from dashboard.panels import blocks
-from dashboard.shelf.catalog import Shelf
-from dashboard.shelf.state import choice, flag, forget, record_choice, take_next_run
+from dashboard.shelf.catalog import Runs
+from dashboard.shelf.state import choice, flag, forget, record_choice, take_next
 from dashboard.words.text import run_label
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
@@ -42,24 +43,24 @@ _REACH = {"20": "20 points", "5": "5 points", "all": "all runs"}
 _Y_LABELS = {"drop": "drop", "top1": "top-1"}
 
 
-def results(shelf: Shelf, spec: RunSpec) -> None:
+def results(runs: Runs, spec: RunSpec) -> None:
     """Everything measured on one model and one set of images; the chosen model's runs come first."""
-    group = _choose_group(shelf, spec)
+    group = _choose_group(runs, spec)
     if group is None:
         with st.container(border=True):
-            st.markdown(f"**No run of {spec.model} on {spec.data} has been measured yet.**")
+            st.markdown(f"**No run of {spec.model.name} on {spec.images.data} has been measured yet.**")
             st.markdown("Choose a method and ranks below and press **Run**: the first point appears here.")
         return
-    _show_group(group, shelf.records)
+    _show_group(group, runs.values)
 
 
-def _choose_group(shelf: Shelf, spec: RunSpec) -> Group | None:
+def _choose_group(runs: Runs, spec: RunSpec) -> Group | None:
     """One group of runs; the default is the sidebar's model and images, even where that has no run yet."""
-    groups = [g for g in group_runs(shelf.records) if g.complete]
-    if (run_id := take_next_run()) and (record := shelf.get(run_id)):
+    groups = [g for g in group_runs(runs.values) if g.complete]
+    if (run_id := take_next("run")) and (record := runs.get(run_id)):
         _make_current(record, groups)
-    own = [g for g in groups if _is_about(g, spec)]
-    options = {g.key: g.label for g in own} or {_NOTHING: f"{spec.model} on {spec.data}: no run yet"}
+    own = [g for g in groups if same_subject(g.about, spec)]
+    options = {g.key: g.label for g in own} or {_NOTHING: f"{spec.model.name} on {spec.images.data}: no run yet"}
     options |= {g.key: g.label for g in groups}
     if len(options) == 1:
         st.caption(next(iter(options.values())))
@@ -73,12 +74,6 @@ def _choose_group(shelf: Shelf, spec: RunSpec) -> Group | None:
         **record_choice("group", list(options)),
     )
     return next((g for g in groups if g.key == key), None)
-
-
-def _is_about(group: Group, spec: RunSpec) -> bool:
-    asked = group.complete[0].spec
-    names = ("model", "data", "weights", "samples", "mean", "std", "input_size")
-    return all(getattr(asked, n) == getattr(spec, n) for n in names)
 
 
 def _make_current(record: RunRecord, groups: Sequence[Group]) -> None:
@@ -120,7 +115,7 @@ def _chart_and_table(group: Group, records: Sequence[RunRecord], shown: str) -> 
     with table:
         frame = blocks.runs_frame(group.complete, _COLUMNS)
         st.dataframe(frame, hide_index=True, column_config=blocks.RUN_COLUMNS, height=430)
-    blocks.download_csv(group.complete, f"tdq-{group.model}", key="csv-curve")
+    blocks.download_csv(group.complete, f"tdq-{group.about.model.name}", key="csv-curve")
 
 
 def _one_of(label: str, labels: Mapping[str, str], key: str, width: int) -> str:

@@ -5,55 +5,38 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from cached_runs.study import CP_RATIOS, DATA, MATRICES, RATIOS
+from cached_runs.study import DATA
 from cached_runs.study import NETWORKS as NETWORK_SAMPLES
+from dashboard.facts.curves import curves_of
+from dashboard.facts.findings import curves_in_words, lost_to_rounding, told_beside
 from dashboard.facts.pipelines import network_recipes, recipe_rows
-from dashboard.facts.study_views import (
-    ADDITIVITY,
-    CALIBRATED,
-    COMPONENTS,
-    CP_INT8,
-    NETWORKS,
-    RECIPES,
-    TUCKER2_ALL,
-    TUCKER2_LATER,
-    View,
-    drawn_runs,
-)
+from dashboard.facts.study_views import Kind, View, drawn_runs
 from dashboard.figures.additivity import additivity_figure, additivity_info, joined_runs
 from dashboard.figures.additivity import what_is_seen as what_adds_up
 from dashboard.figures.components import ranges_figure, strip_figure
-from dashboard.figures.study import Curve, curves_figure, curves_of
+from dashboard.figures.study import curves_figure
 from dashboard.panels import blocks
-from dashboard.panels.choices import BUDGET_LABELS
-from dashboard.panels.components import what_is_seen
 from dashboard.shelf import catalog
 from dashboard.shelf.state import flag
-from dashboard.words.components import sum_of_squares
-from dashboard.words.study import (
-    IMAGES,
-    curves_in_words,
-    instead_of,
-    lost_to_rounding,
-    network_rows,
-)
+from dashboard.words.components import sum_of_squares, what_is_seen
+from dashboard.words.study import IMAGES, network_rows
 from tdq_core.analysis.additivity import find_cells
-from tdq_core.analysis.components import Components
+from tdq_core.analysis.components import STUDIES, Components
 from tdq_core.records.record import RunRecord
+from tdq_core.specs.choices import BUDGETS
 
 _BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 Records = Sequence[RunRecord]
+ByModel = Mapping[str, Records]
 
 
-def show_view(view: View, model: str, by_model: Mapping[str, Records]) -> None:
+def show_view(view: View, model: str, by_model: ByModel) -> None:
     """One figure of one network, with its paragraph; where runs are missing, which and how to get them."""
     records = by_model[model]
     st.subheader(view.title)
     st.markdown(f"*{view.question}*")
-    if view is NETWORKS:
-        _networks(by_model)
-    elif records:
-        _SHOWN[view](model, records)
+    if records or view.of_all:
+        _DRAWN[view.kind](view, model, by_model)
     if not records:
         _not_measured(model, records)
 
@@ -83,7 +66,7 @@ def _not_measured(model: str, records: Records) -> None:
         st.code(commands, language="bash")
 
 
-def _networks(by_model: Mapping[str, Records]) -> None:
+def _networks(view: View, model: str, by_model: ByModel) -> None:
     rows = network_rows(catalog.cards(), catalog.network_costs())
     columns = {
         "params": st.column_config.NumberColumn(format="localized", width=100),
@@ -107,72 +90,33 @@ def _networks(by_model: Mapping[str, Records]) -> None:
         )
 
 
-def _curves(view: View) -> Callable[[str, Records], None]:
-    def show(model: str, records: Records) -> None:
-        curves = curves_of(view, records)
-        if view is CP_INT8 and not CP_RATIOS.get(model, RATIOS):
-            st.info(_OUT_OF_REACH)
-            return
-        if not curves:
-            _not_measured(model, records)
-            return
-        intervals = st.toggle("95 % intervals", **flag("study_intervals", True))
-        st.plotly_chart(curves_figure(curves, intervals=intervals), key=f"study-{view.key}", config=_BARE)
-        st.markdown(" ".join(filter(None, _words(view, curves, records))))
-        if view is CP_INT8:
-            st.markdown(
-                "All INT8 lines here are ONNX Runtime's. 'As it is' quantizes what least squares gives; 'conditioned' "
-                "first balances ranges and mixes components without changing what the layer computes. The view "
-                "*Component ranges* shows what is behind it."
-            )
-        if view is CALIBRATED:
-            st.markdown(_FITTED.format(records[0].spec.calib_samples))
-        if view is not CP_INT8 and model in MATRICES:
-            st.markdown(_MATRICES)
-        st.caption(
-            f"{_origin(records)} Dashed: the dense model in FP32. Below: fewer bits against FP32 at the same ratio, "
-            "paired by image. Press a name in the legend to hide its line."
-        )
-        blocks.download_csv(drawn_runs(view, records), f"tdq-{model}-{view.key}", key=f"csv-{view.key}")
-        _link("explore", "All runs of this network, and sliders for its ranks, on the page Explore", model)
-
-    return show
-
-
-def _words(view: View, curves: Sequence[Curve], records: Records) -> list[str]:
-    """Sentences counted from the lines, some of them empty."""
-    words = [curves_in_words(curves), lost_to_rounding(curves)]
-    if view is TUCKER2_LATER:
-        alike = curves_of(TUCKER2_ALL, records)
-        words.append(instead_of(curves, alike, "FP32 drops in points, later layers first instead of all alike"))
-    if view is CALIBRATED:
-        weights, outputs = (
-            [c for c in curves if c.line == line] for line in (CALIBRATED.lines[1], CALIBRATED.lines[3])
-        )
-        words.append(instead_of(outputs, weights, "INT8 drops in points, fitted to outputs instead of to weights"))
-    return words
-
-
-_MATRICES = (
-    "Much of this network is in 1x1 convolutions and linear layers, which Tucker-2 leaves dense: the lines are of the "
-    "method `auto`, which takes Tucker-2 for larger kernels and SVD for these."
-)
-_FITTED = (
-    "'Weights': factors that come closest to the weights, the ratio shared out to all layers alike. 'Outputs': factors "
-    "that come closest to each layer's outputs on {:,} unlabelled training images, in the network as it is compressed "
-    "so far, and ranks where they cost least output error. INT8 is ONNX Runtime's."
-)
-_OUT_OF_REACH = (
-    "CP factorises kernels larger than 1x1, and too little of this network is in them: not even rank 1 everywhere "
-    "makes the whole network 1.25 times smaller, so that there is no curve to draw. Its linear layers take SVD: see "
-    "the view *Tucker-2, all layers*."
-)
+def _curves(view: View, model: str, by_model: ByModel) -> None:
+    records = by_model[model]
+    if not view.ratios(model):
+        st.info(view.out_of_reach)
+        return
+    curves = curves_of(view, records)
+    if not curves:
+        _not_measured(model, records)
+        return
+    intervals = st.toggle("95 % intervals", **flag("study_intervals", True))
+    st.plotly_chart(curves_figure(curves, intervals=intervals), key=f"study-{view.key}", config=_BARE)
+    counted = (curves_in_words(curves), lost_to_rounding(curves), told_beside(view.beside, records))
+    st.markdown(" ".join(filter(None, counted)))
+    for remark in view.remarks(model, records[0].spec.images.calib_samples):
+        st.markdown(remark)
+    st.caption(
+        f"{_origin(records)} Dashed: the dense model in FP32. Below: fewer bits against FP32 at the same ratio, "
+        "paired by image. Press a name in the legend to hide its line."
+    )
+    blocks.download_csv(drawn_runs(view, records), f"tdq-{model}-{view.key}", key=f"csv-{view.key}")
+    _link("explore", "All runs of this network, and sliders for its ranks, on the page Explore", model)
 
 
 def _link(page: str, label: str, model: str) -> None:
     """To another page, with this network and these images chosen there."""
     query = {"model": model, "data": DATA} | ({"samples": str(n)} if (n := NETWORK_SAMPLES[model]) else {})
-    st.page_link(f"views/{page}.py", label=label, icon=":material/arrow_forward:", query_params=query)
+    blocks.link(page, label, icon=":material/arrow_forward:", query=query)
 
 
 def _origin(records: Records) -> str:
@@ -182,7 +126,8 @@ def _origin(records: Records) -> str:
     return f"{IMAGES}, {n:,} class-balanced test images, the same for all runs. Weights: {weights}."
 
 
-def _additivity(model: str, records: Records) -> None:
+def _additivity(view: View, model: str, by_model: ByModel) -> None:
+    records = by_model[model]
     cells = find_cells(records)
     if not cells:
         _not_measured(model, records)
@@ -199,8 +144,9 @@ def _additivity(model: str, records: Records) -> None:
     blocks.download_csv(joined_runs(cells), f"tdq-{model}-additivity", key="csv-study-additivity")
 
 
-def _components(model: str, records: Records) -> None:
-    study = next((s for s in catalog.studies().found if s.spec.model == model), None)
+def _components(view: View, model: str, by_model: ByModel) -> None:
+    records = by_model[model]
+    study = next((s for s in catalog.read(STUDIES).values if s.spec.model.name == model), None)
     if study is None:
         _not_measured(model, records)
         return
@@ -215,14 +161,15 @@ def _components(model: str, records: Records) -> None:
 def _studied(study: Components) -> str:
     known = study.provenance
     rule = study.spec.rule
-    ratio = f" at {BUDGET_LABELS[rule.budget]} ratio {rule.value:g}" if rule and rule.value else ""
+    ratio = f" at {BUDGETS[rule.budget].label} ratio {rule.value:g}" if rule and rule.value else ""
     return (
         f"Ranges over {known.get('calib_n'):,} calibration images of {known.get('calib_split')}; CP{ratio}. "
         "Lower is better on both strips."
     )
 
 
-def _recipes(model: str, records: Records) -> None:
+def _recipes(view: View, model: str, by_model: ByModel) -> None:
+    records = by_model[model]
     widths = {"drop at most": 90, "what it is": 310, "params": 165, "file": 165, "drop": 60, "verified": 60}
     columns = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
     st.dataframe(pd.DataFrame(recipe_rows(records)), hide_index=True, column_config=columns)
@@ -235,12 +182,10 @@ def _recipes(model: str, records: Records) -> None:
     st.caption(_origin(records))
 
 
-_SHOWN: dict[View, Callable[[str, Records], None]] = {
-    TUCKER2_ALL: _curves(TUCKER2_ALL),
-    TUCKER2_LATER: _curves(TUCKER2_LATER),
-    ADDITIVITY: _additivity,
-    CP_INT8: _curves(CP_INT8),
-    COMPONENTS: _components,
-    CALIBRATED: _curves(CALIBRATED),
-    RECIPES: _recipes,
+_DRAWN: dict[Kind, Callable[[View, str, ByModel], None]] = {
+    "curves": _curves,
+    "additivity": _additivity,
+    "components": _components,
+    "recipes": _recipes,
+    "networks": _networks,
 }

@@ -7,6 +7,8 @@ from dashboard.shelf.state import Subject, choice, forget, number
 from tdq_core.errors import InputError
 from tdq_core.specs import RunSpec
 
+LEAST_SAMPLES = 2
+"""An interval needs two images."""
 _DEPENDENT = ("group", "run", "layers_shown")
 
 
@@ -23,13 +25,13 @@ def choose_subject(offers: Offers) -> Subject:
         ref = st.selectbox("Images", data, on_change=forget, args=_DEPENDENT, **choice("data", data))
         samples = st.number_input(
             "Number of images",
-            min_value=1,
+            min_value=LEAST_SAMPLES,
             step=100,
             placeholder="all",
             help="A seeded, class-balanced subset; empty: all of them.",
             on_change=forget,
             args=_DEPENDENT,
-            **number("samples", None, 1, 10**7),
+            **number("samples", None, LEAST_SAMPLES, 10**7),
         )
         _about_the_others(offers)
     return Subject(model, ref, samples)

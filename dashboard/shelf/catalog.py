@@ -3,95 +3,66 @@ so that a file that changed is read again, and one damaged file does not hide th
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar
 
 import streamlit as st
-from tdq_core.recipes.saved import read_recipe, recipe_paths
 
 from cached_runs.costs import read_costs
 from cached_runs.study import NETWORKS, dense_spec, is_study_run
 from dashboard.facts.groups import group_runs
 from dashboard.shelf.offers import Offers, read_arguments
-from tdq_core.analysis.components import Components, read_study, study_paths
 from tdq_core.errors import InputError
 from tdq_core.layers.table import LayerTable
-from tdq_core.models.layer_files import find_layer_file
+from tdq_core.models.layer_files import find_layer_file, layer_file_name
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 from tdq_core.ranks.plan import Plan, make_plan
-from tdq_core.recipes.report import Report
 from tdq_core.records.record import RunRecord
-from tdq_core.records.store import RunStore, read_record, shipped_folder
+from tdq_core.records.store import Kind, Storable, Store, shipped_folder
 from tdq_core.specs import RankRule, RunSpec
 
 ROUTER = Path(__file__).resolve().parent.parent / "app.py"
+V = TypeVar("V", bound=Storable)
 
 
-class Shelf(NamedTuple):
-    """All runs that can be read, newest file last, and a sentence for each file that cannot."""
+@dataclass(frozen=True)
+class Found(Generic[V]):
+    """All files of one kind that can be read, newest file last, and a sentence for each file that cannot."""
 
-    records: tuple[RunRecord, ...]
+    kind: Kind[V]
+    values: tuple[V, ...]
     damaged: tuple[str, ...]
 
-    def get(self, run_id: str | None) -> RunRecord | None:
-        return next((r for r in self.records if r.run_id == run_id), None)
+    def get(self, name: str | None) -> V | None:
+        """The value of this id, or None."""
+        return next((v for v in self.values if self.kind.identify(v) == name), None)
 
 
-def shelf(store: RunStore | None = None) -> Shelf:
-    """Every record of `store` (None: `runs/` and `cached_runs/`)."""
-    records, damaged = [], []
-    for path in (store or RunStore()).paths():
+Runs = Found[RunRecord]
+
+
+def read(kind: Kind[V], *folders: Path) -> Found[V]:
+    """Every value of `kind` in `folders` (none given: `runs/` and `cached_runs/`)."""
+    store = Store(kind, *folders)
+    values, damaged = [], []
+    for path in store.paths():
         try:
-            records.append(_record(*_stamp(path)))
+            values.append(_value(kind.name, *_stamp(path), store))
         except (InputError, OSError) as error:
             damaged.append(str(error))
-    return Shelf(tuple(records), tuple(damaged))
+    return Found(kind, tuple(values), tuple(damaged))
 
 
-class Studies(NamedTuple):
-    """All studies of components that can be read, and a sentence for each file that cannot."""
-
-    found: tuple[Components, ...]
-    damaged: tuple[str, ...]
-
-
-def studies() -> Studies:
-    """Every study in `runs/` and `cached_runs/`."""
-    found, damaged = [], []
-    for path in study_paths():
-        try:
-            found.append(_study(*_stamp(path)))
-        except (InputError, OSError) as error:
-            damaged.append(str(error))
-    return Studies(tuple(found), tuple(damaged))
-
-
-class Recipes(NamedTuple):
-    """All reports of recipes that can be read, and a sentence for each file that cannot."""
-
-    found: tuple[Report, ...]
-    damaged: tuple[str, ...]
-
-
-def recipes() -> Recipes:
-    """Every report in `runs/` and `cached_runs/`."""
-    found, damaged = [], []
-    for path in recipe_paths():
-        try:
-            found.append(_recipe(*_stamp(path)))
-        except (InputError, OSError) as error:
-            damaged.append(str(error))
-    return Recipes(tuple(found), tuple(damaged))
-
-
-def study_runs(shelf: Shelf) -> dict[str, list[RunRecord]]:
+def study_runs(runs: Runs) -> dict[str, list[RunRecord]]:
     """By network of the study its complete runs on the images that the shipped ones were measured on: those that have
     most, where there are several kinds of weights."""
     found: dict[str, list[RunRecord]] = {model: [] for model in NETWORKS}
     wanted = {model: dense_spec(model) for model in NETWORKS}
-    for group in group_runs(r for r in shelf.records if is_study_run(r.spec, wanted.get(r.spec.model))):
-        if len(group.complete) > len(found[group.model]):
-            found[group.model] = list(group.complete)
+    for group in group_runs(r for r in runs.values if is_study_run(r.spec, wanted.get(r.spec.model.name))):
+        model = group.about.model.name
+        if len(group.complete) > len(found[model]):
+            found[model] = list(group.complete)
     return found
 
 
@@ -112,6 +83,11 @@ def network_costs() -> dict[str, tuple[int, int]]:
     return read_costs(shipped_folder())
 
 
+def table_name(spec: RunSpec) -> str:
+    """The name of the layer table of the spec's model, whether it has been read or not."""
+    return layer_file_name(spec)
+
+
 def layer_table(spec: RunSpec) -> LayerTable | None:
     """The layers of the spec's model, or None where nobody has read them yet."""
     path = find_layer_file(spec)
@@ -122,8 +98,8 @@ def plan(spec: RunSpec, method: str, rule: RankRule | None) -> Plan:
     """`make_plan` over the layer table that the spec's model has; it must exist."""
     path = find_layer_file(spec)
     if path is None:
-        raise InputError(f"The layers of '{spec.model}' have not been read yet: press 'Read the layers'.")
-    return _plan(*_stamp(path), method, rule.to_dict() if rule else None)
+        raise InputError(f"The layers of '{spec.model.name}' have not been read yet: press 'Read the layers'.")
+    return _plan(*_stamp(path), method, rule.to_dict() if rule else {})
 
 
 def offers() -> Offers:
@@ -142,18 +118,8 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 
 
 @st.cache_resource(max_entries=5000, show_spinner=False)
-def _record(path: str, changed: int, size: int) -> RunRecord:
-    return read_record(Path(path))  # frozen, so that sharing the object is safe
-
-
-@st.cache_resource(max_entries=50, show_spinner=False)
-def _study(path: str, changed: int, size: int) -> Components:
-    return read_study(Path(path))
-
-
-@st.cache_resource(max_entries=50, show_spinner=False)
-def _recipe(path: str, changed: int, size: int) -> Report:
-    return read_recipe(Path(path))
+def _value(kind: str, path: str, changed: int, size: int, _store: Store[V]) -> V:
+    return _store.read(Path(path))  # frozen, so that sharing the object is safe
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)
@@ -165,8 +131,8 @@ def _table(path: str, changed: int, size: int) -> LayerTable:
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
-def _plan(path: str, changed: int, size: int, method: str, rule: dict[str, object] | None) -> Plan:
-    return make_plan(_table(path, changed, size), method, RankRule(**rule) if rule else None)  # type: ignore[arg-type]
+def _plan(path: str, changed: int, size: int, method: str, rule: dict[str, Any]) -> Plan:
+    return make_plan(_table(path, changed, size), method, RankRule(**rule) if rule else None)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

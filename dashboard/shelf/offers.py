@@ -11,42 +11,36 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from cached_runs.study import DATA as STUDY_DATA
-from tdq_core.cli.options import numbers, size
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry
-from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
+from tdq_core.specs import RANDOM_WEIGHTS, ImageSpec, ModelSpec, RunSpec
+from tdq_core.specs.command import is_list, value_of
+from tdq_core.specs.option import fields_of
+
+Offer = TypeVar("Offer")
 
 
 @dataclass(frozen=True)
 class ModelOffer:
-    """A model with its weights. `key` stands in the URL, `description` on the screen; the rest goes into the spec."""
+    """A model with its weights. `key` stands in the URL, `description` on the screen; `model` goes into the spec."""
 
-    name: str
-    weights: str | None = None
+    model: ModelSpec
     description: str = ""
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    input_size: tuple[int, int] | None = None
 
     @property
     def key(self) -> str:
-        return self.name if self.weights is None else f"{self.name} ({Path(self.weights).name})"
+        name, weights = self.model.name, self.model.weights
+        return name if weights is None else f"{name} ({Path(weights).name})"
 
-    def spec(self, data: "DataOffer", **choices: Any) -> RunSpec:
-        """The run that these offers and `choices` make."""
-        own: dict[str, Any] = {
-            "weights": self.weights,
-            "mean": self.mean,
-            "std": self.std,
-            "input_size": self.input_size,
-        }
-        return RunSpec.of(self.name, data.ref, calib=data.calib, **own, **choices)
+    def spec(self, data: "DataOffer", *, samples: int | None = None) -> RunSpec:
+        """The untouched model on these images (None: all of them)."""
+        return RunSpec(self.model, ImageSpec(data.ref, calib=data.calib, samples=samples))
 
 
 @dataclass(frozen=True)
@@ -84,6 +78,9 @@ class Offers:
         raise InputError(f"The images '{ref}' were not named when the server started.")
 
 
+_IMAGES = tuple(f for f in fields_of(ImageSpec) if f.key in ("data", "calib"))
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"The dashboard was started with arguments that it does not understand: {message}.")
@@ -109,12 +106,12 @@ def read_arguments(arguments: Sequence[str]) -> Offers:
     The study's images are always among them, so that its shipped runs can be looked at where the images are not.
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
-    for name in ("--model", "--weights", "--mean", "--std", "--input-size", "--data", "--calib"):
-        parser.add_argument(name, action=_Grouped)
+    for option in (*fields_of(ModelSpec), *_IMAGES):
+        parser.add_argument(option.option.flag, action=_Grouped, dest=option.key)
     groups = getattr(parser.parse_args(list(arguments)), "groups", None) or []
     named = [_model_offer(g) for g in groups if g["kind"] == "model"]
     data = [_data_offer(g) for g in groups if g["kind"] == "data"]
-    registered = [ModelOffer(e.name, description=e.description) for e in MODELS.values() if weights_at_hand(e)]
+    registered = [ModelOffer(ModelSpec(e.name), e.description) for e in MODELS.values() if weights_at_hand(e)]
     keys = Counter(m.key for m in _once([*registered, *named]))
     if twice := [key for key, times in keys.items() if times > 1]:
         raise InputError(f"Two models would be shown as '{twice[0]}': rename one of the weights files.")
@@ -123,11 +120,11 @@ def read_arguments(arguments: Sequence[str]) -> Offers:
         _once([*registered, *named]),
         _once([DataOffer("digits"), DataOffer(STUDY_DATA), *data]),
         missing,
-        tuple(dict.fromkeys(m.name for m in named if m.name not in MODELS)),
+        tuple(dict.fromkeys(m.model.name for m in named if m.model.name not in MODELS)),
     )
 
 
-def _once(offers: Iterable[Any]) -> tuple[Any, ...]:
+def _once(offers: Iterable[Offer]) -> tuple[Offer, ...]:
     return tuple(dict.fromkeys(offers))
 
 
@@ -135,13 +132,10 @@ def _model_offer(group: dict[str, str]) -> ModelOffer:
     name, weights = group["model"], group.get("weights")
     if weights not in (None, RANDOM_WEIGHTS) and not Path(weights).is_file():
         raise InputError(f"The weights file '{weights}' of the model '{name}' does not exist.")
-    offer = ModelOffer(name, weights, MODELS[name].description if name in MODELS else "named at the start")
-    return replace(
-        offer,
-        mean=numbers("mean", group.get("mean")),
-        std=numbers("std", group.get("std")),
-        input_size=size(group.get("input_size")),
-    )
+    given: dict[str, Any] = {
+        f.name: value_of(f, group.get(f.key)) if is_list(f) else group.get(f.key) for f in fields_of(ModelSpec)
+    }
+    return ModelOffer(ModelSpec(**given), MODELS[name].description if name in MODELS else "named at the start")
 
 
 def _data_offer(group: dict[str, str]) -> DataOffer:

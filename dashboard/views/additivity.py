@@ -15,8 +15,7 @@ st.markdown(
     "A model is measured untouched, decomposed (TD), quantized (Q), and both. If the two treatments do not "
     "influence each other, the joint drop equals the sum of the separate drops: points lie on the dashed line."
 )
-shelf = blocks.shelf_with_warnings()
-group = blocks.choose_group(shelf.records)
+group = blocks.choose_group(blocks.all_runs().values)
 cells = find_cells(group.complete)
 if not cells:
     blocks.nothing_yet(
@@ -59,4 +58,4 @@ st.caption(
     "corrected for looking at many groups at once. Interaction = joint - sum; above zero: the two hurt each other "
     "more than they do apart."
 )
-blocks.download_csv(joined_runs(cells), f"tdq-cells-{group.model}", key="csv-cells")
+blocks.download_csv(joined_runs(cells), f"tdq-cells-{group.about.model.name}", key="csv-cells")

@@ -8,17 +8,13 @@ from dashboard.facts.groups import best_run
 from dashboard.panels import blocks
 from dashboard.shelf.state import choices
 from dashboard.words.text import run_label
+from tdq_core.specs import PrecisionSpec
 
 st.title("Compare")
-shelf = blocks.shelf_with_warnings()
-group = blocks.choose_group(shelf.records)
+group = blocks.choose_group(blocks.all_runs().values)
 by_id = {r.run_id: r for r in group.complete}
-dense = [
-    r.run_id
-    for r in group.complete
-    if r.spec.method == "none" and (r.spec.precision, r.spec.backend) == ("fp32", "torch")
-]
-decomposed = [r for r in group.complete if r.spec.method != "none"]
+dense = [r.run_id for r in group.complete if not r.spec.decomposition and r.spec.precision == PrecisionSpec()]
+decomposed = [r for r in group.complete if r.spec.decomposition]
 default = list(dict.fromkeys([*dense[:1], best_run(decomposed or group.complete)]))
 chosen = st.multiselect(
     "Runs, the first is compared against",

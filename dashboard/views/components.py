@@ -16,8 +16,8 @@ st.markdown(
     "correction (EPC) makes them small at nearly the same error; equalising then balances the ranges inside the layer "
     "without changing what it computes."
 )
-shelf = blocks.shelf_with_warnings()
-job_panel(shelf)
+runs = blocks.all_runs()
+job_panel(runs)
 study = choose_study(spec_of(subject, offers), offers)
 if study is not None:
-    show_study(study, shelf.records)
+    show_study(study, runs.values)

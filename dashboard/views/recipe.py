@@ -14,8 +14,8 @@ st.markdown(
     "Name a target: the study's pipeline and TDQ's own are followed along their ratios, in INT8 through ONNX Runtime, "
     "until each just meets it. Choices look at every other image; the images between verify them."
 )
-shelf = blocks.shelf_with_warnings()
-job_panel(shelf)
+runs = blocks.all_runs()
+job_panel(runs)
 report = choose_recipe(spec_of(subject, offers), offers)
 if report is not None:
-    show_recipe(report, shelf)
+    show_recipe(report, runs)

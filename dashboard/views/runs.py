@@ -1,11 +1,15 @@
 """All runs, the failed and the refused too."""
 
+from collections.abc import Callable
+from typing import get_args
+
 import streamlit as st
 
 from dashboard.facts.groups import in_order
 from dashboard.panels import blocks
 from dashboard.shelf.state import choices
-from tdq_core.records.record import STATES
+from tdq_core.records.record import State
+from tdq_core.specs import RunSpec
 
 COLUMNS = (
     "run_id",
@@ -30,20 +34,26 @@ COLUMNS = (
     "reason",
 )
 
+FILTERS: dict[str, tuple[str, Callable[[RunSpec], str]]] = {
+    "model": ("Model", lambda spec: spec.model.name),
+    "method": ("Method", lambda spec: spec.method),
+    "precision": ("Precision", lambda spec: spec.precision.name),
+    "backend": ("Runs on", lambda spec: spec.precision.backend),
+}
+
 st.title("Runs")
-shelf = blocks.shelf_with_warnings()
-if not shelf.records:
+runs = blocks.all_runs()
+if not runs.values:
     blocks.nothing_yet("No run has been measured yet.")
-records = in_order(shelf.records)
-filters = {"model": "Model", "method": "Method", "precision": "Precision", "backend": "Runs on"}
-columns = st.columns(len(filters) + 1)
-for column, (name, label) in zip(columns, filters.items()):
-    options = sorted({getattr(r.spec, name) for r in shelf.records})
+records = in_order(runs.values)
+*columns, last = st.columns(len(FILTERS) + 1)
+for column, (name, (label, value)) in zip(columns, FILTERS.items(), strict=True):
+    options = sorted({value(r.spec) for r in runs.values})
     wanted = column.multiselect(label, options, placeholder="all", **choices(f"only_{name}", options))
-    records = [r for r in records if not wanted or getattr(r.spec, name) in wanted]
-states = columns[-1].multiselect("State", STATES, placeholder="all", **choices("only_state", STATES))
+    records = [r for r in records if not wanted or value(r.spec) in wanted]
+states = last.multiselect("State", get_args(State), placeholder="all", **choices("only_state", get_args(State)))
 records = [r for r in records if not states or r.state in states]
-st.caption(f"{len(records)} of {len(shelf.records)} runs.")
+st.caption(f"{len(records)} of {len(runs.values)} runs.")
 event = st.dataframe(
     blocks.runs_frame(records, COLUMNS),
     hide_index=True,

@@ -7,7 +7,6 @@ from dashboard.words import text
 from tdq_core.analysis.components import FEW_LEVELS, VARIANTS, Components, Inner, LayerComponents, Variant
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
-from tdq_core.specs import RunSpec
 from tdq_core.specs.command import command_line
 
 CANCELS_FROM = 2.0
@@ -17,13 +16,8 @@ CANCELS_FROM = 2.0
 def study_label(study: Components) -> str:
     """A study in one line, for choosing among studies."""
     spec, calib = study.spec, study.provenance
-    return f"{ranks_text(spec)}, eta {spec.eta:g}, {calib.get('calib_n'):,} images of {calib.get('calib_split')}"
-
-
-def is_about(study: Components, subject: RunSpec) -> bool:
-    """Whether the study looks at the model and images of `subject`."""
-    names = ("model", "weights", "data", "calib", "mean", "std", "input_size")
-    return all(getattr(study.spec, n) == getattr(subject, n) for n in names)
+    eta = spec.decomposition.eta if spec.decomposition else 0.0
+    return f"{ranks_text(spec)}, eta {eta:g}, {calib.get('calib_n'):,} images of {calib.get('calib_split')}"
 
 
 def what_is_seen(layer: LayerComponents) -> str:
@@ -119,10 +113,10 @@ def latencies(study: Components, records: Iterable[RunRecord]) -> list[dict[str,
                     "run": text.treatment(r.spec),
                     "params": r.metrics.params,
                     "MACs": r.metrics.macs,
-                    "latency (ms)": q["median_ms"],
-                    "quartiles (ms)": f"{q['q1_ms']:.2f} to {q['q3_ms']:.2f}",
-                    "batch": q["batch"],
-                    "threads": q["threads"],
+                    "latency (ms)": q.median_ms,
+                    "quartiles (ms)": f"{q.q1_ms:.2f} to {q.q3_ms:.2f}",
+                    "batch": q.batch,
+                    "threads": q.threads,
                 }
             )
     return rows

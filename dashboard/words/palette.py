@@ -1,98 +1,85 @@
-"""One colour for a method and one symbol for a precision, the same on every view.
+"""One colour for a variant and one symbol for a precision, the same on every view: functions of what is drawn.
 
-Methods are named as `tdq_core.records.table.method_text` names them. The hues are those of Okabe and Ito (2008),
-told apart with every common colour vision; symbols differ in shape too. A hollow symbol is an integer run of factors
-that were not conditioned, a dot in it stands for one scale per weight tensor.
+Colours are those of `tdq_core.specs.variant`, symbols and dashes those of `tdq_core.specs.precision`. A hollow symbol
+is an integer run of factors that were not conditioned, a dot in it stands for coarser scales than the usual ones.
 """
 
-from tdq_core.records.table import method_text
-from tdq_core.specs import RunSpec
+from typing import NamedTuple
 
-METHOD_COLOURS = {
-    "none": "#8a8a8a",
-    "tucker2": "#0072b2",
-    "cp": "#e69f00",
-    "cp + epc": "#56b4e9",
-    "svd": "#009e73",
-    "auto": "#cc79a7",
-    "tucker2 + calibrated": "#6a51d8",
-    "cp + calibrated": "#a8620d",
-    "cp + epc + calibrated": "#d6336c",
-    "svd + calibrated": "#7f9a00",
-    "auto + calibrated": "#8a4b3a",
-}
-METHOD_LABELS = {
-    "none": "dense",
-    "tucker2": "Tucker-2",
-    "cp": "CP",
-    "cp + epc": "CP + EPC",
-    "svd": "SVD",
-    "auto": "auto",
-    "tucker2 + calibrated": "Tucker-2, calibrated",
-    "cp + calibrated": "CP, calibrated",
-    "cp + epc + calibrated": "CP + EPC, calibrated",
-    "svd + calibrated": "SVD, calibrated",
-    "auto + calibrated": "auto, calibrated",
-}
-PRECISION_SYMBOLS = {
-    "fp32": "circle",
-    "fp16": "square",
-    "int8": "diamond",
-    "w8": "triangle-up",
-    "w6": "triangle-down",
-    "w4": "triangle-right",
-    "w8a8": "pentagon",
-    "w6a6": "hexagon2",
-    "w4a8": "star",
-    "w4a4": "star-diamond",
-}
-PRECISION_LABELS = {
-    "fp32": "FP32",
-    "fp16": "FP16",
-    "int8": "INT8",
-    "w8": "W8 (simulated)",
-    "w6": "W6 (simulated)",
-    "w4": "W4 (simulated)",
-    "w8a8": "W8A8 (simulated)",
-    "w6a6": "W6A6 (simulated)",
-    "w4a8": "W4A8 (simulated)",
-    "w4a4": "W4A4 (simulated)",
-}
-PRECISION_CHOICES = {
-    "fp32": "FP32",
-    "fp16": "FP16",
-    "int8": "INT8",
-    "w8": "8-bit weights (simulated)",
-    "w6": "6-bit weights (simulated)",
-    "w4": "4-bit weights (simulated)",
-    "w8a8": "8-bit weights, 8-bit activations (simulated)",
-    "w6a6": "6-bit weights, 6-bit activations (simulated)",
-    "w4a8": "4-bit weights, 8-bit activations (simulated)",
-    "w4a4": "4-bit weights, 4-bit activations (simulated)",
-}
-GRANULARITY_LABELS = {"channel": "one scale per output channel", "tensor": "one scale per weight tensor"}
-RANGE_LABELS = {"minmax": "min-max ranges", "mse": "least-error ranges"}
-VARIANT_COLOURS = {"als": "#e69f00", "epc": "#56b4e9", "equalised": "#009e73"}
-VARIANT_LABELS = {"als": "ALS", "epc": "EPC", "equalised": "EPC, equalised"}
-BACKEND_LABELS = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}
+from tdq_core.specs import PRECISIONS, Precision, RunSpec
+from tdq_core.specs.run import defaults
+from tdq_core.specs.variant import DENSE_COLOUR, Variant, variant_of, variants
+
 ACCENT = "#ea580c"
-GREY = "#8a8a8a"
+GREY = DENSE_COLOUR
 WARNING = "#d55e00"
 
 
-def decomposition(spec: RunSpec) -> str:
-    """What a run's colour stands for: how its factors were found, not what was done to the model afterwards."""
-    return method_text(spec.changed(symmetric=False, finetune=0, reestimate_bn=False))
+class Mark(NamedTuple):
+    """A change of a symbol: plotly's suffix, how it looks, and what it stands for."""
+
+    suffix: str
+    looks: str
+    text: str
 
 
-def method_label(spec: RunSpec) -> str:
-    """'CP + EPC, batch norms re-estimated'."""
-    steps = f", fine-tuned {spec.finetune} steps" if spec.finetune else ""
-    alone = ", each layer by itself" * spec.symmetric
-    return METHOD_LABELS[decomposition(spec)] + alone + steps + ", batch norms re-estimated" * spec.reestimate_bn
+class Look(NamedTuple):
+    """How a run is drawn, and what that says of it.
+
+    Attributes:
+        bare: its factors are quantized as they are, not conditioned.
+        coarse: the scales of its integer weights, where they are not the usual ones; '' where they are.
+    """
+
+    variant: Variant = Variant()
+    precision: str = "fp32"
+    bare: bool = False
+    coarse: str = ""
+
+    @property
+    def numbers(self) -> Precision:
+        return PRECISIONS[self.precision]
+
+    @property
+    def colour(self) -> str:
+        return self.variant.colour
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """In the order of plotly's suffixes."""
+        hollow = (Mark("-open", "hollow", "not conditioned"),) if self.bare else ()
+        dotted = (Mark("-dot", "dotted", f"scale per {self.coarse}"),) if self.coarse else ()
+        return (*hollow, *dotted)
+
+    @property
+    def symbol(self) -> str:
+        """Plotly's marker."""
+        return self.numbers.symbol + "".join(mark.suffix for mark in self.marks)
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        """Where it stands among others: by variant, precision and marks."""
+        return variants().index(self.variant), list(PRECISIONS).index(self.precision), self.symbol
 
 
-def symbol(spec: RunSpec) -> str:
-    """The marker of a run: its precision's shape, hollow and dotted as the head of this file says."""
-    bare = spec.quantized and spec.method != "none" and not spec.condition
-    return PRECISION_SYMBOLS[spec.precision] + "-open" * bare + "-dot" * (spec.granularity == "tensor")
+def look_of(spec: RunSpec) -> Look:
+    """How a run of this spec is drawn."""
+    numbers = spec.precision
+    bare = spec.quantized and spec.decomposition is not None and not spec.treatment.condition
+    coarse = numbers.granularity if numbers.granularity != defaults()["granularity"] else ""
+    return Look(variant_of(spec), numbers.name, bare, coarse)
+
+
+class State(NamedTuple):
+    """How a CP stands before its integers, as the page Components shows it."""
+
+    label: str
+    colour: str
+
+
+STATES = {
+    "als": State("ALS", Variant("cp").colour),
+    "epc": State("EPC", Variant("cp", epc=True).colour),
+    "equalised": State("EPC, equalised", "#009e73"),
+}
+"""By variant of `tdq_core.analysis.components`: as plain CP, as CP with EPC, and that with its ranges in balance."""

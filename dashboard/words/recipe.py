@@ -3,20 +3,32 @@
 from typing import Any
 
 from dashboard.words import text
+from tdq_core.recipes.candidates import DENSE, OWN, REFERENCE, STUDY, Arm
 from tdq_core.recipes.choices import Pick
 from tdq_core.recipes.report import Report
 from tdq_core.recipes.target import parse_target
-from tdq_core.specs import RunSpec
+from tdq_core.specs import PRECISIONS
 from tdq_core.specs.command import recipe_command
+from tdq_core.specs.variant import Variant
 
-ARM_LABELS = {
-    "fp32": "dense, FP32",
-    "dense": "dense, INT8",
-    "study": "the study's: Tucker-2 of later layers",
-    "cp": "CP + EPC, calibrated",
-    "tucker2": "Tucker-2, calibrated",
-}
-"""Pipelines as the screen names them."""
+TRIED = {arm.name: arm for arm in (DENSE, STUDY, *OWN)}
+"""Pipelines that answer a target, by name, in the order in which they are shown."""
+
+
+def arm_variant(arm: Arm) -> Variant:
+    """What a pipeline's colour and label stand for."""
+    return Variant(arm.method, arm.epc, arm.calibrated)
+
+
+def arm_label(name: str) -> str:
+    """A pipeline as the screen names it; one that an old report knows alone keeps its name."""
+    if name == STUDY.name:
+        return f"the study's: {arm_variant(STUDY).label} of later layers"
+    arm = REFERENCE if name == REFERENCE.name else TRIED.get(name)
+    if arm is None:
+        return name
+    label = arm_variant(arm).label
+    return f"{label}, {PRECISIONS[arm.precision].label}" if arm.method == "none" else label
 
 
 def target_text(report: Report) -> str:
@@ -36,12 +48,6 @@ def recipe_label(report: Report) -> str:
     return f"{target_text(report)}{steps}: {found}"
 
 
-def is_about(report: Report, subject: RunSpec) -> bool:
-    """Whether the recipe is for the model and images of `subject`."""
-    names = ("model", "weights", "data", "calib", "samples", "mean", "std", "input_size")
-    return all(getattr(report.spec, n) == getattr(subject, n) for n in names)
-
-
 def command(report: Report) -> str:
     """The command that asks for the same again."""
     return recipe_command(report.spec, report.target, report.finetune)
@@ -57,7 +63,7 @@ def rows(report: Report) -> list[dict[str, Any]]:
 def _row(pick: Pick, report: Report) -> dict[str, Any]:
     return {
         "role": _role(pick, report),
-        "pipeline": ARM_LABELS.get(pick.arm, pick.arm),
+        "pipeline": arm_label(pick.arm),
         "param ratio": pick.params_ratio,
         "file": pick.bytes,
         "size ratio": pick.bytes_ratio,

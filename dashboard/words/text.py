@@ -1,9 +1,14 @@
 """Numbers and runs as people read them; rounding happens here and nowhere else."""
 
-from dashboard.words.palette import BACKEND_LABELS, GRANULARITY_LABELS, PRECISION_LABELS, RANGE_LABELS, method_label
+from collections.abc import Mapping
+from typing import Any
+
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
-from tdq_core.specs import RunSpec
+from tdq_core.specs import BACKENDS, Decomposition, PrecisionSpec, RunSpec, Treatment
+from tdq_core.specs.option import Field, fields_of
+from tdq_core.specs.run import defaults
+from tdq_core.specs.variant import variant_of
 from tdq_core.stats import sizes
 
 _MINUS = "\N{MINUS SIGN}"
@@ -49,27 +54,62 @@ def seconds(duration: float) -> str:
     return f"{duration:.0f} s" if duration < 60 else f"{int(duration // 60)} min {duration % 60:02.0f} s"
 
 
+_IN_THE_VARIANT = ("method", "epc", "calibrated", "condition")
+"""Options that a treatment names already: in its variant, and beside its precision."""
+_SAID: Mapping[str, str] = {
+    "eta": "eta {:g}",
+    "finetune": "fine-tuned {} steps",
+    "reestimate_bn": "batch norms re-estimated",
+}
+"""How options are told that do not read well by their labels."""
+
+
+def method_label(spec: RunSpec) -> str:
+    """'CP + EPC, batch norms re-estimated': the variant, and every option of what is done that is not the usual one."""
+    flat, usual = spec.to_flat(), defaults()
+    options = [f for part in (Decomposition, Treatment) for f in fields_of(part) if f.key not in _IN_THE_VARIANT]
+    told = [option_text(f, flat[f.key]) for f in options if flat[f.key] != usual[f.key]]
+    return ", ".join((variant_of(spec).label, *told))
+
+
+def option_text(field: Field, value: Any) -> str:
+    """A field's value as a treatment tells it: 'each layer by itself', 'fine-tuned 300 steps', 'solver: tensorly'."""
+    if field.key in _SAID:
+        return _SAID[field.key].format(value)
+    label = field.option.label or field.key
+    name = label[0].lower() + label[1:]
+    if field.kind is bool:
+        return name if value else f"no {name}"
+    return f"{name}: {field.option.labels()[value] if field.option.labels else value}"
+
+
 def treatment(spec: RunSpec) -> str:
     """What was done to the model: 'Tucker-2, ratio 2, INT8, conditioned, ONNX Runtime'."""
-    precision = PRECISION_LABELS[spec.precision]
-    parts = (method_label(spec), ranks_text(spec), precision, *quantizer(spec), BACKEND_LABELS[spec.backend])
+    numbers = spec.precision
+    where = BACKENDS[numbers.backend].label
+    parts = (method_label(spec), ranks_text(spec), numbers.numbers.label, *quantizer(spec), where)
     return ", ".join(filter(None, parts))
 
 
 def quantizer(spec: RunSpec) -> tuple[str, ...]:
     """How integers were found, where there are any and it is not what everybody expects; conditioning always."""
+    flat, usual = spec.to_flat(), defaults()
+    options = [f for f in fields_of(PrecisionSpec) if f.key not in ("precision", "backend")]
     return (
         conditioning(spec),
-        GRANULARITY_LABELS["tensor"] if spec.granularity == "tensor" else "",
-        RANGE_LABELS["mse"] if spec.ranges == "mse" else "",
+        *(
+            f.option.labels()[flat[f.key]] if f.option.labels else option_text(f, flat[f.key])
+            for f in options
+            if flat[f.key] != usual[f.key]
+        ),
     )
 
 
 def conditioning(spec: RunSpec) -> str:
     """'conditioned', 'not conditioned', or '' where there are no factors that are quantized."""
-    if not spec.quantized or spec.method == "none":
+    if not spec.quantized or spec.decomposition is None:
         return ""
-    return "conditioned" if spec.condition else "not conditioned"
+    return "conditioned" if spec.treatment.condition else "not conditioned"
 
 
 def run_label(record: RunRecord) -> str:

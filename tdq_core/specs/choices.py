@@ -94,8 +94,14 @@ GRANULARITIES: dict[str, Choice] = {
 }
 RANGES: dict[str, Choice] = {
     row.name: row
-    for row in (Choice(name="minmax", label="min-max ranges"), Choice(name="mse", label="least-error ranges"))
-}
+    for row in (
+        Choice(name="minmax", label="min-max ranges", help="every value is held"),
+        Choice(
+            name="mse", label="least-error ranges",
+            help="outliers are clipped where that makes the squared rounding error smaller",
+        ),
+    )
+}  # fmt: skip
 SOLVERS: dict[str, Choice] = {
     row.name: row
     for row in (
@@ -127,3 +133,8 @@ PRESETS: dict[str, Preset] = {
 def labels(rows: dict[str, Choice]) -> dict[str, str]:
     """What people read, by name."""
     return {name: row.label for name, row in rows.items()}
+
+
+def helps(rows: dict[str, Choice]) -> dict[str, str]:
+    """The sentences of those that have one, by name."""
+    return {name: row.help for name, row in rows.items() if row.help}

@@ -20,10 +20,11 @@ class Option:
         flag: on the command line; of a switch that is on by default, what switches it off.
         help: a sentence for `--help`, the docs and the page.
         choices: the names that it may take, asked for when they are needed; None: any value of its type.
-        labels: the same for people, by name.
+        labels: the same for people, by name; helps: a sentence on those that need one.
         label: the page's name of the control; '' where the page offers it in a way of its own, or not at all.
         needs: when it has an effect, given the flat fields; elsewhere it keeps its default.
         because: the sentence for who asks for it where it has none.
+        shown: when the page offers it, where it may be said more often than it has an effect.
         key: its name in JSON, where that is not the field's.
         shorthand: another flag, without a value, and the value that it stands for.
         named: whether it is part of a run's name; places are not: what lies there enters the name by content.
@@ -33,9 +34,11 @@ class Option:
     help: str
     choices: Callable[[], Iterable[str]] | None = None
     labels: Callable[[], Mapping[str, str]] | None = None
+    helps: Callable[[], Mapping[str, str]] | None = None
     label: str = ""
     needs: Callable[[Flat], bool] | None = None
     because: str = ""
+    shown: Callable[[Mapping[str, Any]], bool] | None = None
     key: str = ""
     named: bool = True
     shorthand: tuple[str, Any] | None = None

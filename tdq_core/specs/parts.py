@@ -10,7 +10,7 @@ from msgspec import Meta, structs
 
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import CORRECTION, METHODS
-from tdq_core.specs.choices import GRANULARITIES, RANGES, SOLVERS, labels
+from tdq_core.specs.choices import GRANULARITIES, RANGES, SOLVERS, helps, labels
 from tdq_core.specs.option import Flat, Option, require_choices
 from tdq_core.specs.precision import BACKENDS, PRECISIONS, Precision, simulated
 from tdq_core.specs.rank_rule import RankRule
@@ -171,6 +171,7 @@ class Decomposition(Value, frozen=True):
         str,
         Option(
             flag="--solver", label="Solver", choices=lambda: SOLVERS, labels=lambda: labels(SOLVERS),
+            helps=lambda: helps(SOLVERS),
             needs=lambda f: f["method"] != "none" and not f["epc"] and not f["calibrated"],
             help="Whose implementation finds the factors: tdq, or tensorly as the study used it.",
             because="Another 'solver' decomposes weights, without 'epc' and without 'calibrated'.",
@@ -182,6 +183,10 @@ class Decomposition(Value, frozen=True):
         require_choices(self)
         if self.method == "none":
             raise InputError("A decomposition names a method; a run without one has none.")
+
+
+def _integer(flat: Flat) -> bool:
+    return PRECISIONS[flat["precision"]].integer
 
 
 class Treatment(Value, frozen=True):
@@ -200,6 +205,7 @@ class Treatment(Value, frozen=True):
         Option(
             flag="--no-condition",
             label="Condition before quantization",
+            shown=lambda f: f["method"] != "none" and _integer(f),
             help="Quantize factors as they are, without balancing their ranges and correcting biases.",
         ),
     ] = True
@@ -221,10 +227,6 @@ class Treatment(Value, frozen=True):
             because="The 'finetune' works on a decomposition.",
         ),
     ] = 0  # fmt: skip
-
-
-def _integer(flat: Flat) -> bool:
-    return PRECISIONS[flat["precision"]].integer
 
 
 class PrecisionSpec(Value, frozen=True):
@@ -274,6 +276,7 @@ class PrecisionSpec(Value, frozen=True):
         str,
         Option(
             flag="--ranges", label="Integer ranges", choices=lambda: RANGES, labels=lambda: labels(RANGES),
+            helps=lambda: helps(RANGES),
             help="Simulated bits: minmax or mse (least rounding error).",
             needs=lambda f: PRECISIONS[f["precision"]].simulated,
             because="The 'ranges' are those of simulated bits.",

@@ -15,7 +15,7 @@ class Precision:
         kind: how it is carried out: 'fp32', 'fp16', 'int8' or 'simulated' (rounded to the grid, computed in fp32).
         weight_bits: bits of a weight.
         activation_bits: bits of an activation that is rounded to integers; None: it stays a float.
-        symbol: plotly's marker.
+        symbol: plotly's marker; dash: its pattern of a line.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Precision:
     weight_bits: int
     activation_bits: int | None = None
     symbol: str = "circle"
+    dash: str = "longdash"
 
     @property
     def integer(self) -> bool:
@@ -46,9 +47,10 @@ def _simulated(weights: int, activations: int | None, symbol: str) -> Precision:
 
 
 _ROWS = (
-    Precision(name="fp32", label="FP32", text="FP32", kind="fp32", weight_bits=32, symbol="circle"),
-    Precision(name="fp16", label="FP16", text="FP16", kind="fp16", weight_bits=16, symbol="square"),
-    Precision(name="int8", label="INT8", text="INT8", kind="int8", weight_bits=8, activation_bits=8, symbol="diamond"),
+    Precision(name="fp32", label="FP32", text="FP32", kind="fp32", weight_bits=32, symbol="circle", dash="solid"),
+    Precision(name="fp16", label="FP16", text="FP16", kind="fp16", weight_bits=16, symbol="square", dash="dot"),
+    Precision(name="int8", label="INT8", text="INT8", kind="int8", weight_bits=8, activation_bits=8, symbol="diamond",
+              dash="dash"),
     _simulated(8, None, "triangle-up"),
     _simulated(6, None, "triangle-down"),
     _simulated(4, None, "triangle-right"),
@@ -56,7 +58,7 @@ _ROWS = (
     _simulated(6, 6, "hexagon2"),
     _simulated(4, 8, "star"),
     _simulated(4, 4, "star-diamond"),
-)
+)  # fmt: skip
 PRECISIONS: dict[str, Precision] = {row.name: row for row in _ROWS}
 """Every precision that a run can ask for, in the order in which it is shown."""
 
@@ -68,17 +70,19 @@ class Backend:
     Attributes:
         kinds: of precisions that it carries out.
         generation: by kind, raised when what is written changes: an older run is not taken for one of today.
+        dash: plotly's pattern of a line of its runs; '' where it is that of the precision.
     """
 
     name: str
     label: str
     kinds: tuple[str, ...]
     generation: dict[str, int]
+    dash: str = ""
 
 
 TORCH = Backend(name="torch", label="PyTorch", kinds=("fp32", "fp16", "int8", "simulated"), generation={})
 ONNXRUNTIME = Backend(
-    name="onnxruntime", label="ONNX Runtime", kinds=("fp32", "fp16", "int8"), generation={"int8": 2}
+    name="onnxruntime", label="ONNX Runtime", kinds=("fp32", "fp16", "int8"), generation={"int8": 2}, dash="dashdot"
 )  # fmt: skip
 BACKENDS: dict[str, Backend] = {row.name: row for row in (TORCH, ONNXRUNTIME)}
 

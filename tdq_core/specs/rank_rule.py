@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, field, structs
 
 from tdq_core.errors import InputError
-from tdq_core.specs.choices import BUDGETS, POLICIES, RULES, labels
+from tdq_core.specs.choices import BUDGETS, POLICIES, RULES, helps, labels
 from tdq_core.specs.option import Option, require_choice, require_choices
 from tdq_core.specs.value import Value
 
@@ -44,6 +44,7 @@ class RankRule(Value, frozen=True):
             label="Shared out by",
             choices=lambda: POLICIES,
             labels=lambda: labels(dict(POLICIES)),
+            helps=lambda: helps(dict(POLICIES)),
             help="How a ratio is shared out over the layers.",
         ),
     ] = "uniform"
@@ -58,11 +59,15 @@ class RankRule(Value, frozen=True):
         ),
     ] = "params"
     multiple: Annotated[
-        Annotated[int, Meta(ge=1, le=64)], Option(flag="--multiple", help="Ranks of a ratio are multiples of this.")
+        Annotated[int, Meta(ge=1, le=64)],
+        Option(flag="--multiple", label="Ranks", help="Ranks of a ratio are multiples of this."),
     ] = 1
     depth: Annotated[
         Annotated[float, Meta(ge=0, le=16)],
-        Option(flag="--depth", help="Policy later: a layer's weight is its relative depth ** DEPTH."),
+        Option(
+            flag="--depth", label="Depth exponent", needs=lambda f: POLICIES[f["policy"]].has_depth,
+            help="Policy later: a layer's weight is its relative depth ** DEPTH.",
+        ),
     ] = 1.0  # fmt: skip
 
     def __post_init__(self) -> None:

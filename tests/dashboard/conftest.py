@@ -9,11 +9,11 @@ import pytest
 import streamlit as st
 from made_up import four_cells, layer_table, recipe, record, study
 from streamlit.testing.v1 import AppTest
-from tdq_core.recipes.saved import write_recipe
 
-from tdq_core.analysis.components import write_study
+from tdq_core.analysis.components import STUDIES
 from tdq_core.models.layer_files import write_layer_file
-from tdq_core.records.store import RunStore
+from tdq_core.recipes.report import RECIPES
+from tdq_core.records.store import RunStore, Store
 from tdq_core.specs import RunSpec
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -43,8 +43,8 @@ def filled(empty: Path) -> Path:
     for one in (*four_cells(), *unfinished, record("0", data="2" * 64)):
         store.put(one)
     write_layer_file(layer_table(), RunSpec.of("digits_resnet", "digits"))
-    write_study(study())
-    write_recipe(recipe())
+    Store(STUDIES).put(study())
+    Store(RECIPES).put(recipe())
     return empty
 
 

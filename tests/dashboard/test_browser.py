@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from made_up import study
 
-from tdq_core.analysis.components import write_study
+from tdq_core.analysis.components import STUDIES
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Request
-from tdq_core.records.store import RunStore
+from tdq_core.records.store import RunStore, Store
 from tdq_core.specs import RankRule, RunSpec
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e '.[test]'")
@@ -41,11 +41,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TDQ_RUNS", str(folder))
         spec = RunSpec.of("digits_resnet", "digits", samples=SAMPLES)
-        made = [jobs.submit(Request(kind, spec)) for kind in ("layers", "run")]
+        made = [jobs.submit(Request(kind=kind, spec=spec)) for kind in ("layers", "run")]
         while jobs.running():
             time.sleep(0.1)
         assert [jobs.poll(job).state for job in made] == ["done", "done"]
-        write_study(study())
+        Store(STUDIES).put(study())
     return folder
 
 

@@ -1,11 +1,11 @@
 """The page Components: its charts and words as values, and the page as a person uses it."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_up import four_cells, record, study
+from msgspec.structs import replace
 from test_views import opened, words
 
 from dashboard.figures.components import (
@@ -17,10 +17,12 @@ from dashboard.figures.components import (
     strip_figure,
 )
 from dashboard.words import components as told
-from dashboard.words.palette import VARIANT_COLOURS, VARIANT_LABELS
-from tdq_core.analysis.components import STAGES, VARIANTS, study_spec, write_study
+from dashboard.words.palette import STATES
+from tdq_core.analysis.components import STAGES, STUDIES, VARIANTS, study_spec
 from tdq_core.jobs import queue as jobs
-from tdq_core.jobs.queue import Request
+from tdq_core.jobs.queue import Request, Result
+from tdq_core.records.record import Latency
+from tdq_core.records.store import Store
 from tdq_core.specs import RankRule, RunSpec
 
 FIRST, SECOND = study().layers
@@ -80,8 +82,9 @@ def test_ranges_are_sorted_with_the_step_and_the_starved_are_counted() -> None:
 
 def test_the_strip_shows_every_layer_in_three_colours() -> None:
     traces = drawn(strip_figure(study(), FIRST.name))
-    assert [t.marker.color for t in traces] == [*VARIANT_COLOURS.values()] * 2
-    assert set(VARIANT_COLOURS) == set(VARIANT_LABELS) == set(VARIANTS)
+    assert [t.marker.color for t in traces] == [STATES[v].colour for v in VARIANTS] * 2
+    assert set(STATES) == set(VARIANTS)
+    assert len({s.colour for s in STATES.values()}) == len({s.label for s in STATES.values()}) == len(VARIANTS)
     names = [la.name for la in study().layers]
     assert all(list(t.x) == list(t.customdata) == names for t in traces)
     assert list(traces[0].y) == pytest.approx([8.26, 1.0])
@@ -111,7 +114,7 @@ def test_costs_set_the_rank_beside_the_channels() -> None:
 
 
 def test_only_latencies_of_the_same_model_are_shown() -> None:
-    quick = {"median_ms": 1.5, "q1_ms": 1.4, "q3_ms": 1.7, "batch": 16, "threads": 2}
+    quick = Latency(median_ms=1.5, q1_ms=1.4, q3_ms=1.7, batch=16, threads=2, repeats=9)
     one = record("a", method="cp")
     assert one.metrics
     timed = replace(one, metrics=replace(one.metrics, latency=quick))
@@ -134,9 +137,9 @@ def test_the_page_shows_the_chosen_layer_and_keeps_it_in_the_address(app: str, f
 
 
 def test_studies_of_one_subject_are_told_apart_and_others_are_not_shown(app: str, filled: Path) -> None:
-    write_study(study("6", ratio=4.0))
+    Store(STUDIES).put(study("6", ratio=4.0))
     other = study("7")
-    write_study(replace(other, spec=other.spec.changed(model="resnet18")))
+    Store(STUDIES).put(replace(other, spec=other.spec.changed(model="resnet18")))
     at = opened(app, "views/components.py", study="6" * 16)
     box = at.selectbox(key="study")
     assert len(box.options) == len(set(box.options)) == 2 and box.value == "6" * 16
@@ -157,8 +160,8 @@ def test_without_a_study_the_page_starts_one(app: str, empty: Path, monkeypatch:
     def submit(request: Request) -> jobs.Job:
         asked.append(request)
         (job.folder / "tmp").mkdir(parents=True)
-        jobs.finish(job, {"state": "done", "study_id": "5" * 16, "reused": False})
-        write_study(study())
+        jobs.finish(job, Result(state="done", study_id="5" * 16))
+        Store(STUDIES).put(study())
         return job
 
     monkeypatch.setattr(jobs, "submit", submit)
@@ -167,7 +170,7 @@ def test_without_a_study_the_page_starts_one(app: str, empty: Path, monkeypatch:
     next(b for b in at.button if b.label == "Run").click().run()
     at.run()
     spec = study_spec(RunSpec.of("digits_resnet", "digits"), rule=RankRule("ratio", 3.0), eta=0.1)
-    assert asked == [Request("components", spec, ())]
+    assert asked == [Request(kind="components", spec=spec)]
     assert told.what_is_seen(FIRST) in words(at) and not at.exception
 
 
@@ -178,7 +181,7 @@ def test_explore_offers_what_applies_and_submits_it(app: str, filled: Path, monk
     def submit(request: Request) -> jobs.Job:
         asked.append(request)
         job.folder.mkdir(parents=True)
-        jobs.finish(job, {"state": "done", "run_id": four_cells()[0].run_id, "reused": True})
+        jobs.finish(job, Result(state="done", run_id=four_cells()[0].run_id, reused=True))
         return job
 
     monkeypatch.setattr(jobs, "submit", submit)
@@ -191,7 +194,7 @@ def test_explore_offers_what_applies_and_submits_it(app: str, filled: Path, monk
     plain = RunSpec.of("digits_resnet", "digits", method="cp", rule=rule, epc=True, eta=0.1)
     spec = plain.changed(precision="w4a8", condition=False, reestimate_bn=True, granularity="tensor", ranges="mse",
                    calibrated=True, symmetric=True, finetune=300)  # fmt: skip
-    assert asked == [Request("run", spec, ())]
+    assert asked == [Request(kind="run", spec=spec)]
 
 
 @pytest.mark.parametrize(

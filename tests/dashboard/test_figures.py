@@ -1,10 +1,10 @@
 """What the charts show, compared as values."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from made_up import N, four_cells, layer_table, record
+from msgspec.structs import replace
 
 from dashboard.figures.additivity import (
     AdditivityInfo,
@@ -26,10 +26,11 @@ from dashboard.figures.tradeoff import (
     tradeoff_figure,
     tradeoff_info,
 )
-from dashboard.words.palette import ACCENT, METHOD_COLOURS, PRECISION_SYMBOLS, symbol
+from dashboard.words.palette import ACCENT, Look, look_of
 from tdq_core.analysis.additivity import find_cells
 from tdq_core.ranks.plan import make_plan
-from tdq_core.specs.rank_rule import RankRule
+from tdq_core.specs import RankRule
+from tdq_core.specs.variant import Variant
 from tdq_core.stats.intervals import paired_mean
 
 
@@ -37,8 +38,8 @@ def test_tradeoff_info_whole() -> None:
     a, _, _, d = records = four_cells()
     info = tradeoff_info([a, d], chosen=d.run_id)
     points = tuple(
-        Point(r.run_id, r.metrics.bytes, *r.drop(), r.spec.method, r.spec.precision, symbol(r.spec), p.facts)  # type: ignore[union-attr]
-        for r, p in zip((a, d), info.points)
+        Point(r.run_id, r.metrics.bytes, *r.drop(), look_of(r.spec), p.facts)  # type: ignore[union-attr]
+        for r, p in zip((a, d), info.points, strict=True)
     )
     assert info == TradeoffInfo("bytes", "drop", points, (d.run_id, a.run_id), d.run_id)
     assert tradeoff_info(records, chosen="elsewhere").chosen is None
@@ -73,7 +74,7 @@ def test_facts_are_complete() -> None:
 def test_the_front_holds_what_nothing_beats_on_both_axes(x_axis: str, y_axis: str) -> None:
     records = [
         record(n, right=right, size=size)
-        for n, right, size in zip("abcdef", (196, 190, 196, 150, 190, 100), (900, 500, 800, 500, 500, 100))
+        for n, right, size in zip("abcdef", (196, 190, 196, 150, 190, 100), (900, 500, 800, 500, 500, 100), strict=True)
     ]
     info = tradeoff_info(records, x_axis=x_axis, y_axis=y_axis)
     beaten = {
@@ -101,11 +102,9 @@ def test_every_point_is_drawn_once_in_its_colour_and_symbol_with_its_run() -> No
         run: (trace.marker.color, trace.marker.symbol, y)
         for trace in tradeoff_figure(info).data
         if trace.hovertemplate
-        for run, y in zip(trace.customdata, trace.y)
+        for run, y in zip(trace.customdata, trace.y, strict=True)
     }
-    assert drawn == {
-        p.run_id: (METHOD_COLOURS[p.method], PRECISION_SYMBOLS[p.precision], 100 * p.y) for p in info.points
-    }
+    assert drawn == {p.run_id: (p.look.variant.colour, p.look.numbers.symbol, 100 * p.y) for p in info.points}
     rings = [t for t in tradeoff_figure(info).data if t.marker.color == ACCENT]
     assert [list(t.customdata) for t in rings] == [["a" * 16]]
 
@@ -124,9 +123,7 @@ def test_additivity_info_whole() -> None:
     expected = AdditivityPoint(
         "d" * 16,
         "Tucker-2, ratio 2, INT8, conditioned, ONNX Runtime",
-        "tucker2",
-        "int8",
-        "diamond",
+        Look(Variant("tucker2"), "int8"),
         paired_mean(a - b),
         paired_mean(a - c),
         paired_mean(2 * a - b - c, largest=2),
@@ -140,7 +137,7 @@ def test_additivity_info_whole() -> None:
 def _point(name: str, low: float, high: float) -> AdditivityPoint:
     zero = (0.0, 0.0, 0.0)
     return AdditivityPoint(
-        name, f"run {name}", "cp", "int8", "diamond", zero, zero, zero, zero, ((low + high) / 2, low, high)
+        name, f"run {name}", Look(Variant("cp"), "int8"), zero, zero, zero, zero, ((low + high) / 2, low, high)
     )
 
 
@@ -191,7 +188,7 @@ def test_runs_that_differ_in_the_quantizer_alone_have_markers_of_their_own_and_t
         for condition in (True, False)
         for granularity in ("channel", "tensor")
     ]
-    records = [replace(plain, run_id=name * 16, spec=spec) for name, spec in zip("abcd", specs)]
+    records = [replace(plain, run_id=name * 16, spec=spec) for name, spec in zip("abcd", specs, strict=True)]
     figure = tradeoff_figure(tradeoff_info(records))
     shapes = [t.marker.symbol for t in figure.data if t.hovertemplate]
     assert shapes == ["diamond", "diamond-dot", "diamond-open", "diamond-open-dot"]
@@ -206,14 +203,14 @@ def test_every_layer_is_one_bar_in_the_colour_of_what_becomes_of_it() -> None:
     plan = make_plan(layer_table(), "auto", RankRule("ratio", 1.5))
     bars = plan_bars(plan.layers)
     assert [(b.layer, b.method) for b in bars] == [(p.layer.name, p.method) for p in plan.layers]
-    assert [b.kept * p.layer.params for b, p in zip(bars, plan.layers)] == pytest.approx(
+    assert [b.kept * p.layer.params for b, p in zip(bars, plan.layers, strict=True)] == pytest.approx(
         [p.cost.params for p in plan.layers]
     )
     figure = plan_figure(bars)
-    drawn = {x: (t.marker.color, y) for t in figure.data for x, y in zip(t.x, t.y)}
-    assert drawn == {b.layer: (METHOD_COLOURS[b.method], 100 * b.kept) for b in bars}
+    drawn = {x: (t.marker.color, y) for t in figure.data for x, y in zip(t.x, t.y, strict=True)}
+    assert drawn == {b.layer: (Variant(b.method).colour, 100 * b.kept) for b in bars}
     assert list(figure.layout.xaxis.categoryarray) == [b.layer for b in bars]
-    assert drawn["stem.0"] == (METHOD_COLOURS["none"], 100)
+    assert drawn["stem.0"] == (Variant().colour, 100)
     taken = next(p for p in plan.decomposed())
     facts = next(b.facts for b in bars if b.layer == taken.layer.name)
     assert " x ".join(map(str, taken.ranks)) in facts and f"{taken.cost.params:,} of {taken.layer.params:,}" in facts

@@ -8,6 +8,7 @@ from dashboard.shelf import catalog
 from dashboard.shelf.offers import DataOffer, ModelOffer, read_arguments
 from tdq_core.errors import InputError
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
+from tdq_core.specs import ImageSpec, ModelSpec
 
 
 def test_without_arguments_only_models_with_weights_at_hand_are_offered(
@@ -16,14 +17,14 @@ def test_without_arguments_only_models_with_weights_at_hand_are_offered(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     offers = read_arguments([])
     here = [e.name for e in MODELS.values() if (WEIGHTS_FOLDER / f"{e.name}.safetensors").exists()]
-    assert [m.name for m in offers.models] == here and {"digits_resnet", "resnet20_cifar10"} <= set(here)
+    assert [m.model.name for m in offers.models] == here and {"digits_resnet", "resnet20_cifar10"} <= set(here)
     assert offers.data == (DataOffer("digits"), DataOffer("cifar10-jpeg"))
     assert set(offers.without_weights) == set(MODELS) - set(here) and offers.allowed == ()
     hosted = MODELS["resnet20_cifar10"].weights
     assert hosted
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / hosted.file).touch()
-    assert "resnet20_cifar10" in [m.name for m in read_arguments([]).models]
+    assert "resnet20_cifar10" in [m.model.name for m in read_arguments([]).models]
 
 
 def test_arguments_name_models_with_their_weights_and_images_with_their_calibration(tmp_path: Path) -> None:
@@ -55,13 +56,13 @@ def test_arguments_name_models_with_their_weights_and_images_with_their_calibrat
             "random",
         ]
     )
-    own = offers.model("a.py:make")
-    assert (own.mean, own.std, own.input_size, own.weights) == ((0.5,), (0.2,), (8, 8), None)
-    assert offers.model("resnet20_cifar10 (w.th)").weights == str(weights)
+    own = offers.model("a.py:make").model
+    assert own == ModelSpec("a.py:make", mean=(0.5,), std=(0.2,), input_size=(8, 8))
+    assert offers.model("resnet20_cifar10 (w.th)").model.weights == str(weights)
     assert offers.data[2:] == (DataOffer("folder:x", "folder:y"), DataOffer("cifar10"))
     assert offers.allowed == ("a.py:make",)
     spec = offers.model("resnet50 (random)").spec(offers.images("folder:x"), samples=5)
-    assert (spec.weights, spec.data, spec.calib, spec.samples) == ("random", "folder:x", "folder:y", 5)
+    assert spec.model.weights == "random" and spec.images == ImageSpec("folder:x", calib="folder:y", samples=5)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_what_was_not_offered_cannot_be_had() -> None:
             offers.model(name)
     with pytest.raises(InputError, match="were not named"):
         offers.images("folder:/etc")
-    assert ModelOffer("digits_resnet").key == "digits_resnet"
+    assert ModelOffer(ModelSpec("digits_resnet")).key == "digits_resnet"
 
 
 def test_arguments_count_only_where_the_router_was_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,19 @@
 """The page Recipe: its chart and words as values, and the page as a person uses it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_up import recipe
-from tdq_core.recipes.saved import write_recipe
+from msgspec.structs import replace
 from test_views import opened, words
 
+from dashboard.facts.subject import same_subject
 from dashboard.figures.recipe import recipe_figure
-from dashboard.words.recipe import command, is_about, recipe_label, rows, target_text
+from dashboard.words.recipe import command, recipe_label, rows, target_text
 from tdq_core.jobs import queue as jobs
-from tdq_core.jobs.queue import Request
+from tdq_core.jobs.queue import Request, Result
+from tdq_core.recipes.report import RECIPES
+from tdq_core.records.store import Store
 from tdq_core.specs import RunSpec
 
 PLAIN = RunSpec.of("digits_resnet", "digits")
@@ -23,7 +25,7 @@ def test_every_run_stands_twice_in_the_chart_and_the_chosen_one_is_ringed() -> N
     by_name = {t.name: t for t in drawn if t.name}
     assert set(by_name) == {"dense, INT8", "the study's: Tucker-2 of later layers"}
     hollow = [t for t in drawn if t.marker.symbol == "circle-open" and t.error_y.array]
-    for pick, verified in zip(report.tried, hollow):
+    for pick, verified in zip(report.tried, hollow, strict=True):
         assert verified.y[0] == pytest.approx(100 * pick.verified_drop[0])
         ends = (verified.y[0] + verified.error_y.array[0], verified.y[0] - verified.error_y.arrayminus[0])
         assert ends == pytest.approx((100 * pick.verified_drop[2], 100 * pick.verified_drop[1]))
@@ -58,10 +60,10 @@ def test_a_recipe_in_one_line_and_as_a_command() -> None:
 
 
 def test_only_recipes_of_the_chosen_model_and_images_are_shown(app: str, filled: Path) -> None:
-    assert is_about(recipe(), PLAIN) and not is_about(recipe(), PLAIN.changed(samples=10))
+    assert same_subject(recipe().spec, PLAIN) and not same_subject(recipe().spec, PLAIN.changed(samples=10))
     other = recipe("drop<=3%")
-    write_recipe(replace(other, spec=PLAIN.changed(model="resnet18")))
-    write_recipe(recipe("ratio>=3"))
+    Store(RECIPES).put(replace(other, spec=PLAIN.changed(model="resnet18")))
+    Store(RECIPES).put(recipe("ratio>=3"))
     at = opened(app, "views/recipe.py", recipe=recipe("ratio>=3").recipe_id)
     box = at.selectbox(key="recipe")
     assert len(box.options) == 2 and box.value == recipe("ratio>=3").recipe_id
@@ -76,7 +78,7 @@ def test_the_page_shows_the_sentences_the_run_and_the_table(app: str, filled: Pa
 
 
 def test_a_recipe_that_is_not_met_warns_and_shows_the_nearest(app: str, filled: Path) -> None:
-    write_recipe(recipe("ratio>=300"))
+    Store(RECIPES).put(recipe("ratio>=300"))
     at = opened(app, "views/recipe.py", recipe=recipe("ratio>=300").recipe_id)
     assert [w.value for w in at.warning if w.value.startswith("Nothing that was tried meets ratio>=300")]
     assert any(m.label == "File size" for m in at.metric)
@@ -96,8 +98,8 @@ def test_without_a_recipe_the_page_asks_for_one(app: str, empty: Path, monkeypat
     def submit(request: Request) -> jobs.Job:
         asked.append(request)
         (job.folder / "tmp").mkdir(parents=True)
-        jobs.finish(job, {"state": "done", "recipe_id": recipe().recipe_id})
-        write_recipe(recipe())
+        jobs.finish(job, Result(state="done", recipe_id=recipe().recipe_id))
+        Store(RECIPES).put(recipe())
         return job
 
     monkeypatch.setattr(jobs, "submit", submit)
@@ -105,5 +107,5 @@ def test_without_a_recipe_the_page_asks_for_one(app: str, empty: Path, monkeypat
     assert "No recipe has been asked" in words(at)
     next(b for b in at.button if b.label == "Run").click().run()
     at.run()
-    assert asked == [Request("recipe", PLAIN, (), "drop<=2%", 100)]
+    assert asked == [Request(kind="recipe", spec=PLAIN, target="drop<=2%", finetune=100)]
     assert recipe().sentences[0] in words(at) and not at.exception

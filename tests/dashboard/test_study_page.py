@@ -1,18 +1,20 @@
 """The study's figures: an address each, the runs that belong there and no others, words counted from them."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from made_up import N, record
+from msgspec.structs import replace
 from streamlit.testing.v1 import AppTest
 
 from cached_runs.study import CP_RATIOS, NETWORKS, RATIOS, dense_spec, is_study_run, study_specs
+from dashboard.facts import findings
+from dashboard.facts.curves import curves_of, rounded
 from dashboard.facts.pipelines import network_recipes, recipe_rows
 from dashboard.facts.study_views import CALIBRATED, CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
-from dashboard.figures.study import curves_figure, curves_of, rounded
+from dashboard.figures.study import curves_figure
 from dashboard.words import study as study_words
 from dashboard.words import text
 from tdq_core.records.record import RunRecord
@@ -29,7 +31,7 @@ def made(name: str, *, policy: str = "uniform", spec: dict[str, Any] | None = No
     own = {"model": MODEL, "data": "cifar10-jpeg", "calib_samples": 1000} | (spec or {})
     rule = one.spec.rule and RankRule("ratio", one.spec.rule.value, policy=policy, depth=4 if policy == "later" else 1)
     changed = one.spec.changed(rule=rule, **own)
-    return dataclasses.replace(one, spec=changed)
+    return replace(one, spec=changed)
 
 
 def study_records() -> list[RunRecord]:
@@ -125,7 +127,7 @@ def test_factors_fitted_to_outputs_are_drawn_beside_those_of_the_weights(app, st
             precision=precision, spec={"calibrated": True},
         )  # fmt: skip
         RunStore(studied).put(fitted)
-    own = [r for r in RunStore(studied).all() if r.spec.model == MODEL]
+    own = [r for r in RunStore(studied).all() if r.spec.model.name == MODEL]
     drawn = [[p.record.run_id[0] for p in points_of(line, own)] for line in CALIBRATED.lines]
     assert drawn == [["a", "c"], ["b", "d"], ["a", "4"], ["b", "5"]]
     told = words(opened(app, figure="calibrated", network=MODEL))
@@ -166,15 +168,18 @@ def test_below_stands_what_rounding_loses_against_fp32_at_the_same_ratio():
 def test_words_are_counted_from_the_runs():
     records = study_records()
     everywhere, later = curves_of(TUCKER2_ALL, records), curves_of(TUCKER2_LATER, records)
-    told = study_words.curves_in_words(everywhere)
+    told = findings.curves_in_words(everywhere)
     assert "at 2x smaller (50\N{NO-BREAK SPACE}% of the params kept): FP32 +5.00 [" in told
     assert "None of them stays within one point" in told
-    assert "Within one point of the dense model stay FP32 up to 2.00x." in study_words.curves_in_words(later)
-    assert study_words.lost_to_rounding(everywhere).endswith("in points: INT8, ONNX Runtime +3.00.")
-    assert study_words.lost_to_rounding(curves_of(CP_INT8, records)).endswith(
+    assert "Within one point of the dense model stay FP32 up to 2.00x." in findings.curves_in_words(later)
+    assert findings.lost_to_rounding(everywhere).endswith("in points: INT8, ONNX Runtime +3.00.")
+    assert findings.lost_to_rounding(curves_of(CP_INT8, records)).endswith(
         "in points: CP, INT8 as it is +63.00; CP, INT8 conditioned +18.00."
     )
-    assert "2x: +0.50 instead of +5.00" in study_words.instead_of(later, everywhere, "FP32")
+    assert findings.told_beside(TUCKER2_LATER.beside, records) == (
+        "FP32 drops in points, later layers first instead of all alike: 2x: +0.50 instead of +5.00."
+    )
+    assert findings.told_beside(CALIBRATED.beside, records) == findings.told_beside(None, records) == ""
 
 
 def test_recipes_choose_the_smallest_file_within_the_bound():
@@ -218,7 +223,7 @@ def test_networks_that_are_not_trained_say_how_to():
 @pytest.mark.parametrize("model", NETWORKS)
 def test_every_line_of_the_views_is_measured_by_the_grid(model):
     """A figure that asks for runs which nobody measures would stay empty."""
-    grid = [dataclasses.replace(record("a"), spec=spec) for spec in study_specs(model)]
+    grid = [replace(record("a"), spec=spec) for spec in study_specs(model)]
     assert len({json.dumps(r.spec.to_dict()) for r in grid}) == len(grid), "nothing is asked for twice"
     for view in VIEWS:
         for line in view.lines:
@@ -256,7 +261,9 @@ def test_runs_on_other_images_are_not_the_studys(app, studied):
     assert f"{MODEL}: 8 runs" in opened(app, figure="tucker2-all", network=MODEL).selectbox[0].options
 
 
-@pytest.mark.parametrize("other", [{"samples": 50}, {"seed": 1}, {"weights": "w.pt"}, {"data": "digits"}], ids=str)
+@pytest.mark.parametrize(
+    "other", [{"samples": 50}, {"seed": 1}, {"weights": "w.pt"}, {"data": "digits"}, {"calib_samples": 7}], ids=str
+)
 def test_a_run_of_the_study_is_on_its_images_and_weights(other):
     dense = dense_spec(MODEL)
     assert is_study_run(dense.changed(data="cifar10-jpeg:somewhere", precision="int8"), dense)
@@ -264,7 +271,7 @@ def test_a_run_of_the_study_is_on_its_images_and_weights(other):
 
 
 def test_the_two_recipes_of_the_readme_are_those_of_the_runs():
-    runs = [r for r in RunStore(shipped_folder()).all() if r.spec.model == "resnet18_cifar10"]
+    runs = [r for r in RunStore(shipped_folder()).all() if r.spec.model.name == "resnet18_cifar10"]
     study, own = (row for row in recipe_rows(runs) if row["drop at most"] == "1 point")
     told = " ".join((shipped_folder().parent / "README.md").read_text().split())
     assert study["verified"] == own["verified"] == "yes"

@@ -1,29 +1,25 @@
 """Grouping, planning by hand, comparing, and numbers as people read them."""
 
 import math
-from dataclasses import replace
+import re
 
 import pytest
 from made_up import four_cells, layer_table, record
+from msgspec.structs import replace
 
 from dashboard.facts import planning
 from dashboard.facts.comparison import comparison, layers_side_by_side
 from dashboard.facts.groups import best_run, group_runs, left_out_text
 from dashboard.words import text
-from dashboard.words.palette import (
-    BACKEND_LABELS,
-    GRANULARITY_LABELS,
-    METHOD_COLOURS,
-    METHOD_LABELS,
-    PRECISION_CHOICES,
-    PRECISION_LABELS,
-    PRECISION_SYMBOLS,
-    RANGE_LABELS,
-)
+from dashboard.words.palette import Look
 from tdq_core.errors import InputError
+from tdq_core.layers.methods import METHODS
 from tdq_core.ranks.costs import max_ranks
 from tdq_core.ranks.plan import make_plan
-from tdq_core.specs import SIMULATED, RankRule
+from tdq_core.specs import BACKENDS, PRECISIONS, RankRule
+from tdq_core.specs.choices import BUDGETS, GRANULARITIES, POLICIES, RANGES, RULES, SOLVERS
+from tdq_core.specs.precision import simulated
+from tdq_core.specs.variant import variants
 
 
 def test_runs_are_grouped_by_the_content_of_model_and_images() -> None:
@@ -45,7 +41,7 @@ def test_the_run_shown_first_is_the_smallest_that_loses_at_most_a_point() -> Non
 
 def test_by_hand_from_a_rule_is_the_same_plan() -> None:
     table = layer_table()
-    for method in ("tucker2", "cp", "svd", "auto"):
+    for method in METHODS:
         plan = make_plan(table, method, RankRule("ratio", 1.8))
         by_hand = make_plan(table, method, planning.hand_rule(planning.hand_from(plan)))
         assert (by_hand.params, by_hand.macs) == (plan.params, plan.macs)
@@ -56,14 +52,14 @@ def test_no_layer_by_hand_is_a_sentence() -> None:
         planning.hand_rule({})
 
 
-@pytest.mark.parametrize("method", ["tucker2", "cp", "svd", "auto"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_share_of_full_rank_lies_within_the_ranks(method: str) -> None:
     for layer in filter(lambda la: planning.can_be_decomposed(la, method), layer_table().layers):
         own = planning.method_for(layer, method)
         assert planning.at_share(layer, method, 1.0) == max_ranks(layer, own)
         assert all(r >= 1 for r in planning.at_share(layer, method, 0.001))
         start = planning.starting_ranks(layer, method)
-        assert all(1 <= r <= top for r, top in zip(start, max_ranks(layer, own)))
+        assert all(1 <= r <= top for r, top in zip(start, max_ranks(layer, own), strict=True))
 
 
 def test_layer_rows_are_filtered_and_shares_are_of_the_whole_model() -> None:
@@ -102,24 +98,36 @@ def test_layers_are_joined_by_name() -> None:
     ]
 
 
-def test_every_choice_has_its_colour_symbol_and_name() -> None:
-    from dashboard.figures.tradeoff import X_AXES, Y_AXES
-    from dashboard.panels import choices, results
-    from tdq_core.specs import BACKENDS, GRANULARITIES, METHODS, PRECISIONS, RANGES, SIMULATED
-    from tdq_core.specs.rank_rule import BUDGETS, POLICIES
+def test_every_variant_has_a_colour_and_a_label_of_its_own() -> None:
+    every = variants()
+    assert {v.method for v in every} == {"none", *METHODS}
+    for told in ([v.colour for v in every], [v.label for v in every], [v.text for v in every]):
+        assert len(set(told)) == len(every) and all(told)
+    assert all(re.fullmatch("#[0-9a-f]{6}", v.colour) for v in every)
 
-    every = {*PRECISIONS, *SIMULATED}
+
+def test_every_precision_has_a_symbol_and_names_of_its_own() -> None:
+    from plotly.validator_cache import ValidatorCache
+
+    known = ValidatorCache.get_validator("scatter.marker", "symbol").values
+    for told in ([p.symbol for p in PRECISIONS.values()], [p.label for p in PRECISIONS.values()],
+                 [p.text for p in PRECISIONS.values()]):  # fmt: skip
+        assert len(set(told)) == len(PRECISIONS) and all(told)
+    looks = [Look(precision=p, bare=bare, coarse=coarse) for p in PRECISIONS for bare in (0, 1) for coarse in ("", "x")]
+    assert len({look.symbol for look in looks}) == len(looks) and {look.symbol for look in looks} <= set(known)
+
+
+def test_every_row_of_choices_is_named_for_people() -> None:
+    for rows in (BACKENDS, POLICIES, RULES, BUDGETS, GRANULARITIES, RANGES, SOLVERS):
+        assert len({row.label for row in rows.values()}) == len(rows)
+        assert all(name == row.name and row.label for name, row in rows.items())
+
+
+def test_every_axis_can_be_chosen() -> None:
+    from dashboard.figures.tradeoff import X_AXES, Y_AXES
+    from dashboard.panels import results
+
     assert set(results._X_LABELS) == set(X_AXES) and set(results._Y_LABELS) == set(Y_AXES)
-    fitted = {*METHODS, "cp + epc"} - {"none"}
-    assert set(METHOD_COLOURS) == set(METHOD_LABELS) == {"none", *fitted, *(f"{m} + calibrated" for m in fitted)}
-    assert len(set(METHOD_COLOURS.values())) == len(METHOD_LABELS)
-    assert set(PRECISION_SYMBOLS) == set(PRECISION_LABELS) == set(PRECISION_CHOICES) == every
-    assert set(planning.BITS_PER_VALUE) == every
-    assert set(GRANULARITY_LABELS) == set(GRANULARITIES) and set(RANGE_LABELS) == set(RANGES)
-    for labels in (PRECISION_SYMBOLS, PRECISION_LABELS, PRECISION_CHOICES):
-        assert len(set(labels.values())) == len(every)
-    assert set(BACKEND_LABELS) == set(BACKENDS)
-    assert set(choices.POLICY_LABELS) == set(POLICIES) and set(choices.BUDGET_LABELS) == set(BUDGETS)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +175,7 @@ def test_the_name_of_a_treatment_tells_every_choice_of_the_quantizer() -> None:
         {"precision": "int8", "granularity": "tensor"},
         {"precision": "int8", "reestimate_bn": True},
         {"precision": "int8", "epc": True},
-        *({"precision": p} for p in SIMULATED),
+        *({"precision": p} for p in simulated()),
         {"precision": "w4", "ranges": "mse"},
     )
     specs = [base, *(base.changed(**change) for change in changes)]  # type: ignore[arg-type]
