@@ -175,9 +175,10 @@ def _recipes(view: View, model: str, by_model: ByModel) -> None:
     st.dataframe(pd.DataFrame(recipe_rows(records)), hide_index=True, column_config=columns)
     st.markdown(
         "Of each pipeline the smallest file whose drop stays within the bound on every other image; 'drop on the "
-        "others' are the images between, which no choice has looked at (95 % interval, paired). The study's is "
-        "Tucker-2 (SVD for matrices) of the weights, all layers or later ones first, then INT8; TDQ's fits factors to "
-        "the outputs of unlabelled images first."
+        "others' are the images between, which no choice has looked at (95 % interval, paired). Other images may "
+        "choose another file: `docs/zoo.md` counts how often they do. The study's is Tucker-2 (SVD for matrices) of "
+        "the weights, all layers or later ones first, then INT8; TDQ's fits factors to the outputs of unlabelled "
+        "images first."
     )
     st.caption(_origin(records))
 
