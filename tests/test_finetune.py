@@ -84,9 +84,9 @@ def same(one, other):
 
 def test_the_student_comes_nearer_to_the_teacher_on_images_it_has_not_seen():
     model, told = plain()
-    assert told["last_loss"] < 0.7 * told["first_loss"]
+    assert told.last_loss < 0.7 * told.first_loss
     assert off(model) < 0.5 * off(student())
-    assert told["steps"] == STEPS and (told["images"], told["batch"]) == (96, 64)
+    assert told.steps == STEPS and (told.images, told.batch) == (96, 64)
 
 
 def test_what_is_passed_in_is_not_touched():
@@ -125,7 +125,7 @@ def test_students_that_are_trained_for_four_bits_round_better(tmp_path):
 
     def error(seed, **change):
         model, told = tuned(steps=60, seed=seed, **change)
-        assert told["quantization_aware"] == bool(change)
+        assert told.quantization_aware == bool(change)
         return off(torch_simulated(model, request, precision=PRECISIONS["w4a4"]).predict)
 
     gains = [math.log(error(seed, scheme=FOUR_BITS) / error(seed)) for seed in range(3)]
@@ -268,7 +268,7 @@ def test_models_without_batch_norms_or_with_dropout_are_trained_too():
     teacher = net()
     teacher[1].weight.data += 0.1
     (one, told), (two, _) = (distil(net(), teacher, batches, steps=150, seed=0) for _ in range(2))
-    assert same(one, two) and told["last_loss"] < told["first_loss"]
+    assert same(one, two) and told.last_loss < told.first_loss
     some = images("eval", 50)
     answers = [functional.log_softmax(model(some), 1).detach() for model in (teacher, one, net())]
     apart = [float((answer - answers[0]).square().mean()) for answer in answers[1:]]
