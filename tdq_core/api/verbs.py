@@ -1,8 +1,10 @@
 """Plan, compress, quantize, measure: a step at a time, on a network and images in hand."""
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -145,12 +147,10 @@ class Quantized:
     Attributes:
         network: what was quantized.
         artefact: the file, the function that runs it, what was done.
-        folder: kept alive while the file lies in a temporary one.
     """
 
     network: Network
     artefact: Artefact
-    folder: object = field(default=None, repr=False)
 
     @property
     def path(self) -> Path:
@@ -198,11 +198,11 @@ def quantize(
         RunFailed: a file that does not compute what the network computes.
     """
     spec = PrecisionSpec(precision, backend, granularity, ranges)
-    folder = tempfile.TemporaryDirectory(prefix="tdq-") if to is None else None
+    folder = Path(tempfile.mkdtemp(prefix="tdq-") if to is None else to)
     batches = _batches(network, calib) if calib is not None else None
     request = Request(
-        example=_example(network, calib), calibration=batches, folder=Path(folder.name if folder else to or "."),
-        on_progress=on_progress, granularity=granularity, ranges=ranges,
+        example=_example(network, calib), calibration=batches, folder=folder, on_progress=on_progress,
+        granularity=granularity, ranges=ranges,
     )  # fmt: skip
     module = network.module
     if spec.numbers.integer and network.results and condition:
@@ -210,7 +210,10 @@ def quantize(
             raise InputError("Conditioning decomposed layers needs images: give 'calib', or condition=False.")
         names, scheme = list(network.results), request.scheme(spec.numbers)
         module, _ = conditioned(module, names, batches, scheme, on_progress=on_progress)
-    return Quantized(network, realise(module, precision, backend, request=request), folder)
+    made = Quantized(network, realise(module, precision, backend, request=request))
+    if to is None:
+        weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)
+    return made
 
 
 @dataclass(frozen=True)

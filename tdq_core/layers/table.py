@@ -1,6 +1,7 @@
 """The layers of a model as plain numbers: what planning and the screen need to know. No torch here."""
 
 import dataclasses
+import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,9 +89,18 @@ class LayerTable:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise InputError(
-            f"The model '{self.model}' has no layer '{name}'. `tdq layers --model {self.model}` lists them."
-        )
+        raise InputError(f"The model '{self.model}' has no layer '{name}'; {self.near(name)}.")
+
+    def has(self, name: str) -> bool:
+        return any(layer.name == name for layer in self.layers)
+
+    def near(self, name: str) -> str:
+        """For a sentence about a name that is none of ours: those that resemble it, or the first ones."""
+        names = [layer.name for layer in self.layers]
+        if near := difflib.get_close_matches(name, names, n=3):
+            return f"near are {', '.join(near)}"
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        return f"its layers are {', '.join(names[:5])}{more}"
 
     def to_json(self) -> str:
         return json.dumps({"schema": TABLE_SCHEMA, **dataclasses.asdict(self)}, allow_nan=False)

@@ -4,7 +4,6 @@ A plan is made before anything is built, instantly, so that the screen can show 
 the costs it promises equal those counted on the built model exactly (a test demands it).
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -150,12 +149,9 @@ def _by_vbmf(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
 
 
 def _by_hand(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
-    names = [la.name for la in table.layers]
     for name in rule.ranks:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=3)
-            hint = f"near are {', '.join(near)}" if near else f"`tdq layers --model {table.model}` lists them"
-            raise InputError(f"The ranks name a layer '{name}' that '{table.model}' does not have; {hint}.")
+        if not table.has(name):
+            raise InputError(f"The ranks name a layer '{name}' that '{table.model}' does not have; {table.near(name)}.")
     return [_one_by_hand(la, method, rule) for la in table.layers]
 
 
