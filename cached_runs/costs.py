@@ -22,7 +22,7 @@ def read_costs(folder: Path) -> Costs:
 
 def write_costs(folder: Path) -> None:
     """Count all networks, which does not depend on their weights."""
-    found = {model: dict(zip(("params", "macs"), count_costs(model))) for model in NETWORKS}
+    found = {model: dict(zip(("params", "macs"), count_costs(model), strict=True)) for model in NETWORKS}
     write_atomically(costs_path(folder), json.dumps(found, indent=1))
 
 
