@@ -72,7 +72,7 @@ def main() -> None:
     for weight, count in layer_weights():
         results = [timed(partial(side, weight)) for side in (ours, on_numpy, on_torch)]
         seconds, errors = [s for s, _ in results], [rel_error(weight, w) for _, w in results]
-        ours_s, numpy_s, torch_s = (a + count * b for a, b in zip((ours_s, numpy_s, torch_s), seconds))
+        ours_s, numpy_s, torch_s = (a + count * b for a, b in zip((ours_s, numpy_s, torch_s), seconds, strict=True))
         numbers = "".join(f"{s:>9.3f}" for s in seconds) + "".join(f"{e:>9.5f}" for e in errors)
         print(f"{'x'.join(map(str, weight.shape)):<20}{count:>7}{numbers}", flush=True)
     print(f"all layers: ours {ours_s:.1f} s; tensorly on numpy {numpy_s:.1f} s, {numpy_s / ours_s:.1f}x; "

@@ -1,11 +1,12 @@
 """Whole specs, drawn from what their fields are declared to hold: an option that is declared is drawn here too."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from hypothesis import strategies as st
 from msgspec import Meta
 
+from tdq_core.layers.methods import METHODS
 from tdq_core.specs.option import Field, fields_of
 from tdq_core.specs.precision import BACKENDS, PRECISIONS
 from tdq_core.specs.rank_rule import POLICIES, RULES, RankRule
@@ -49,9 +50,8 @@ def of_field(field: Field) -> Strategy:
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> RankRule:
-    """Every kind of rank rule, with what goes with it."""
-    kind = draw(st.sampled_from([*RULES]))
+def rules(draw: st.DrawFn, kind: str) -> RankRule:
+    """A rank rule of this kind, with what goes with it."""
     if kind == "manual":
         return RankRule(kind, ranks=draw(st.dictionaries(TEXTS, RANKS, min_size=1, max_size=3)))
     ends = draw(st.booleans())
@@ -64,15 +64,21 @@ def rules(draw: st.DrawFn) -> RankRule:
 
 
 @st.composite
-def flat_specs(draw: st.DrawFn) -> Mapping[str, Any]:
-    """The fields of a run by their names in JSON; where one has no effect beside the others, its default."""
+def flat_specs(draw: st.DrawFn, kinds: Sequence[str | None] = (None, *RULES)) -> Mapping[str, Any]:
+    """The fields of a run by their names in JSON; where one has no effect beside the others, its default.
+
+    Args:
+        kinds: of rank rules; None: nothing is decomposed.
+    """
+    kind = draw(st.sampled_from(kinds))
     flat = {field.key: draw(of_field(field)) for field in fields()}
+    flat["method"] = draw(st.sampled_from([*METHODS])) if kind else "none"
     if PRECISIONS[flat["precision"]].kind not in BACKENDS[flat["backend"]].kinds:
         flat["backend"] = "torch"
     for field in fields():
         if field.option.needs and not field.option.needs(flat):
             flat[field.key] = field.default
-    return flat | {"rule": draw(rules()) if flat["method"] != "none" else None}
+    return flat | {"rule": draw(rules(kind)) if kind else None}
 
 
 def specs() -> st.SearchStrategy[RunSpec]:

@@ -59,7 +59,7 @@ def test_balancing_does_not_move_the_float_output(method, ends, scheme):
         close(balanced(batch), model(batch))
     found = told["2"].balance
     assert found.predicted_noise_after <= found.predicted_noise_before
-    assert any(not torch.equal(a, b) for a, b in zip(balanced.parameters(), model.parameters()))
+    assert any(not torch.equal(a, b) for a, b in zip(balanced.parameters(), model.parameters(), strict=True))
     seen = observe(balanced, ["2"], batches)["2"]
     chain = Chain.of(balanced[2], balanced[3].weight / (balanced[3].running_var + balanced[3].eps).sqrt()
                      if ends == "norm" else None)  # fmt: skip
@@ -92,7 +92,11 @@ def test_predicted_noise_is_what_rounding_makes(method, scheme):
     x = torch.randn(600, 6, 9, 9, dtype=torch.float64)
     exact, spans = forward(chain, x, None)
     observed = Observed(span(x), spans)
-    steps = [step(seen.scaled(s), scheme) for seen, s in zip(spans, scales)] if scheme.activation_bits else None
+    steps = (
+        [step(seen.scaled(s), scheme) for seen, s in zip(spans, scales, strict=True)]
+        if scheme.activation_bits
+        else None
+    )
     got, _ = forward(rounded(chain.scaled(scales), scheme), x, steps)
     measured = float(((got - exact) * chain.gain[None, :, None, None]).square().mean((0, 2, 3)).sum())
     assert measured == pytest.approx(float(predicted_noise(chain, observed, scales, scheme)), rel=0.4)
@@ -111,7 +115,7 @@ def span(values):
 def forward(chain, x, steps):
     """The chain's own plain loop over stages; rounds inner activations to `steps`."""
     spans = []
-    for j, (stage, depthwise) in enumerate(zip(chain.stages, chain.depthwise)):
+    for j, (stage, depthwise) in enumerate(zip(chain.stages, chain.depthwise, strict=True)):
         side = 3 if stage.shape[2] == 9 else 1
         weight = stage.reshape(*stage.shape[:2], side, side)
         x = nn.functional.conv2d(x, weight, groups=len(stage) if depthwise else 1)
@@ -149,7 +153,7 @@ def test_scales_follow_the_ranges_where_activations_are_what_is_rounded():
     model = net("cp")
     observed = observe(model, ["2"], images())["2"]
     scales = choose_scales(Chain.of(model[2]), observed, Scheme(8, 2, "channel"))
-    for seen, scale in zip(observed.inner, scales):
+    for seen, scale in zip(observed.inner, scales, strict=True):
         widths = seen.scaled(scale)
         reach = torch.maximum(widths.high, -widths.low)
         assert float(reach.max() / reach.min()) < float((m := torch.maximum(seen.high, -seen.low)).max() / m.min()) / 3
@@ -210,7 +214,7 @@ def test_the_model_that_is_conditioned_is_not_touched():
     before = [t.clone() for t in model.state_dict().values()]
     condition(model, ["2"], images(), INT8)
     reestimate_batch_norms(model, images())
-    assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values()))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
     assert not model.training
 
 

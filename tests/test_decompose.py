@@ -71,7 +71,7 @@ def test_als_error_never_grows_by_a_sweep_and_is_the_real_error(o, i, taps, seed
     assert all(b**2 <= a**2 + 1e-6 for a, b in itertools.pairwise(made.errors))  # sweeps are float32
     assert made.errors[-1] == pytest.approx(rel_error(w, made.to_weight()), abs=1e-6)
     cp = decompose_cp(w, data.draw(st.integers(1, 6)), seed=seed)
-    assert all(b**2 <= a**2 + 1e-9 for a, b in zip(cp.errors, cp.errors[1:]))
+    assert all(b**2 <= a**2 + 1e-9 for a, b in itertools.pairwise(cp.errors))
     assert cp.errors[-1] == pytest.approx(rel_error(w, cp.to_weight()), abs=1e-5)
 
 

@@ -37,7 +37,7 @@ def degenerate(gap=0.02):
     """A rank-3 tensor that two nearly opposite, huge components make: the textbook case of cancelling."""
     a, b, c, d = (draw(n, 2, seed=s) for n, s in ((6, 1), (5, 2), (4, 3), (6, 4)))
     near = [f + gap * draw(*f.shape, seed=9) for f in (a, b, c)]
-    factors = [torch.cat([x / gap, -y / gap, z], dim=1) for x, y, z in zip((a,), (near[0],), (d,))]
+    factors = [torch.cat([x / gap, -y / gap, z], dim=1) for x, y, z in zip((a,), (near[0],), (d,), strict=True)]
     return factors + [torch.cat([x, y, x], dim=1) for x, y in ((b, near[1]), (c, near[2]))]
 
 

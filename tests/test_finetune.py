@@ -78,7 +78,7 @@ def off(model, count=200):
 
 
 def same(one, other):
-    pairs = zip(one.state_dict().items(), other.state_dict().items())
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
     return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
 
 
@@ -244,7 +244,7 @@ def test_images_move_whole_and_only_colour_is_mirrored():
     wide = torch.arange(64 * 2 * 16 * 16.0).view(64, 2, 16, 16)
     padded = functional.pad(wide, (2, 2, 2, 2), mode="reflect")
     shifts = set()
-    for before, after in zip(padded, augmented(wide, draw)):
+    for before, after in zip(padded, augmented(wide, draw), strict=True):
         ways = [(t, le) for t in range(5) for le in range(5) if torch.equal(before[:, t : t + 16, le : le + 16], after)]
         assert len(ways) == 1
         shifts.add(ways[0])
@@ -279,7 +279,7 @@ def test_batch_norms_are_those_that_the_model_will_meet():
     """In eval mode the trained model answers much as it does with the statistics of the batch itself."""
     model = copy.deepcopy(plain()[0])
     some = images("calib", 96)
-    pairs = zip(model.modules(), student().modules())
+    pairs = zip(model.modules(), student().modules(), strict=True)
     assert not any(torch.equal(a.running_var, b.running_var) for a, b in pairs if isinstance(a, nn.BatchNorm2d))
     at_rest = model(some)
     assert float((at_rest - model.train()(some)).square().mean()) < 0.1 * float(at_rest.var())

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tdq_core.errors import RunFailed
-from tdq_core.pipeline import run as pipeline
+from tdq_core.api import runs as api
 from tdq_core.specs import RunSpec
 from tdq_core.system.torchvision_compat import torchvision
 
@@ -36,7 +36,7 @@ def test_the_pages_commands_ask_for_the_four_cells_and_tdqs_own_way(tdq: Callabl
         asked.append(spec)
         raise RunFailed("Read.")
 
-    monkeypatch.setattr(pipeline, "run", remember)
+    monkeypatch.setattr(api, "run", remember)
     names = dict(re.findall(r"^(\w+)=(\S+)", SET_UP, re.M))
     lines = re.sub(r"\$(\w+)", lambda m: names[m[1]], COMMANDS).splitlines()
     runs = [words[1:] for line in lines if (words := shlex.split(line, comments=True))[1] == "run"]

@@ -141,7 +141,7 @@ def test_an_extra_is_asked_for_by_name(without: Callable[..., None]) -> None:
     extras.require_extra("pt2e")  # from a folder that was never installed: nothing is known of its needs
 
 
-INT8_TORCH = RunSpec("digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 2.0), precision="int8")
+INT8_TORCH = RunSpec.of("digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 2.0), precision="int8")
 
 
 def test_int8_through_torch_is_refused_before_any_work_and_recorded_runs_stay(

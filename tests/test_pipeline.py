@@ -39,7 +39,7 @@ def plain_loop_outcomes():
     images = open_images("digits", role="eval", samples=None, seed=0, num_classes=10)
     right = []
     with torch.no_grad():
-        for picture, label in zip(images.pictures, images.labels):
+        for picture, label in zip(images.pictures, images.labels, strict=True):
             pixels = torch.from_numpy(np.asarray(picture)).float().reshape(1, 1, 8, 8) / 255
             pixels = (pixels - loaded.preprocessing.mean[0]) / loaded.preprocessing.std[0]
             right.append(int(loaded.module(pixels).argmax()) == int(label))

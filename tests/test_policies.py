@@ -73,7 +73,7 @@ def test_every_policy_reaches_the_ratio_in_multiples(ratio, method, policy, budg
     assert reached(net(decay), plan, budget) >= ratio
     for part in plan.decomposed():
         assert not any(r % multiple for r in part.ranks)
-        assert all(1 <= r <= top for r, top in zip(part.ranks, max_ranks(part.layer, part.method)))
+        assert all(1 <= r <= top for r, top in zip(part.ranks, max_ranks(part.layer, part.method), strict=True))
         assert saves(part.layer, part.cost, budget)
     assert all(p.skipped_because for p in plan.layers if p.method == "none")
 
@@ -195,7 +195,7 @@ def error(plan):
     total = 0.0
     for part in plan.decomposed():
         spectra = (part.layer.spectrum_out, part.layer.spectrum_in)
-        total += sum(sum(s[r:]) / sum(s) for s, r in zip(spectra, part.ranks))
+        total += sum(sum(s[r:]) / sum(s) for s, r in zip(spectra[: len(part.ranks)], part.ranks, strict=True))
     return total
 
 
@@ -218,7 +218,8 @@ def grid(la, method, budget):
     for ranks in itertools.product(*(range(1, top + 1) for top in max_ranks(la, method))):
         price = cost(la, method, ranks)
         if price.params < la.params and (budget == "params" or price.macs < la.macs):
-            found.append((getattr(price, budget), sum(sum(s[r:]) / sum(s) for s, r in zip(spectra, ranks))))
+            lost = sum(sum(s[r:]) / sum(s) for s, r in zip(spectra[: len(ranks)], ranks, strict=True))
+            found.append((getattr(price, budget), lost))
     return np.array(found)
 
 
@@ -249,7 +250,7 @@ def test_a_front_holds_what_nothing_beats(flat):
         la = dataclasses.replace(la, spectrum_out=(1.0,) * 10, spectrum_in=(1.0,) * 8)
     found = front(la, "tucker2", RankRule("ratio", 2, policy="global"))
     every = grid(la, "tucker2", "params")
-    for price, lost in zip(found.prices, found.errors):
+    for price, lost in zip(found.prices, found.errors, strict=True):
         assert not any(p <= price and e < lost - 1e-12 for p, e in every)
     for p, e in every:
         assert np.any((found.prices <= p) & (found.errors <= e + 1e-12))

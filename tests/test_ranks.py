@@ -68,7 +68,7 @@ def test_ladders_climb_within_bounds_and_always_save(o, i, k, method):
     rungs = ladder(la, method)
     prices = [price.params for _, price in rungs]
     assert prices == sorted(set(prices)) and all(p < la.params for p in prices)
-    assert all(1 <= r <= top for ranks, _ in rungs for r, top in zip(ranks, max_ranks(la, method)))
+    assert all(1 <= r <= top for ranks, _ in rungs for r, top in zip(ranks, max_ranks(la, method), strict=True))
     assert [cost(la, method, ranks) for ranks, _ in rungs] == [price for _, price in rungs]
 
 

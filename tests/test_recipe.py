@@ -96,7 +96,7 @@ def test_too_few_images_to_halve_are_one_sentence(n, monkeypatch):
         pick(few, "cp", 2.0, Target("drop", 0.01))
     monkeypatch.setattr(search, "run", lambda *a, **k: pytest.fail("nothing is measured first"))
     with pytest.raises(InputError, match=rf"Got {n}\."):
-        find_recipe(replace(PLAIN, samples=n), Target("drop", 0.01))
+        find_recipe(PLAIN.changed(samples=n), Target("drop", 0.01))
 
 
 def test_four_images_are_halved():

@@ -1,7 +1,6 @@
 """A run's spec as JSON, as a key and as a name: equal specs are the same run, and no shipped run has lost its name."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tdq_core.errors import InputError
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore, Store, shipped_folder
 from tdq_core.specs import RankRule, RunSpec
+from tdq_core.specs.rank_rule import RULES
 from tdq_core.specs.run import SCHEMA_1, defaults, fields
 
 GOLDEN = Path(__file__).with_name("golden_ids.txt")
@@ -32,8 +32,13 @@ def test_json_gives_the_spec_back(spec: RunSpec) -> None:
     assert plain == RunSpec.recorded(plain).to_dict() and set(SCHEMA_1) <= set(plain)
 
 
-@given(flat_specs(), st.randoms(use_true_random=False))
-def test_equal_specs_are_one_run_however_their_numbers_are_written(flat: Mapping[str, Any], random: Any) -> None:
+@pytest.mark.parametrize("kind", [None, *RULES])
+@settings(deadline=None)
+@given(st.data(), st.randoms(use_true_random=False))
+def test_equal_specs_are_one_run_however_their_numbers_are_written(
+    kind: str | None, data: st.DataObject, random: Any
+) -> None:
+    flat = data.draw(flat_specs([kind]))
     one, other = RunSpec.from_flat(flat), RunSpec.from_flat({k: otherwise(v, random) for k, v in flat.items()})
     assert one == other and hash(one) == hash(other) and len({one, other}) == 1
     assert one.run_id(DIGESTS) == other.run_id(DIGESTS)
@@ -48,6 +53,8 @@ def otherwise(value: Any, random: Any) -> Any:
         return {name: otherwise(v, random) for name, v in reversed(value.items())}
     if isinstance(value, tuple):
         return [int(v) if v == int(v) else v for v in value]
+    if value == 0 and isinstance(value, float):
+        return random.choice([0.0, -0.0, 0])
     if isinstance(value, float):
         return random.choice([np.float64, float] + [int] * (value == int(value)))(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -73,6 +80,14 @@ def test_what_is_left_out_is_at_its_default(field: Any) -> None:
     bare = RunSpec.from_dict({"model": "m", "data": "d"})
     assert bare == RunSpec.of("m", "d")
     assert bare.to_flat()[field.key] == {"model": "m", "data": "d"}.get(field.key, defaults()[field.key])
+
+
+def test_what_an_older_version_left_out_is_what_it_did() -> None:
+    """There was no conditioning before there was a field for it, and EPC's eta had another default."""
+    made = {"model": "m", "data": "d", "method": "cp", "rule": {"kind": "ratio", "value": 2.0}, "precision": "int8"}
+    old = RunSpec.recorded(made)
+    assert not old.treatment.condition and RunSpec.from_dict(made).treatment.condition
+    assert old == RunSpec.recorded(made | {"condition": False}) == RunSpec.recorded(made | {"epc": False, "eta": 0.3})
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from cached_runs.costs import count_costs, read_costs
+from cached_runs.costs import read_costs
+from cached_runs.counting import count_costs
 from cached_runs.study import (
     CP_RATIOS,
     DATA,

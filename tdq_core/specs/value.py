@@ -54,7 +54,12 @@ def checked(name: str, hint: Any, given: Any) -> Any:
 def _finite(name: str, value: Any) -> Any:
     if any(isinstance(v, float) and not math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,))):
         raise InputError(f"The '{name}' must be finite. Got {value!r}.")
-    return value
+    return tuple(map(_unsigned_zero, value)) if isinstance(value, tuple) else _unsigned_zero(value)
+
+
+def _unsigned_zero(value: Any) -> Any:
+    """-0.0 equals 0.0 and would be written otherwise."""
+    return value + 0.0 if isinstance(value, float) else value
 
 
 def wanted(hint: Any) -> str:

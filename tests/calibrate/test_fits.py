@@ -50,7 +50,7 @@ def test_weighting_outputs_counts_their_errors_so_often() -> None:
         one[o] = 1.0
         each.append(made.weighted(one).missed((other * one[:, None, None, None]).flatten(1)))
     assert sum(each) == pytest.approx(made.missed(other.flatten(1))) and sum(
-        e * float(g) ** 2 for e, g in zip(each, gain)
+        e * float(g) ** 2 for e, g in zip(each, gain, strict=True)
     ) == pytest.approx(weighted)
 
 

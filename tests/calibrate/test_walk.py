@@ -31,7 +31,7 @@ def test_a_whole_network_comes_closer_than_by_its_weights(method: str) -> None:
     assert (made(IMAGES) - model(IMAGES)).square().sum() < 0.5 * (plain(IMAGES) - model(IMAGES)).square().sum()
     assert count_params(made) == plan.params
     assert list(layers) == list(by_weights) == [part.layer.name for part in plan.decomposed()]
-    assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values()))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
     taken = {name: told(layer)["mean_taken_by"] for name, layer in layers.items()}
     assert taken["3"] == "bias" and taken["5"] == "batch norm"
 

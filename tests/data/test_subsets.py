@@ -46,5 +46,5 @@ def test_the_draw_is_the_same_on_every_machine() -> None:
 
 
 def test_more_than_there_are_is_an_error_with_both_numbers() -> None:
-    with pytest.raises(InputError, match=r"There are 4 images to draw from\. Got --samples 5"):
+    with pytest.raises(InputError, match=r"There are 4 images to draw from\. Got 'samples' 5"):
         balanced_indices(np.zeros(4, dtype=np.int64), 5, seed=0)

@@ -212,7 +212,7 @@ def test_offline_the_missing_file_its_place_and_the_way_out_are_named(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(loading, "_url", lambda weights: "http://127.0.0.1:9/resnet18.pth")
-    with pytest.raises(InputError, match=r"resnet18-f37072fd\.pth.*checkpoints.*--weights FILE or --weights random"):
+    with pytest.raises(InputError, match=r"resnet18-f37072fd\.pth.*checkpoints.*give a file or 'random' as 'weights'"):
         load_model(spec("resnet18"))
     assert not list((tmp_path / "hub" / "checkpoints").iterdir()), "nothing half-written stays"
 

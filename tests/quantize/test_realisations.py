@@ -76,7 +76,7 @@ ROUNDS_ACTIVATIONS = [(p, b) for p, b in EVERY if p == "int8" or (p in SIMULATED
 
 @pytest.mark.parametrize(("precision", "backend"), ROUNDS_ACTIVATIONS)
 def test_no_calibration_images_for_activations_is_an_input_error(net, make_request, precision, backend):
-    with pytest.raises(InputError, match=rf"'{precision}' needs calibration images.*--calib"):
+    with pytest.raises(InputError, match=rf"'{precision}' needs calibration images.*'calib'"):
         realise(net, precision, backend, request=make_request(calibration=None))
 
 

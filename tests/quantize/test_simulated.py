@@ -173,7 +173,7 @@ def test_fewer_bits_and_fewer_scales_lose_more_of_the_weights(make_request, net,
 
     channel, tensor = ([lost(precision, g) for precision in ("w8", "w6", "w4")] for g in ("channel", "tensor"))
     assert channel == sorted(channel) and tensor == sorted(tensor)
-    assert all(a < b for a, b in zip(channel, tensor))
+    assert all(a < b for a, b in zip(channel, tensor, strict=True))
     assert channel[0] < 0.01 < channel[2] < 0.2
 
 

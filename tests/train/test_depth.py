@@ -126,7 +126,7 @@ def test_a_killed_run_goes_on_at_its_depth(at, straight, tmp_path, monkeypatch):
 
 
 def test_a_network_without_residual_stages_cannot_grow(tmp_path):
-    with pytest.raises(InputError, match=r"rows of residual blocks.*Got DigitsResNet; leave '--depths' out"):
+    with pytest.raises(InputError, match=r"rows of residual blocks.*Got DigitsResNet; leave 'depths' out"):
         train("digits_resnet", "digits", recipe=Recipe(epochs=3, depths=((1, 1),)), folder=tmp_path)
 
 
