@@ -107,6 +107,21 @@ def test_an_address_that_names_nothing_shows_the_first_figure(app, studied):
     assert at.subheader[0].value == VIEWS[0].title and at.query_params["network"] == MODEL
 
 
+@pytest.mark.parametrize("view", [v for v in VIEWS if v.lines], ids=lambda v: v.key)
+def test_no_two_lines_of_a_figure_look_alike(view):
+    looks = [(line.colour, line.dash, line.symbol) for line in view.lines]
+    assert len(set(looks)) == len(looks) and len({line.label for line in view.lines}) == len(looks)
+
+
+@pytest.mark.parametrize("change", [{"finetune": 9}, {"reestimate_bn": True}, {"symmetric": True, "calibrated": True},
+                                    {"solver": "tensorly"}, {"granularity": "tensor"}], ids=str)  # fmt: skip
+def test_a_run_with_another_choice_is_on_no_line(change):
+    one = made("c", right=N - 20, method="tucker2", precision="int8", ratio=2.0, size=500)
+    lines = [line for view in VIEWS for line in view.lines]
+    assert any(line.holds(one) for line in lines)
+    assert not any(line.holds(replace(one, spec=one.spec.changed(**change))) for line in lines)
+
+
 def test_a_line_holds_its_own_runs_and_the_dense_model_of_its_cell():
     found = {
         line.label: [p.record.run_id[0] for p in points_of(line, study_records())]
