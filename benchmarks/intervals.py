@@ -130,7 +130,7 @@ def judge(method: Method, truth: Truth, table: Table) -> Judged:
     """How the interval does over the counts of `table`."""
     told = np.zeros(4)
     for counts, weight in table.items():
-        low, high = _ends(method, tuple(zip(truth.shares, counts)))
+        low, high = _ends(method, tuple(zip(truth.shares, counts, strict=True)))
         inside = low <= truth.mean <= high
         told += weight * np.array([inside, truth.mean > high, truth.mean < low, truth.n * (high - low)])
     return Judged(*(told / sum(table.values())).tolist())
@@ -163,7 +163,7 @@ def every_table(truth: Truth) -> Table:
         for lost in range(most - won + 1):
             counts = (truth.n - won - lost, lost, won)
             ways = math.lgamma(truth.n + 1) - sum(math.lgamma(c + 1) for c in counts)
-            weight = math.exp(ways + sum(c * p for c, p in zip(counts, log) if c))
+            weight = math.exp(ways + sum(c * p for c, p in zip(counts, log, strict=True) if c))
             if weight > 1e-10:
                 found[counts] = weight
     return found
@@ -173,12 +173,12 @@ def drawn_tables(truth: Truth, rng: np.random.Generator, draws: int = DRAWS) -> 
     """Counts of `draws` samples, with how often each came."""
     samples = rng.multinomial(truth.n, list(truth.shares.values()), size=draws)
     tables, times = np.unique(samples, axis=0, return_counts=True)
-    return {tuple(t.tolist()): float(k) for t, k in zip(tables, times)}
+    return {tuple(t.tolist()): float(k) for t, k in zip(tables, times, strict=True)}
 
 
 def worst(found: Sequence[Judged]) -> Judged:
     """Over truths: the least coverage, the most misses of each kind, and the mean width."""
-    columns = list(zip(*found))
+    columns = list(zip(*found, strict=True))
     return Judged(min(columns[0]), max(columns[1]), max(columns[2]), sum(columns[3]) / len(found))
 
 

@@ -49,7 +49,7 @@ def compare(method: str, task: Task) -> tuple[float, float, float, float, float]
             seconds[side].append(taken)
             errors[side] = rel_error(task.weight, made.to_weight())
     ours, theirs = map(median, seconds)
-    times = median(b / a for a, b in zip(*seconds))
+    times = median(b / a for a, b in zip(*seconds, strict=True))
     shape, ranks = "x".join(map(str, task.weight.shape)), ",".join(map(str, task.ranks))
     print(
         f"{task.name:<16}{shape:>12}{ranks:>10}{errors[0]:>10.5f}{errors[1]:>10.5f}{errors[0] / errors[1]:>9.5f}"

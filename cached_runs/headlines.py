@@ -104,7 +104,7 @@ def _advantages(models: Sequence[str], known: Verdicts) -> list[str]:
     told = []
     for model in models:
         found = known[model][1]
-        pairs = zip(found[OWN.name].over, found[STUDYS.name].over)
+        pairs = zip(found[OWN.name].over, found[STUDYS.name].over, strict=True)
         both = [own.bytes_ratio / theirs.bytes_ratio for own, theirs in pairs if own.run_id and theirs.run_id]
         if len(both) > HALVES / 2:
             told.append(f"{statistics.median(both):.1f} on `{model}`")

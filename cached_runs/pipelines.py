@@ -101,7 +101,7 @@ def over_halves(records: Sequence[RunRecord], pipeline: Pipeline, limit: float, 
     here /= looked_at
     target, sizes = Target("drop", limit), [r.metrics.bytes for r in runs if r.metrics]
     found = []
-    for first, second in zip(here, there):
+    for first, second in zip(here, there, strict=True):
         met = [i for i in range(len(runs)) if target.met_by(runs[i], first[i])]
         if not met:
             found.append(Chosen(None, 0.0, False))

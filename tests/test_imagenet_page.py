@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from tdq_core.errors import RunFailed
 from tdq_core.api import runs as api
+from tdq_core.errors import RunFailed
 from tdq_core.specs import RunSpec
 from tdq_core.system.torchvision_compat import torchvision
 

@@ -122,7 +122,7 @@ def _variants(inputs: RunInputs, plan: Plan, scheme: Scheme, on_progress: Progre
         for eta in (None, spec.decomposition.eta)
     )
     balanced, _ = condition(corrected, names, inputs.calibration, scheme, on_progress=on_progress)
-    return dict(zip(VARIANTS, (plain, corrected, balanced)))
+    return dict(zip(VARIANTS, (plain, corrected, balanced), strict=True))
 
 
 def _stages(module: nn.Module) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ class Inner(Kept, frozen=True):
     @property
     def ranges(self) -> tuple[float, ...]:
         """(R,): high - low."""
-        return tuple(high - low for low, high in zip(self.low, self.high))
+        return tuple(high - low for low, high in zip(self.low, self.high, strict=True))
 
     @property
     def levels(self) -> tuple[float, ...]:

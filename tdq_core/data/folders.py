@@ -69,7 +69,7 @@ def _list(folders: list[Path], labels: range | list[int], names: tuple[str, ...]
     if not any(images for images, _ in found):
         raise InputError(f"There are no images ({', '.join(sorted(SUFFIXES))}) in '{folders[0].parent}'.")
     repeated = np.repeat(np.asarray(labels, dtype=np.int64), [len(images) for images, _ in found])
-    empty = [folder.name for folder, (images, _) in zip(folders, found) if not images]
+    empty = [folder.name for folder, (images, _) in zip(folders, found, strict=True) if not images]
     others = sum(count for _, count in found)
     notes = [f"{len(empty)} class folders hold no images, '{empty[0]}' first."] if empty else []
     notes += [f"{others} files that are not images were left out."] if others else []

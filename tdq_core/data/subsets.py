@@ -26,7 +26,7 @@ def balanced_indices(labels: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarr
     draw = np.random.RandomState(seed)  # its stream is frozen across numpy versions, unlike default_rng's
     classes, counts = np.unique(labels, return_counts=True)
     quota = _quota(counts, n, draw)
-    chosen = [draw.permutation(np.flatnonzero(labels == c))[:q] for c, q in zip(classes, quota)]
+    chosen = [draw.permutation(np.flatnonzero(labels == c))[:q] for c, q in zip(classes, quota, strict=True)]
     short = int(np.sum((quota == counts) & (counts < quota.max() - 1)))
     note = (
         f"{short} of {len(classes)} classes have too few images for equal shares of {n}: all of theirs are used, "

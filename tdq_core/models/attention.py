@@ -23,7 +23,7 @@ class PlainAttention(nn.Module):
         self.heads, self.batch_first, self.dropout = like.num_heads, like.batch_first, like.dropout
         weights = like.in_proj_weight.detach().chunk(3)
         biases = like.in_proj_bias.detach().chunk(3) if like.in_proj_bias is not None else (None, None, None)
-        self.q, self.k, self.v = (_linear(w, b) for w, b in zip(weights, biases))
+        self.q, self.k, self.v = (_linear(w, b) for w, b in zip(weights, biases, strict=True))
         self.out = _linear(like.out_proj.weight.detach(), like.out_proj.bias)
 
     def forward(

@@ -50,7 +50,7 @@ def solve_global(table: LayerTable, takers: Sequence[tuple[Layer, str]], rule: R
     chosen = _least_error(fronts, allowance(table, layers, rule))
     unit = "params" if rule.budget == "params" else "MACs"
     reason = f"at this ratio other layers give up {unit} at a smaller predicted error"
-    return {la.name: f.ranks[i] or reason for la, f, i in zip(layers, fronts, chosen)}
+    return {la.name: f.ranks[i] or reason for la, f, i in zip(layers, fronts, chosen, strict=True)}
 
 
 def front(layer: Layer, method: str, rule: RankRule) -> Front:
@@ -69,7 +69,9 @@ def front(layer: Layer, method: str, rule: RankRule) -> Front:
     at = at[np.lexsort((errors[at], prices[at]))]
     best_before = np.minimum.accumulate(np.concatenate(([np.inf], errors[at])))[:-1]
     at = at[errors[at] < best_before]
-    ranks = list(zip(*(axis[i].tolist() for axis, i in zip(axes, np.unravel_index(at, params.shape)))))
+    ranks = list(
+        zip(*(axis[i].tolist() for axis, i in zip(axes, np.unravel_index(at, params.shape), strict=True)), strict=True)
+    )
     if errors[at[-1]] <= 0:  # as good as dense, and cheaper
         return Front(prices[at], errors[at], ranks)
     return Front(np.append(prices[at], getattr(layer, rule.budget)), np.append(errors[at], 0.0), [*ranks, ()])
@@ -91,7 +93,7 @@ def _least_error(fronts: Sequence[Front], budget: int) -> list[int]:
     hulls = [_lower_hull(f) for f in fronts]
     steps = [
         (-(f.errors[a] - f.errors[b]) / (f.prices[b] - f.prices[a]), which, b)
-        for which, (f, hull) in enumerate(zip(fronts, hulls))
+        for which, (f, hull) in enumerate(zip(fronts, hulls, strict=True))
         for a, b in itertools.pairwise(hull)
     ]
     chosen = [0] * len(fronts)
@@ -108,8 +110,10 @@ def _least_error(fronts: Sequence[Front], budget: int) -> list[int]:
 def _spend_the_rest(fronts: Sequence[Front], chosen: list[int], left: int) -> None:
     """Change the one layer that gains the most, again and again."""
     while True:
-        to = [int(np.searchsorted(f.prices, f.prices[i] + left, "right")) - 1 for f, i in zip(fronts, chosen)]
-        gains = [f.errors[i] - f.errors[j] for f, i, j in zip(fronts, chosen, to)]
+        to = [
+            int(np.searchsorted(f.prices, f.prices[i] + left, "right")) - 1 for f, i in zip(fronts, chosen, strict=True)
+        ]
+        gains = [f.errors[i] - f.errors[j] for f, i, j in zip(fronts, chosen, to, strict=True)]
         which = int(np.argmax(gains))
         if gains[which] <= 0:
             return
@@ -120,7 +124,7 @@ def _spend_the_rest(fronts: Sequence[Front], chosen: list[int], left: int) -> No
 def _lower_hull(front: Front) -> list[int]:
     """The choices that some price of error makes best, by a monotone chain."""
     hull: list[int] = []
-    points = list(zip(front.prices.tolist(), front.errors.tolist()))
+    points = list(zip(front.prices.tolist(), front.errors.tolist(), strict=True))
     for i, (x, y) in enumerate(points):
         while len(hull) > 1:
             (ax, ay), (bx, by) = points[hull[-2]], points[hull[-1]]

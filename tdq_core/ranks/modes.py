@@ -31,7 +31,7 @@ def evbmf_modes(layer: Layer) -> Modes:
 def weakened(layer: Layer, found: Modes, factor: float) -> Modes:
     """full - factor * (full - found) for each mode; one component or none is no signal and stays as it is."""
     tops = len(layer.spectrum_out), len(layer.spectrum_in)
-    out, in_ = (rank if rank < 2 else int(top - factor * (top - rank)) for top, rank in zip(tops, found))
+    out, in_ = (rank if rank < 2 else int(top - factor * (top - rank)) for top, rank in zip(tops, found, strict=True))
     return out, in_
 
 
@@ -43,7 +43,7 @@ def ranks_or_reason(
     if min(ranks) < least:
         return f"no signal found: rank {modes[0]} of the output mode, {modes[1]} of the input mode"
     tops = max_ranks(layer, method)
-    ranks = tuple(min(-(-r // multiple), top // multiple) * multiple for r, top in zip(ranks, tops))
+    ranks = tuple(min(-(-r // multiple), top // multiple) * multiple for r, top in zip(ranks, tops, strict=True))
     price = cost(layer, method, ranks)
     if saves(layer, price, budget):
         return ranks

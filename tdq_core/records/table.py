@@ -39,7 +39,7 @@ def row(record: RunRecord) -> dict[str, Any]:
     if metrics and record.baseline:
         names = ("top1", "top1_low", "top1_high", "n", "params", "macs", "bytes", "compression_ratio")
         values |= {name: getattr(metrics, name) for name in names}
-        values |= dict(zip(("drop", "drop_low", "drop_high"), record.drop()))
+        values |= dict(zip(("drop", "drop_low", "drop_high"), record.drop(), strict=True))
         values |= {"baseline_top1": record.baseline.top1, "bytes_ratio": record.bytes_ratio()}
         values["latency_ms"] = metrics.latency.median_ms if metrics.latency else None
     return {name: values.get(name) for name in COLUMNS}

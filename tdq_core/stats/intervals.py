@@ -47,7 +47,7 @@ def paired_mean(differences: np.ndarray, *, largest: int = 1) -> tuple[float, fl
 
 @functools.lru_cache(maxsize=1 << 14)
 def _ends(counts: tuple[int, ...], largest: int) -> tuple[float, float]:
-    return score_interval(dict(zip(range(-largest, largest + 1), counts)), largest)
+    return score_interval(dict(zip(range(-largest, largest + 1), counts, strict=True)), largest)
 
 
 def pack_outcomes(correct: np.ndarray) -> str:

@@ -116,8 +116,8 @@ def _scores(loaded: LoadedModel, splits: dict[str, ImageSet], path: Path) -> dic
     trained = [outcomes(loaded.module, images, loaded.preprocessing) for images in judged]
     loaded.module.load_state_dict(safetensors.torch.load_file(path))
     again = [outcomes(loaded.module, images, loaded.preprocessing) for images in judged]
-    scores = {role: _score(right, splits[role]) for role, right in zip(("val", "eval"), again)}
-    changed = sum(int((a != b).sum()) for a, b in zip(trained, again))
+    scores = {role: _score(right, splits[role]) for role, right in zip(("val", "eval"), again, strict=True)}
+    changed = sum(int((a != b).sum()) for a, b in zip(trained, again, strict=True))
     storage = {"top1_as_trained": float(trained[1].mean()), "images_decided_otherwise": changed}
     return {"scores": scores, "storage": storage}
 

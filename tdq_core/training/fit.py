@@ -70,7 +70,7 @@ class Fit:
             begin_shallow(self.module, recipe.depths[0][0])
         if recipe.bf16:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        inputs, labels = zip(*train.batches(loaded.preprocessing, batch_size=512))
+        inputs, labels = zip(*train.batches(loaded.preprocessing, batch_size=512), strict=True)
         self.inputs, self.labels = torch.cat(inputs).to(self.device), torch.cat(labels).to(self.device)
         self.draw = torch.Generator().manual_seed(recipe.seed)
         self.optimizer = torch.optim.SGD(

@@ -112,7 +112,7 @@ def the_recipe_is_told_as_it_was():
     assert len(judged) == 7 and [j for j in judged if j[3]] == [min(met)] and min(met)[2] > 1
     ratio = re.search(r"\| \*\*CP \+ EPC, calibrated\*\* \| ([\d.]+) ", page)[1]
     assert f"chose CP at {ratio} and said that it does not keep the target" in page
-    (two,) = (j for r, j in zip(told, judged) if r.startswith("| CP + EPC, calibrated | 2 |"))
+    (two,) = (j for r, j in zip(told, judged, strict=True) if r.startswith("| CP + EPC, calibrated | 2 |"))
     assert two[1] <= 1 and two[2] <= 1, "at 2 it keeps it on both"
 
 

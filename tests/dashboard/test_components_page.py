@@ -39,7 +39,7 @@ def test_every_component_stands_in_one_bar_and_bins_are_shared() -> None:
     assert [sum(bars[v].heights) for v in VARIANTS] == [4, 4, 4]
     assert len({bars[v].middles for v in VARIANTS}) == 1
     for variant in VARIANTS:
-        for middle, height in zip(*bars[variant]):
+        for middle, height in zip(*bars[variant], strict=True):
             inside = [n for n in FIRST.variants[variant].norms if abs(math.log10(n) - middle) < 0.05]
             assert len(inside) == height
 

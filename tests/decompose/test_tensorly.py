@@ -1,5 +1,6 @@
 """tensorly as the solver, and its objects: as good as ours where they should be, and nothing outside is touched."""
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -107,7 +108,7 @@ def test_the_error_it_tells_is_its_error_and_its_parts_are_what_they_are_said_to
         torch.testing.assert_close(norms, norms[:1].expand(3, -1))
     if method != "svd":
         assert made.errors[-1] == pytest.approx(rel_error(weight, made.to_weight()), abs=1e-12)
-        assert len(made.errors) > 3 and all(b <= a + 1e-6 for a, b in zip(made.errors, made.errors[1:]))
+        assert len(made.errors) > 3 and all(b <= a + 1e-6 for a, b in itertools.pairwise(made.errors))
 
 
 def test_the_error_before_the_first_sweep_is_that_of_the_hosvd():
@@ -232,7 +233,7 @@ def test_hostile_kernels_give_finite_factors(scale):
 def test_more_rank_than_the_other_mode_feeds_is_completed_to_a_basis(ranks):
     weight = draw(10, 8, 1, 3)
     made = theirs("tucker2", weight, ranks)
-    for factor, rank in zip((made.out, made.in_), ranks):
+    for factor, rank in zip((made.out, made.in_), ranks, strict=True):
         torch.testing.assert_close(factor.T @ factor, torch.eye(rank, dtype=torch.float64))
     assert made.core.shape == (*ranks, 1, 3)
     assert made.errors[-1] == pytest.approx(rel_error(weight, made.to_weight()), abs=1e-9)

@@ -67,5 +67,5 @@ def _with_spectra(layer: Layer, seen: Moments) -> Layer:
         whitened = seen.whitened_by_channel()[0]
         spectra = [out, torch.linalg.eigvalsh(whitened.T @ whitened)]
     tops = min(layer.c_out, layer.c_in * layer.taps), min(layer.c_in, layer.c_out * layer.taps)
-    first, second = (tuple(s.flip(0).clamp_min(0)[:top].tolist()) for s, top in zip(spectra, tops))
+    first, second = (tuple(s.flip(0).clamp_min(0)[:top].tolist()) for s, top in zip(spectra, tops, strict=True))
     return dataclasses.replace(layer, spectrum_out=first, spectrum_in=second)

@@ -23,6 +23,6 @@ def reestimate_batch_norms(model: nn.Module, batches: Batches, *, on_progress: P
         norm.momentum = None  # a cumulative mean
         norm.train()
     run_over(model, batches, "batch norms", on_progress)
-    for norm, momentum in zip(norms, kept):
+    for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
     return model.eval()

@@ -33,12 +33,12 @@ class Chain:
         """Whether each stage keeps its channels apart."""
         before = (0, *(len(stage) for stage in self.stages))
         return tuple(stage.shape[1] == 1 and width > 1 and len(stage) == width
-                     for stage, width in zip(self.stages, before))  # fmt: skip
+                     for stage, width in zip(self.stages, before, strict=True))  # fmt: skip
 
     def scaled(self, scales: tuple[Tensor, ...]) -> "Chain":
         """Inner channel r after stage j times scales[j][r], divided out again by stage j + 1: the same function."""
         stages = list(self.stages)
-        for j, (scale, depthwise) in enumerate(zip(scales, self.depthwise[1:])):
+        for j, (scale, depthwise) in enumerate(zip(scales, self.depthwise[1:], strict=True)):
             stages[j] = stages[j] * scale[:, None, None]
             stages[j + 1] = stages[j + 1] / (scale[:, None, None] if depthwise else scale[None, :, None])
         return Chain(tuple(stages), self.gain)
@@ -46,7 +46,7 @@ class Chain:
     def merged(self) -> Tensor:
         """(C_out, C_in, taps): the kernel that the stages make together; at most one of them has several taps."""
         kernel = self.stages[0]
-        for stage, depthwise in zip(self.stages[1:], self.depthwise[1:]):
+        for stage, depthwise in zip(self.stages[1:], self.depthwise[1:], strict=True):
             if depthwise:
                 kernel = kernel * stage
             elif stage.shape[2] > 1:
@@ -60,7 +60,7 @@ class Chain:
         """For every inner activation (channels,): energy of the output per unit of white noise on one channel."""
         found: list[Tensor] = []
         onward = self.gain.diag()  # (C_out, channels): from the output of the stage at hand to the layer's output
-        for stage, depthwise in zip(reversed(self.stages[1:]), reversed(self.depthwise[1:])):
+        for stage, depthwise in zip(reversed(self.stages[1:]), reversed(self.depthwise[1:]), strict=True):
             each = stage.transpose(0, 1) if depthwise else torch.einsum("oc,crk->ork", onward, stage)
             reach = onward[:, :, None] * each if depthwise else each
             found.append(reach.square().sum((0, 2)))
@@ -89,5 +89,5 @@ def sequential(model: nn.Module, name: str) -> nn.Sequential:
 def write(chain: Chain, module: nn.Sequential) -> None:
     """Put the chain's weights into `module`, in place."""
     with torch.no_grad():
-        for layer, stage in zip(layers_of(module), chain.stages):
+        for layer, stage in zip(layers_of(module), chain.stages, strict=True):
             layer.weight.copy_(stage.reshape(layer.weight.shape))

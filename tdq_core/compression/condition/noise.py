@@ -18,8 +18,11 @@ def predicted_noise(chain: Chain, observed: Observed, scales: tuple[Tensor, ...]
     `chain` and `observed` are those of the layer without scales; the result is differentiable in `scales`.
     """
     scaled = chain.scaled(scales)
-    gains = [g / s.square() for g, s in zip(chain.energy_gains, scales)]
-    squares = [observed.before.mean_square, *(a.mean_square * s.square() for a, s in zip(observed.inner, scales))]
+    gains = [g / s.square() for g, s in zip(chain.energy_gains, scales, strict=True)]
+    squares = [
+        observed.before.mean_square,
+        *(a.mean_square * s.square() for a, s in zip(observed.inner, scales, strict=True)),
+    ]
     weights = _weight_noise(scaled, squares, [*gains, chain.gain.square()], scheme)
     return (weights + _activation_noise(observed, scales, gains, scheme)) / 12
 
@@ -28,7 +31,9 @@ def _weight_noise(chain: Chain, squares: list[Tensor], gains: list[Tensor], sche
     """12 x the variance that rounded weights make at the output."""
     total = torch.zeros((), dtype=torch.float64)
     last = len(chain.stages) - 1
-    for j, (stage, depthwise, square, gain) in enumerate(zip(chain.stages, chain.depthwise, squares, gains)):
+    for j, (stage, depthwise, square, gain) in enumerate(
+        zip(chain.stages, chain.depthwise, squares, gains, strict=True)
+    ):
         largest = stage.abs().amax((1, 2))
         if scheme.granularity == "tensor":  # the batch norm is folded into the last stage before it is rounded
             folded = chain.gain.abs() if j == last else torch.ones_like(largest)
@@ -43,7 +48,7 @@ def _activation_noise(observed: Observed, scales: tuple[Tensor, ...], gains: lis
     total = torch.zeros((), dtype=torch.float64)
     if scheme.activation_levels is None:
         return total
-    for span, scale, gain in zip(observed.inner, scales, gains):
+    for span, scale, gain in zip(observed.inner, scales, gains, strict=True):
         ends = torch.stack([span.low * scale, span.high * scale])
         step = (ends.amax() - ends.amin()) / scheme.activation_levels
         total = total + step.square() * gain.sum()

@@ -20,7 +20,7 @@ def choose_scales(chain: Chain, observed: Observed, scheme: Scheme) -> tuple[Ten
     weights: for every inner activation a geometric blend of the two is chosen, all combinations being tried. The
     predicted noise is never above that of no scales at all.
     """
-    ways = [_blends(*between) for between in zip(observed.inner, chain.stages[1:], chain.depthwise[1:])]
+    ways = [_blends(*between) for between in zip(observed.inner, chain.stages[1:], chain.depthwise[1:], strict=True)]
     ones = tuple(torch.ones_like(span.low) for span in observed.inner)
     tried = [ones, *itertools.product(*ways)]
     noises = [float(predicted_noise(chain, observed, scales, scheme)) for scales in tried]

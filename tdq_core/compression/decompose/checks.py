@@ -22,7 +22,7 @@ def require_finite(kernel: Tensor) -> None:
 
 def require_ranks(method: str, shape: Sequence[int], ranks: tuple[int, ...], tops: tuple[int | None, ...]) -> None:
     """Raises InputError unless every rank is at least 1 and at most its top (None: as large as one likes)."""
-    if all(1 <= rank and (top is None or rank <= top) for rank, top in zip(ranks, tops)):
+    if all(1 <= rank and (top is None or rank <= top) for rank, top in zip(ranks, tops, strict=True)):
         return
     allowed = " and ".join("at least 1" if top is None else f"in [1, {top}]" for top in tops)
     name, given = ("rank", str(ranks[0])) if len(ranks) == 1 else ("ranks [out, in]", str(list(ranks)))

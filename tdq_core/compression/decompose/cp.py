@@ -66,7 +66,7 @@ class Compressed:
 
     def expand(self, factors: list[Tensor]) -> list[Tensor]:
         """Factors of the core as factors of the kernel, each component with equal norms in the three."""
-        return equal_norms([basis @ f for basis, f in zip(self.bases, factors)], self.norm)
+        return equal_norms([basis @ f for basis, f in zip(self.bases, factors, strict=True)], self.norm)
 
 
 def decompose_cp(weight: Tensor, rank: int, *, sweeps: int = SWEEPS, tol: float = TOL, seed: int = 0) -> Cp:
@@ -135,4 +135,4 @@ def equal_norms(factors: list[Tensor], norm: float = 1.0) -> list[Tensor]:
     """Give every component the same norm in all three factors, times `norm` in all."""
     norms = torch.stack([torch.linalg.vector_norm(f, dim=0) for f in factors])  # (3, r)
     target = norms.prod(dim=0) ** (1 / 3) * norm ** (1 / 3)
-    return [f * torch.where(n > 0, target / n.clamp_min(1e-150), n) for f, n in zip(factors, norms)]
+    return [f * torch.where(n > 0, target / n.clamp_min(1e-150), n) for f, n in zip(factors, norms, strict=True)]

@@ -38,7 +38,7 @@ def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensit
     kernel = compress(weight, made.out.shape[1])
     if kernel.norm == 0:
         return made  # all components are zero already
-    factors = spread([basis.T @ f for basis, f in zip(kernel.bases, (made.out, made.in_, made.spatial))])
+    factors = spread([basis.T @ f for basis, f in zip(kernel.bases, (made.out, made.in_, made.spatial), strict=True)])
     factors = [f / kernel.norm ** (1 / 3) for f in factors]
     errors, done, rounds = list(made.errors), 0, _rounds(kernel.core.shape, made.out.shape[1])
     best, least = factors, errors[-1]
@@ -53,7 +53,7 @@ def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensit
     sweeps = affordable(kernel.core.shape, made.out.shape[1], LAST_SWEEPS)
     last = correct(kernel.core, best, _bound(kernel, least, eta), objective=objective, sweeps=sweeps)
     out, in_, spatial = (
-        f * kernel.norm ** (1 / 3) for f in spread([b @ f for b, f in zip(kernel.bases, last.factors)])
+        f * kernel.norm ** (1 / 3) for f in spread([b @ f for b, f in zip(kernel.bases, last.factors, strict=True)])
     )
     done += len(last.history) - 1
     return replace(made, out=out, in_=in_, spatial=spatial, errors=tuple(errors), epc_sweeps=done, epc_rounds=rounds)
@@ -180,7 +180,7 @@ def spread(factors: list[Tensor]) -> list[Tensor]:
     """
     means = _column_squares(factors) / torch.tensor([len(f) for f in factors], dtype=factors[0].dtype)[:, None]
     target = means.prod(dim=0) ** (1 / 3)
-    return [f * (target / m.clamp_min(1e-300)).sqrt() for f, m in zip(factors, means)]
+    return [f * (target / m.clamp_min(1e-300)).sqrt() for f, m in zip(factors, means, strict=True)]
 
 
 def _column_squares(factors: list[Tensor]) -> Tensor:

@@ -81,8 +81,8 @@ def load_simulated(path: Path) -> Simulated:
         weights[name] = RoundedWeight(torch.from_numpy(integers), tensors.pop(f"{name}.weight.scale"), bits)
     activations = {}
     if about["activations"]:
-        numbers = zip(tensors.pop(SCALES).tolist(), tensors.pop(ZERO_POINTS).tolist())
-        for (name, bits), (scale, zero_point) in zip(about["activations"].items(), numbers):
+        numbers = zip(tensors.pop(SCALES).tolist(), tensors.pop(ZERO_POINTS).tolist(), strict=True)
+        for (name, bits), (scale, zero_point) in zip(about["activations"].items(), numbers, strict=True):
             activations[name] = ActivationGrid(scale, zero_point, 2**bits - 1)
     return Simulated(weights, activations, tensors)
 
