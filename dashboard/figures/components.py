@@ -11,12 +11,19 @@ from plotly.subplots import make_subplots
 from dashboard.words import text
 from dashboard.words.components import sum_of_squares
 from dashboard.words.palette import GREY, STATES, WARNING
-from tdq_core.analysis.components import FEW_LEVELS, STAGES, VARIANTS, Components, Inner, LayerComponents
+from tdq_core.analysis.components import FEW_LEVELS, STAGES, VARIANTS, Components, Inner, LayerComponents, Stage
 
 NORM_BIN = 0.1
 """Width of a bin of log10 norm."""
 _BELOW = 0.06
 """Room under the smallest range, in shares of the axis: where the INT8 step would lie outside, it is not drawn."""
+
+
+GRIDS: dict[str, Callable[[Stage], tuple[float, float]]] = {
+    "channel": lambda stage: (stage.channel_step, stage.channel_zeros),
+    "tensor": lambda stage: (stage.step, stage.zeros),
+}
+"""By granularity what a study holds of a sub-layer's INT8 grid: a step, and the share that rounds to zero."""
 
 
 class Bars(NamedTuple):
@@ -121,9 +128,7 @@ def entries_figure(layer: LayerComponents, *, granularity: str) -> go.Figure:
         top = 1.08 * max(h for b in bars.values() for h in b.heights)
         for column, variant in enumerate(VARIANTS, start=1):
             found = layer.variants[variant].stages[stage]
-            step, zeros = (
-                (found.step, found.zeros) if granularity == "tensor" else (found.channel_step, found.channel_zeros)
-            )
+            step, zeros = GRIDS[granularity](found)
             figure.add_trace(_bars(bars[variant], variant, "%{y:.2f} %"), row=row, col=column)
             if step > 0:
                 edge = max(math.log10(step / 2), low)

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.facts.draft import DEFAULT_RATIO
 from dashboard.facts.subject import studies_it
-from dashboard.figures.components import entries_figure, norms_figure, ranges_figure, strip_figure
+from dashboard.figures.components import GRIDS, entries_figure, norms_figure, ranges_figure, strip_figure
 from dashboard.panels import blocks
 from dashboard.panels.controls import MOST_ETA, side_by_side
 from dashboard.panels.jobs import submit
@@ -105,7 +105,8 @@ def _charts(layer: LayerComponents) -> None:
         f"{FEW_LEVELS} levels."
     )
     st.subheader("Weights of the sub-layers")
-    granularity = side_by_side("INT8 grid with", labels(GRANULARITIES), choice("grid", list(GRANULARITIES)))
+    grids = {name: label for name, label in labels(GRANULARITIES).items() if name in GRIDS}
+    granularity = side_by_side("INT8 grid with", grids, choice("grid", list(grids)))
     st.plotly_chart(entries_figure(layer, granularity=granularity), key="entries", config=_BARE)
     half = "half a step" if granularity == "tensor" else "half the median channel's step; the percentages are exact"
     st.caption(f"Shaded: weights that round to zero, below {half}.")

@@ -96,10 +96,6 @@ class ImageSpec(Value, frozen=True):
         return structs.replace(self, data=data)
 
 
-def _method_help() -> str:
-    return f"none, {', '.join(m.text for m in METHODS.values())}."
-
-
 class Decomposition(Value, frozen=True):
     """How layers are factorised.
 

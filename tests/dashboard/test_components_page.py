@@ -143,6 +143,8 @@ def test_studies_of_one_subject_are_told_apart_and_others_are_not_shown(app: str
     at = opened(app, "views/components.py", study="6" * 16)
     box = at.selectbox(key="study")
     assert len(box.options) == len(set(box.options)) == 2 and box.value == "6" * 16
+    some = opened(app, "views/components.py", study="6" * 16, samples="100")
+    assert len(some.selectbox(key="study").options) == 2, "a study does not depend on how many images are evaluated"
 
 
 def test_a_torn_study_is_one_sentence(app: str, filled: Path) -> None:

@@ -62,6 +62,8 @@ def test_ranks_by_hand_of_another_method_are_kept_apart() -> None:
     first = with_ranks(as_planned(drafted(), RANKS), {})
     other = Draft(subject=SUBJECT, options={"method": "svd"}, table=first.table, hands=first.hands)
     assert other.hand is None and first.hand == RANKS
+    both = started_by_hand(other, {"a": (7,)})
+    assert both.hand == {"a": (7,)} and both.hands[first.place] == RANKS
 
 
 def test_no_rank_by_hand_is_a_sentence_of_the_engine() -> None:
