@@ -31,7 +31,7 @@ class Chain:
     @cached_property
     def depthwise(self) -> tuple[bool, ...]:
         """Whether each stage keeps its channels apart."""
-        before = (0, *(len(stage) for stage in self.stages))
+        before = (0, *(len(stage) for stage in self.stages[:-1]))
         return tuple(stage.shape[1] == 1 and width > 1 and len(stage) == width
                      for stage, width in zip(self.stages, before, strict=True))  # fmt: skip
 
