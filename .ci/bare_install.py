@@ -1,6 +1,6 @@
 """Build the wheel, install it into fresh environments outside the checkout, and use it from other folders.
 
-    python .ci/bare_install.py [--keep FOLDER]
+    python .ci/bare_install.py [--keep FOLDER] [--images cifar10-jpeg:FOLDER]
 
 Two environments: the engine alone, and the dashboard with it. In the first, what an extra brings is asked for without
 it, and then got by the very command that TDQ's sentence names. Prints what was done, sizes and times; the first thing
@@ -39,21 +39,23 @@ class Visited(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", type=Path, help="leave everything in this folder instead of a temporary one")
-    keep = parser.parse_args().keep
-    if keep:
-        check(keep.resolve())
+    parser.add_argument("--images", help="also run ResNet-20 from Python on these")
+    asked = parser.parse_args()
+    if asked.keep:
+        check(asked.keep.resolve(), asked.images)
         return
     with tempfile.TemporaryDirectory(prefix="tdq-bare-") as folder:
-        check(Path(folder))
+        check(Path(folder), asked.images)
 
 
-def check(folder: Path) -> None:
+def check(folder: Path, images: str | None) -> None:
     """Everything, in `folder`."""
     wheel = build_wheel(folder)
     print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB")
     engine = Environment(folder / "engine", str(wheel))
     screen = Environment(folder / "dashboard", f"{wheel}[dashboard]")
     check_engine(engine)
+    check_python(engine, images)
     check_dashboard(screen)
     check_sentences(engine)
     print("All is as it should be.")
@@ -144,6 +146,21 @@ def check_engine(engine: Environment) -> None:
     require(before == sorted((engine.place / "runs").rglob("*")), "nothing was to be recorded")
     engine.tdq("dashboard", code=2, says="pip install 'tdq[dashboard]'")
     print(engine.tdq("doctor", says="tdq[dashboard]").split("\n\n")[-1].rstrip())
+
+
+def check_python(engine: Environment, images: str | None) -> None:
+    """The twenty lines of docs/python.md on what comes along, and on ResNet-20 where there are images for it."""
+    for words in [(), *([("resnet20_cifar10", images)] if images else [])]:
+        script = PROJECT / "docs" / "examples" / "twenty_lines.py"
+        done = subprocess.run(
+            [engine.bin / "python", script, *words],
+            capture_output=True,
+            text=True,
+            cwd=engine.place,
+            env=engine.environ(),
+        )
+        print(f"$ python twenty_lines.py {' '.join(words)}   # exit code {done.returncode}\n{done.stdout.rstrip()}")
+        require(done.returncode == 0 and done.stdout.rstrip().endswith("complete"), f"a run was due\n{done.stderr}")
 
 
 def check_sentences(engine: Environment) -> None:

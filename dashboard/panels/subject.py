@@ -41,7 +41,7 @@ def _about_the_others(offers: Offers) -> None:
     with st.expander("Other models and images"):
         st.markdown(
             "Only what was at hand when the server started can be chosen. Name more after `--`:\n\n"
-            "```bash\nstreamlit run dashboard/app.py -- \\\n"
+            "```bash\ntdq dashboard -- \\\n"
             "  --model NAME --weights FILE \\\n  --data folder:DIR\n```\n"
             "`--model` also takes `path/to/file.py:factory`; `--weights random` is for cost studies."
         )

@@ -1,6 +1,6 @@
 """What a visitor may choose: models whose weights are at hand, images, and what the server's owner named at its start.
 
-    streamlit run dashboard/app.py -- --model MODEL [--weights FILE|random] [--mean .. --std .. --input-size ..]
+    tdq dashboard -- --model MODEL [--weights FILE|random] [--mean .. --std .. --input-size ..]
                                       --data DATA [--calib DATA]
 
 Options repeat; --weights and the like belong to the --model before them, --calib to the --data before it. Whatever
