@@ -39,10 +39,8 @@ WORK_OF_EXTRAS = {"torchao": "pt2e", "timm": "timm"}
 """What the engine imports where it is asked for, with the extra that brings it."""
 UNSEEN = {"onnxscript"}
 """Declared, and imported by torch.onnx.export on the engine's behalf."""
-AWAITED = {"tensorly", "msgspec"}
-"""Declared for what is under way: empty once the solver `tensorly` and the specs' JSON by msgspec are there."""
-LEAVING = {"scipy"}
-"""Imported undeclared: empty once `ranks/evbmf.py` searches for its minimum itself."""
+FRAMES = {"pandas"}
+"""Imported by `runs().frame()` only, which says what to install where it is not there."""
 
 
 def name_of(requirement: str) -> str:
@@ -73,15 +71,15 @@ def imported(folder: str) -> set[str]:
 
 
 def test_what_is_imported_is_declared():
-    assert imported("tdq_core") - set(WORK_OF_EXTRAS) - declared() == LEAVING
+    assert imported("tdq_core") - set(WORK_OF_EXTRAS) - declared() == FRAMES
     assert imported("dashboard") <= declared("dashboard")
     assert imported("cached_runs") <= declared()
-    assert imported("benchmarks") <= declared()
+    assert imported("benchmarks") <= declared(*FOR_DEVELOPERS)
     assert imported("tests") <= declared("test")
 
 
 def test_what_is_declared_is_imported():
-    assert declared() - imported("tdq_core") == UNSEEN | AWAITED
+    assert declared() - imported("tdq_core") == UNSEEN
     assert declared("dashboard") - declared() <= imported("dashboard")
     for package, extra in WORK_OF_EXTRAS.items():
         assert declared(extra) - declared() == {package}

@@ -104,6 +104,13 @@ def test_by_its_name_a_network_gets_the_runs_of_the_command_line():
     assert done.reused and RunStore(shipped_folder()).get(done.record.run_id) is not None
 
 
+def test_without_pandas_there_is_a_sentence_and_still_csv(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(tdq.InputError, match=r"A frame needs pandas, .*pip install 'tdq\[dashboard\]'"):
+        tdq.runs(tmp_path).frame()
+    assert tdq.runs(tmp_path).csv().startswith("run_id")
+
+
 WRONG = {
     "nothing that is a module": lambda: tdq.wrap("resnet18", size=32),
     "a size that does not fit": lambda: tdq.wrap(net(), size=0),

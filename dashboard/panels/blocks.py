@@ -156,7 +156,8 @@ def _numbers(record: RunRecord) -> None:
     if m.latency:
         q = m.latency
         quartiles = f"[{q.q1_ms:.2f}, {q.q3_ms:.2f}]"
-        lines.append(f"**Latency** {q.median_ms:.2f} ms {quartiles} a batch of {q.batch}, {q.threads} threads")
+        threads = f"{q.threads} thread{'s' * (q.threads > 1)}"
+        lines.append(f"**Latency** {q.median_ms:.2f} ms {quartiles} a batch of {q.batch}, {threads}")
     st.markdown("  \n".join(lines))
 
 

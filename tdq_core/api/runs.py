@@ -15,6 +15,7 @@ from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.records.table import row, to_csv
 from tdq_core.specs import ModelSpec, RankRule, RunSpec
+from tdq_core.system.extras import install_command
 from tdq_core.system.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -128,8 +129,17 @@ class Runs:
         return Runs([r for r in self if r.spec.model.name == model])
 
     def frame(self) -> "pd.DataFrame":
-        """One row a run, in full precision: the columns of `tdq csv`. Needs pandas."""
-        import pandas as pd
+        """One row a run, in full precision: the columns of `tdq csv`.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise InputError(
+                f"A frame needs pandas, not installed here: {install_command('dashboard')}. `csv()` needs nothing."
+            ) from error
 
         return pd.DataFrame([row(r) for r in self])
 

@@ -92,7 +92,7 @@ def _print_metrics(record: RunRecord) -> None:
     if m.latency:
         q = m.latency
         quartiles = f"[{q.q1_ms:.2f}, {q.q3_ms:.2f}]"
-        text = f"{q.median_ms:.2f} ms {quartiles} a batch of {q.batch}, {q.threads} threads"
+        text = f"{q.median_ms:.2f} ms {quartiles} a batch of {q.batch}, {q.threads} thread{'s' * (q.threads > 1)}"
         rows.append(("latency", text))
     for name, text in rows:
         out.print(f"  {name:<11}{text}", markup=False)

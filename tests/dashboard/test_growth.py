@@ -204,7 +204,7 @@ def test_a_new_method_is_chosen_planned_and_drawn(
 def test_a_new_policy_is_chosen_and_explained(app: str, asked: list[Request], monkeypatch: pytest.MonkeyPatch) -> None:
     row = Policy(name="toy", label="by a toy", help="a toy decides", by_ladder=True)
     monkeypatch.setitem(POLICIES, "toy", row)
-    monkeypatch.setitem(policies._POLICIES, "toy", policies._POLICIES["uniform"])
+    monkeypatch.setitem(policies.SHARERS, "toy", policies.SHARERS["uniform"])
     at = opened(app, "views/explore.py", policy="toy")
     assert "by a toy" in offered(at, "policy") and "By a toy: a toy decides." in control(at, "policy").help
     press_run(at)
