@@ -1,30 +1,55 @@
 """How the layers of a network are called: in which order, how often, and whether its images can be told apart."""
 
+import math
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tdq_core.graph.modules import layers
 from tdq_core.graph.observe import Call, watch
+from tdq_core.graph.trace import trace
 
 SAME, NOISE = 1e-2, 1e-5
 """Rows of an image that stands elsewhere in its batch are the same up to this share of what makes images differ, or of
 what they are: float32 sums in another order make them differ at all."""
 
 
-def order_of_calls(model: nn.Module, example: Tensor) -> list[str]:
-    """Names of the convolutions and linear layers in the order in which they are called, once for each call."""
-    order: list[str] = []
-    _run(model, layers(model), example, lambda call: order.append(call.name))
-    return order
+class Layout(NamedTuple):
+    """Where the images lie in the output of one call.
+
+    Attributes:
+        images: the dimension that grows with them; 0 also where none does.
+        places: rows of one entry of that dimension: height x width of a convolution's output, tokens.
+    """
+
+    images: int
+    places: int
 
 
-def output_shapes(model: nn.Module, names: Iterable[str], example: Tensor) -> dict[str, tuple[torch.Size, ...]]:
-    """By module, the shape of its output in each of its calls when `example` (N, C, H, W) passes."""
-    found: dict[str, list[torch.Size]] = {name: [] for name in names}
-    _run(model, found, example, lambda call: found[call.name].append(call.output.shape))
-    return {name: tuple(shapes) for name, shapes in found.items()}
+def layouts(model: nn.Module, names: Iterable[str], image: Tensor) -> dict[str, tuple[Layout, ...]]:
+    """By convolution or linear layer, the layout of each of its calls; `image` is (1, C, H, W)."""
+    names = list(names)
+    two, three = (trace(model, names, image.expand(n, -1, -1, -1)).sites for n in (2, 3))
+    larger = {(site.name, site.index): site.output for site in three}
+    found: dict[str, list[Layout]] = {name: [] for name in names}
+    for site in two:
+        convolution = isinstance(model.get_submodule(site.name), nn.Conv2d)
+        found[site.name].append(_layout(site.output, larger.get((site.name, site.index)), convolution))
+    return {name: tuple(calls) for name, calls in found.items()}
+
+
+def _layout(two: torch.Size, three: torch.Size | None, convolution: bool) -> Layout:
+    """From the shapes of a call for two images and for three."""
+    dims = range(len(two)) if three and len(three) == len(two) else ()
+    images = next((d for d in dims if three and three[d] * 2 == two[d] * 3), 0)
+    channels = 1 if convolution else len(two) - 1
+    return Layout(images, math.prod(n for d, n in enumerate(two) if d not in (images, channels)))
+
+
+def images_first(values: Tensor, dimension: int) -> Tensor:
+    """`values` with the images, which lie in `dimension`, in the first one."""
+    return values.movedim(dimension, 0)
 
 
 def why_unpaired(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[str, str]:
@@ -36,7 +61,8 @@ def why_unpaired(model: nn.Module, names: Iterable[str], images: Tensor) -> dict
     names = list(names)
     if len(images) < 2:
         return {}
-    few, all_, turned = (_outputs(model, names, x) for x in (images[:-1], images, images.roll(1, 0)))
+    layout = layouts(model, names, images[:1])
+    few, all_, turned = (_outputs(model, layout, x) for x in (images[:-1], images, images.roll(1, 0)))
     reasons = {}
     for name in names:
         if len(few[name]) != len(all_[name]):
@@ -65,9 +91,15 @@ def _by_image(few: Tensor, all_: Tensor, turned: Tensor, images: int) -> bool:
     return not apart > SAME * differ + NOISE * float(all_.norm())  # values that are not finite tell nothing
 
 
-def _outputs(model: nn.Module, names: Iterable[str], images: Tensor) -> dict[str, list[Tensor]]:
-    found: dict[str, list[Tensor]] = {name: [] for name in names}
-    _run(model, found, images, lambda call: found[call.name].append(call.output.clone()))
+def _outputs(model: nn.Module, layout: dict[str, tuple[Layout, ...]], images: Tensor) -> dict[str, list[Tensor]]:
+    """By layer the outputs of its calls, images first; calls that the layout does not know keep theirs."""
+    found: dict[str, list[Tensor]] = {name: [] for name in layout}
+
+    def keep(call: Call) -> None:
+        known = layout[call.name][call.index :]
+        found[call.name].append(images_first(call.output, known[0].images if known else 0).clone())
+
+    _run(model, found, images, keep)
     return found
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from tdq_core.graph.calls import order_of_calls
 from tdq_core.graph.modules import Layer, layers
+from tdq_core.graph.trace import trace
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Ends:
 
 def ends(model: nn.Module, example: Tensor) -> Ends:
     """The ends of `model` as `example` (N, C, H, W) passes through it."""
-    return ends_of(order_of_calls(model, example), layers(model))
+    found = layers(model)
+    return ends_of([site.name for site in trace(model, found, example).sites], found)
 
 
 def ends_of(order: Sequence[str], found: Mapping[str, Layer]) -> Ends:

@@ -1,17 +1,21 @@
 """Read the layers of a torch model into a `LayerTable`: shapes, positions, and what cannot be decomposed."""
 
-from collections import Counter
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from tdq_core.graph.ends import ends_of
-from tdq_core.graph.modules import layers as layers_of
-from tdq_core.graph.observe import Call, watch
-from tdq_core.layers.table import Layer, LayerTable
+from tdq_core.graph.survey import Survey, of_one_image, survey
+from tdq_core.layers.table import Layer, LayerTable, Rest
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+UNKNOWN_OPERATORS = (
+    "aten::_native_multi_head_attention", "aten::_transformer_encoder_layer_fwd", "aten::cdist", "aten::_cdist_forward",
+    "aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu", "aten::mkldnn_rnn_layer", "aten::grid_sampler",
+    "aten::_fft_r2c", "aten::_fft_c2c", "aten::_fft_c2r", "aten::_embedding_bag", "aten::_sparse_addmm",
+)  # fmt: skip
+"""Operators of torch's own that multiply, and that its counter does not know."""
 
 
 def count_params(model: nn.Module) -> int:
@@ -22,54 +26,42 @@ def count_params(model: nn.Module) -> int:
 def count_macs(model: nn.Module, example: Tensor) -> int:
     """Multiply-accumulates of one image, counted on the operators that really run (convolutions and matrix products).
 
+    Work that does not grow with the images, as on a table of constants, counts once.
+
     Args:
-        example: (N, C, H, W); the count is divided by N.
+        example: (N, C, H, W); passed as it is, and with one image more.
     """
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(example)
-    return counter.get_total_flops() // 2 // len(example)
+    more = torch.cat([example, example[:1]])
+    return of_one_image(_macs(model, example), _macs(model, more), len(example))
+
+
+def _macs(model: nn.Module, images: Tensor) -> int:
+    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+    with FlopCounterMode(display=False, custom_mapping=attention) as counter, torch.inference_mode():
+        model(images)
+    return int(counter.get_total_flops()) // 2
+
+
+def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+    return int(sdpa_flop_count(query, key, value))
 
 
 def read_layers(model: nn.Module, example: Tensor, *, name: str, digest: str) -> LayerTable:
-    """The table of all Conv2d and Linear layers that `model` runs on `example` (N, C, H, W), by their first calls.
+    """The table of all Conv2d and Linear layers that `model` runs on `example` (N, C, H, W), by their first calls, and
+    of the params that are in none of them.
 
     Spectra are joined to it by `compression.decompose.spectra`.
     """
-    found, calls = layers_of(model), _calls(model, example)
-    ends = ends_of([call for call, _, _ in calls], found)
-    names = {ends.last: "classifier"} | {ends.first: "first"}
-    owners = Counter(id(layer.weight) for layer in found.values())
-    positions: dict[str, tuple[int, int]] = {}
-    for layer, before, after in calls:
-        earlier = positions.get(layer, (0, 0))
-        positions[layer] = (earlier[0] + before, earlier[1] + after)
-    table = tuple(
-        _read(layer, found[layer], where, names.get(layer, ""), owners[id(found[layer].weight)] > 1)
-        for layer, where in positions.items()
-    )
-    return LayerTable(name, digest, count_params(model), count_macs(model, example), table)
+    seen = survey(model, example)
+    layers = tuple(_read(layer, seen) for layer in seen.ways)
+    return LayerTable(
+        name, digest, count_params(model), count_macs(model, example), layers, tuple(_notes(seen)), tuple(_rest(seen))
+    )  # fmt: skip
 
 
-def _calls(model: nn.Module, example: Tensor) -> list[tuple[str, int, int]]:
-    """(Layer name, input positions, output positions) for one image of every call, in their order."""
-    calls: list[tuple[str, int, int]] = []
-
-    def see(call: Call) -> None:
-        before, after = (_positions(call.module, t, len(example)) for t in (call.input, call.output))
-        calls.append((call.name, before, after))
-
-    with watch(model, layers_of(model), see), torch.inference_mode():
-        model(example)
-    return calls
-
-
-def _positions(module: nn.Module, tensor: Tensor, images: int) -> int:
-    if isinstance(module, nn.Conv2d):
-        return tensor.shape[0] * tensor.shape[-2] * tensor.shape[-1] // images
-    return tensor.numel() // tensor.shape[-1] // images
-
-
-def _read(name: str, module: nn.Conv2d | nn.Linear, positions: tuple[int, int], end: str, shared: bool) -> Layer:
+def _read(name: str, seen: Survey) -> Layer:
+    module, way = seen.layers[name], seen.ways[name]
+    ends = {seen.ends.last: "classifier"} | {seen.ends.first: "first"}
     convolution = isinstance(module, nn.Conv2d)
     weight = module.weight.detach()
     c_out, c_in = weight.shape[0], module.in_channels if isinstance(module, nn.Conv2d) else weight.shape[1]
@@ -79,19 +71,19 @@ def _read(name: str, module: nn.Conv2d | nn.Linear, positions: tuple[int, int], 
         c_out,
         c_in,
         (weight.shape[2], weight.shape[3]) if convolution else (1, 1),
-        *positions,
+        *way.positions,
         bias=module.bias is not None,
         groups=module.groups if isinstance(module, nn.Conv2d) else 1,
-        refusal=_refusal(module, shared),
-        end=end,
+        refusal=_refusal(module) or way.refusal,
+        end=ends.get(name, ""),
+        also=way.names[1:],
+        calls=way.calls,
     )
 
 
-def _refusal(module: nn.Conv2d | nn.Linear, shared: bool) -> str | None:
+def _refusal(module: nn.Conv2d | nn.Linear) -> str | None:
     if type(module) not in (nn.Conv2d, nn.Linear):
         return f"it is a {type(module).__name__}, not a plain Conv2d or Linear: its own behaviour would be lost"
-    if shared:
-        return "its weight is shared with another layer"
     if not torch.isfinite(module.weight).all():
         return "its weight holds NaN or infinite values"
     if isinstance(module, nn.Conv2d):
@@ -100,3 +92,32 @@ def _refusal(module: nn.Conv2d | nn.Linear, shared: bool) -> str | None:
         if module.padding_mode not in PADDING_MODES:
             return f"its padding mode '{module.padding_mode}' cannot be carried over"
     return None
+
+
+def _rest(seen: Survey) -> Iterator[Rest]:
+    """Of every module that holds parameters of its own and is no layer of the table; a shared parameter counts once, a
+    layer's own before all others."""
+    counted = {id(p) for name in seen.ways for p in seen.layers[name].parameters(recurse=False)}
+    gone = tuple(seen.unreached)
+    for name, module in seen.model.named_modules():
+        own = {id(p): p.numel() for p in module.parameters(recurse=False) if id(p) not in counted}
+        counted |= own.keys()
+        if own:
+            yield Rest(name, type(module).__name__, sum(own.values()), _why_rest(name, module, seen, gone))
+
+
+def _why_rest(name: str, module: nn.Module, seen: Survey, gone: tuple[str, ...]) -> str:
+    if any(name == each or name.startswith(f"{each}.") for each in gone):
+        return "no image reaches it"
+    if all(f"{name}.{key}".lstrip(".") in seen.unread for key, _ in module.named_parameters(recurse=False)):
+        return "no operation reads it"
+    return ""
+
+
+def _notes(seen: Survey) -> Iterator[str]:
+    unknown = sorted(n for n in seen.pass_.operators if n in UNKNOWN_OPERATORS or not n.startswith(("aten::", "prim")))
+    if unknown:
+        yield f"MACs of these operators are not counted: {', '.join(unknown)}."
+    if foreign := seen.pass_.foreign.values():
+        count = sum(shape.numel() for shape in foreign)
+        yield f"The network computes with {count:,} params that are not among its own: they are not counted."

@@ -29,6 +29,8 @@ class Layer:
         end: 'first' for the first convolution, 'classifier' for the last Linear, '' otherwise.
         spectrum_out: squared singular values of the weight unfolded to C_out x (C_in K_h K_w), largest first.
         spectrum_in: the same for C_in x (C_out K_h K_w). Both are () for a refused layer.
+        also: other names under which it is reached.
+        calls: how often it runs in one pass; 0 where functions compute with its weight instead.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Layer:
     end: str = ""
     spectrum_out: tuple[float, ...] = ()
     spectrum_in: tuple[float, ...] = ()
+    also: tuple[str, ...] = ()
+    calls: int = 1
 
     @property
     def taps(self) -> int:
@@ -68,6 +72,21 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """Params outside of all layers: those that one module holds itself.
+
+    Attributes:
+        name: of the module ('' is the model), kind: its class.
+        why: what is special about it ('no image reaches it'), '' for a part that runs as any other.
+    """
+
+    name: str
+    kind: str
+    params: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class LayerTable:
     """All Conv2d and Linear layers of one model, in the order in which an image meets them.
 
@@ -76,6 +95,7 @@ class LayerTable:
         digest: the identity of model and weights that the spectra were computed from.
         params, macs: of the whole model, other layers included.
         notes: what was not counted.
+        rest: what else has params, in the model's own order; () in tables from before it was written down.
     """
 
     model: str
@@ -84,6 +104,7 @@ class LayerTable:
     macs: int
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = ()
+    rest: tuple[Rest, ...] = ()
 
     def layer(self, name: str) -> Layer:
         for layer in self.layers:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.im2col import input_places, input_rows, output_places, output_rows, places
 from tdq_core.errors import RunFailed
-from tdq_core.graph.calls import output_shapes
+from tdq_core.graph.calls import Layout, images_first, layouts
 from tdq_core.graph.modules import Layer, layers
 from tdq_core.graph.observe import Batches, Call, watch
 
@@ -24,22 +24,21 @@ class Sample:
     Attributes:
         layers: by name, as they are in the original network.
         chosen: by name, for each call of a pass, indices of places of one image.
-        places: by name, for each call, how many places one image has.
+        layouts: by name, for each call, where the images lie and how many places one has.
     """
 
     layers: Mapping[str, Layer]
     chosen: Mapping[str, tuple[Tensor, ...]]
-    places: Mapping[str, tuple[int, ...]]
+    layouts: Mapping[str, tuple[Layout, ...]]
 
     @classmethod
     def of(cls, model: nn.Module, names: Iterable[str], example: Tensor, images: int) -> "Sample":
         """Of the calls of the layers `names` when `example` (1, C, H, W) passes, for so many calibration images."""
         every = layers(model)
         found = {name: every[name] for name in names}
-        shapes = output_shapes(model, found, example)
-        counts = {name: tuple(output_places(found[name], s) for s in shapes[name]) for name in found}
-        chosen = {name: places(each, images, seed=0) for name, each in counts.items()}
-        return cls(found, chosen, counts)
+        layout = layouts(model, found, example)
+        chosen = {name: places([c.places for c in calls], images, seed=0) for name, calls in layout.items()}
+        return cls(found, chosen, layout)
 
     def calls(self, name: str) -> int:
         """How often a layer is called in one pass."""
@@ -47,19 +46,22 @@ class Sample:
 
     def outputs(self, call: Call) -> Tensor:
         """(images x places, C_out): the rows that a call makes."""
-        layer = self.layers[call.name]
-        chosen = self._chosen(call.name, call.index, output_places(layer, call.output.shape))
-        return output_rows(call.output, chosen, convolution=isinstance(layer, nn.Conv2d))
+        layer, outputs = self.layers[call.name], self._images_first(call.name, call.index, call.output)
+        chosen = self._chosen(call.name, call.index, output_places(layer, outputs.shape))
+        return output_rows(outputs, chosen, convolution=isinstance(layer, nn.Conv2d))
 
     def inputs(self, name: str, index: int, inputs: Tensor) -> Tensor:
         """(images x places, C_in K_h K_w): the patches that a call sees."""
-        layer = self.layers[name]
+        layer, inputs = self.layers[name], self._images_first(name, index, inputs)
         return input_rows(layer, inputs, self._chosen(name, index, input_places(layer, inputs.shape)))
 
+    def _images_first(self, name: str, index: int, values: Tensor) -> Tensor:
+        return images_first(values, self.layouts[name][index].images)
+
     def _chosen(self, name: str, index: int, found: int) -> Tensor:
-        if found != self.places[name][index]:
+        if found != (usual := self.layouts[name][index].places):
             raise RunFailed(
-                f"The layer '{name}' is applied at {self.places[name][index]} places of some images and at {found} of "
+                f"The layer '{name}' is applied at {usual} places of some images and at {found} of "
                 "others, so that its calls cannot be paired: leave this layer dense, or decompose by the weights alone."
             )
         return self.chosen[name][index]

@@ -39,11 +39,12 @@ class _Shift:
     def __init__(self, module: nn.Sequential, chain: Chain, scheme: Scheme) -> None:
         self._rounded = copy.deepcopy(module)
         write(rounded(chain, scheme), self._rounded)
+        self._convolution = isinstance(module[-1], nn.Conv2d)
         self._sum: Tensor | None = None
         self._count = 0
 
     def add(self, call: Call) -> None:
-        rows = channel_rows(self._rounded(call.input) - call.output)
+        rows = channel_rows(self._rounded(call.input) - call.output, convolution=self._convolution)
         total = rows.sum(2).double().sum(0)
         self._sum = total if self._sum is None else self._sum + total
         self._count += rows.shape[0] * rows.shape[2]

@@ -26,9 +26,10 @@ class Span:
         low, high, square = torch.zeros(3, channels, dtype=torch.float64)
         return cls(low, high, square)
 
-    def add(self, values: Tensor) -> None:
-        """Values (N, C, H, W) or (..., C), float32: sums within a row are float32, rows are summed in float64."""
-        rows = channel_rows(values)
+    def add(self, values: Tensor, *, convolution: bool) -> None:
+        """Values (N, C, H, W) of a convolution or (..., C), float32: sums within a row are float32, rows are summed in
+        float64."""
+        rows = channel_rows(values, convolution=convolution)
         low, high = torch.aminmax(rows, dim=2)
         self.low = torch.minimum(self.low, low.amin(0).double())
         self.high = torch.maximum(self.high, high.amax(0).double())
@@ -82,10 +83,11 @@ def observe(
         after |= inner
 
     def see(call: Call) -> None:
+        convolution = isinstance(call.module, nn.Conv2d)
         if call.name in before:
-            before[call.name].add(call.input)
+            before[call.name].add(call.input, convolution=convolution)
         if call.name in after:
-            after[call.name].add(call.output)
+            after[call.name].add(call.output, convolution=convolution)
 
     with watch(model, before | after, see):
         run_over(model, batches, "condition", on_progress)
@@ -96,6 +98,8 @@ def _channels_in(layer: nn.Conv2d | nn.Linear) -> int:
     return layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
 
 
-def channel_rows(values: Tensor) -> Tensor:
-    """(N, C, H, W) or (..., C) as (rows, C, n): nothing is copied where channels come first already."""
-    return values.flatten(2) if values.ndim == 4 else values.flatten(0, -2).T[None]
+def channel_rows(values: Tensor, *, convolution: bool) -> Tensor:
+    """([N,] C, H, W) of a convolution or (..., C) as (rows, C, n): channels that come first are not copied."""
+    if convolution:
+        return values.reshape(-1, *values.shape[-3:]).flatten(2)
+    return values.flatten(0, -2).T[None]
