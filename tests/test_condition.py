@@ -108,7 +108,7 @@ def step(seen, scheme):
 
 def span(values):
     seen = Span.empty(values.shape[1])
-    seen.add(values)
+    seen.add(values, convolution=True)
     return seen
 
 
@@ -131,7 +131,7 @@ def test_spans_are_those_of_a_plain_loop_over_channels(shape, axis):
     passes = [torch.randn(shape, generator=generator) + torch.tensor(2.0) for _ in range(2)]
     seen = Span.empty(4)
     for values in passes:
-        seen.add(values)
+        seen.add(values, convolution=len(shape) == 4)
     for c in range(4):
         flat = torch.cat([v.select(axis, c).flatten() for v in passes]).double()
         assert (seen.low[c], seen.high[c]) == (min(0.0, float(flat.min())), float(flat.max()))

@@ -75,7 +75,7 @@ class Survey:
     @cached_property
     def unreached(self) -> dict[str, str]:
         """Name -> class of the largest modules with params none of which any image reaches."""
-        return _unreached(self.model, "", self.pass_)
+        return unreached(self.model, self.pass_)
 
     @cached_property
     def unread(self) -> tuple[str, ...]:
@@ -139,15 +139,15 @@ def _places(layer: Layer, shape: torch.Size) -> int:
     return shape[:-1].numel()
 
 
-def _unreached(module: nn.Module, name: str, pass_: Trace) -> dict[str, str]:
-    """Of `module`, called `name`: itself, if nothing in it was entered or read, else what it holds of the kind."""
+def unreached(module: nn.Module, pass_: Trace, name: str = "") -> dict[str, str]:
+    """Name -> class of the largest modules with params in which nothing was entered or read; `name` is `module`'s own."""
     inside = [name, *(f"{name}.{n}".lstrip(".") for n, _ in module.named_modules() if n)]
     tensors = [f"{name}.{n}".lstrip(".") for n, _ in (*module.named_parameters(), *module.named_buffers())]
     if name and not pass_.entered.intersection(inside) and not pass_.read.intersection(tensors):
         return {name: type(module).__name__} if any(True for _ in module.parameters()) else {}
     found: dict[str, str] = {}
     for key, child in module.named_children():
-        found |= _unreached(child, f"{name}.{key}".lstrip("."), pass_)
+        found |= unreached(child, pass_, f"{name}.{key}".lstrip("."))
     return found
 
 

@@ -19,16 +19,20 @@ from tdq_core.specs import RankRule
 
 
 class Positions(nn.Module):
-    """A Linear layer on tokens that lie as (positions, images, channels), or flat with positions first."""
+    """A Linear layer on tokens (positions, images, channels), (images, positions, channels) with "second", or flat with
+    positions first."""
 
-    def __init__(self, flat: bool) -> None:
+    def __init__(self, positions: str) -> None:
         super().__init__()
         self.stem, self.body, self.head = nn.Conv2d(3, 8, 2, 2), nn.Linear(8, 8), nn.Linear(8, 5)
-        self.flat = flat
+        self.positions = positions
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x).flatten(2).permute(2, 0, 1)
-        x = self.body(x.flatten(0, 1)).unflatten(0, x.shape[:2]) if self.flat else self.body(x)
+        if self.positions == "second":
+            x = self.body(x.transpose(0, 1)).transpose(0, 1)
+        else:
+            x = self.body(x.flatten(0, 1)).unflatten(0, x.shape[:2]) if self.positions == "flat" else self.body(x)
         return self.head(functional.gelu(x).mean(0))
 
 
@@ -100,9 +104,9 @@ ORDER = "one image after the other"
 
 @pytest.mark.parametrize(
     "net, word",
-    [(Positions(flat=False), ORDER), (Positions(flat=True), ORDER), (Pairs(), ORDER), (Spread(), ORDER),
+    [(Positions("flat"), ORDER), (Pairs(), ORDER), (Spread(), ORDER),
      (ByBatch(), "called 2 times for 2 images and 3 times for 3")],
-    ids=["positions first", "positions first, flat", "all pairs", "as often as images", "a call an image"],
+    ids=["positions first, flat", "all pairs", "as often as images", "a call an image"],
 )  # fmt: skip
 def test_a_layer_whose_calls_cannot_be_paired_is_left_dense_with_the_reason(net: nn.Module, word: str) -> None:
     net, some = net.eval().requires_grad_(False), images(300)
@@ -184,7 +188,24 @@ def test_sizes_that_something_else_decides_are_told_in_one_sentence(kind: type[B
     assert "\n" not in str(caught.value)
 
 
-def test_a_layer_that_no_name_reaches_is_told_in_one_sentence() -> None:
+def test_tokens_with_positions_first_are_fitted_as_those_with_images_first() -> None:
+    """The same function with the same weights, written in both layouts."""
+    net, some = Positions("first").eval().requires_grad_(False), images(30)
+    twin = Positions("second").eval().requires_grad_(False)
+    twin.load_state_dict(net.state_dict())
+    batches = lambda: iter(some.split(13))  # noqa: E731
+    assert why_unpaired(net, ["body"], some[:3]) == {}
+    fitted = []
+    for each in (net, twin):
+        table = read_layers(each, some[:2], name="n", digest="")
+        plan = make_plan(table, "svd", RankRule("manual", ranks={"body": 4}))
+        fitted.append([apply_calibrated(each, plan, batches, options=Options())[0](some),
+                       apply_symmetric(each, plan, batches, len(some), options=Options())[0](some)])  # fmt: skip
+    torch.testing.assert_close(*fitted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_that_a_plain_list_holds_is_replaced_there_too() -> None:
     net, some = Listed().eval().requires_grad_(False), images(30)
-    with pytest.raises(RunFailed, match=r"'body' was called 0 times .* and 1 times in the original"):
-        apply_calibrated(net, plan_of(net, "svd", 3), lambda: iter([some]), options=Options())
+    made, layers = apply_calibrated(net, plan_of(net, "svd", 3), lambda: iter([some]), options=Options())
+    assert made.stages[0] is made.body is layers["body"].module
+    assert net.stages[0] is net.body

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tdq_core.graph.modules import of_kind
+from tdq_core.graph.norms import BatchNorm
 from tdq_core.graph.observe import Call, watch
 
 Seen = dict[tuple[str, int], Tensor]
@@ -15,8 +16,8 @@ Seen = dict[tuple[str, int], Tensor]
 
 def shared_norms(student: nn.Module, teacher: nn.Module) -> list[str]:
     """Names of the batch norms of both networks."""
-    both = of_kind(teacher, nn.BatchNorm2d)
-    return [name for name in of_kind(student, nn.BatchNorm2d) if name in both]
+    both = of_kind(teacher, BatchNorm)
+    return [name for name in of_kind(student, BatchNorm) if name in both]
 
 
 @contextmanager
