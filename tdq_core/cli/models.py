@@ -2,6 +2,7 @@
 
 from tdq_core.cli.options import JsonFlag, takes_model
 from tdq_core.cli.terminal import out, print_json, print_table, progress_bars
+from tdq_core.layers.table import LayerTable, Rest
 from tdq_core.models.registry import BRING_YOUR_OWN, MODELS
 from tdq_core.specs import ModelSpec
 
@@ -42,4 +43,21 @@ def layers(model: ModelSpec, seed: int, as_json: JsonFlag = False) -> None:
         for la in table.layers
     ]  # fmt: skip
     print_table(("layer", "shape", "params", "share", "MACs", "note"), rows, right=("params", "share", "MACs"))
+    if table.rest:
+        out.print("\nOutside of these layers:")
+        print_table(("part", "how many", "params", "note"), _rest_rows(table), right=("how many", "params"))
     out.print(f"\n{table.model}: {table.params:,} params and {table.macs:,} MACs in all.")
+    for note in (*network.model.notes, *table.notes):
+        out.print(note, markup=False, soft_wrap=True)
+
+
+def _rest_rows(table: LayerTable) -> list[tuple[str, str, str, str]]:
+    """What else has params: norms by their kind, whatever is rarer by its name."""
+    by_kind: dict[tuple[str, str], list[Rest]] = {}
+    for part in table.rest:
+        by_kind.setdefault((part.kind, part.why), []).append(part)
+    return [
+        (kind if len(parts) > 3 else ", ".join(p.name or "the model itself" for p in parts) + f" ({kind})",
+         str(len(parts)), f"{sum(p.params for p in parts):,}", why)
+        for (kind, why), parts in by_kind.items()
+    ]  # fmt: skip

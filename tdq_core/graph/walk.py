@@ -88,6 +88,13 @@ class _Gate(nn.Module):
         self._walk.arrive(self, inputs)
         return self.inside(*args, **kwargs)
 
+    def __getattr__(self, name: str) -> Any:
+        """What a network reads of a layer (its weight's type, its channels) is that of the one inside."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("inside"), name)
+
     def require_calls(self) -> None:
         if self.called != self.calls:
             raise RunFailed(

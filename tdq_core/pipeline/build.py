@@ -21,6 +21,7 @@ from tdq_core.compression.quantize import Artefact, Request, realise
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.errors import RunFailed
 from tdq_core.graph.layer_table import count_macs, count_params
+from tdq_core.graph.replace import require_replaced
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.session import Compressed, LayerResult, Session
 from tdq_core.ranks.plan import LayerPlan, Plan
@@ -82,6 +83,7 @@ def build(work: Work, folder: Path) -> Built:
                       granularity=precision.granularity, ranges=precision.ranges)  # fmt: skip
     scheme = request.scheme(precision.numbers) if spec.quantized else None
     compressed, warnings, tuning = compress(work, scheme)
+    require_replaced(compressed.module, example[:2])
     params, macs = _counted(work.plan, compressed.module, example[:2])
     with clock.stage("quantize and export"):
         artefact = realise(compressed.module, precision.name, precision.backend, request=request)

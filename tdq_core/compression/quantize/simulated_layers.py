@@ -14,7 +14,7 @@ from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.simulated_file import Simulated
 from tdq_core.graph.change import change_inputs
 from tdq_core.graph.ends import ends
-from tdq_core.graph.modules import Layer, of_kind, plain_layers
+from tdq_core.graph.modules import Layer, load_once, of_kind, plain_layers
 from tdq_core.graph.observe import watch
 
 CHUNK_VALUES = 2**21
@@ -76,7 +76,7 @@ def levels_of(scheme: Scheme) -> int:
 def running(model: nn.Module, simulated: Simulated) -> nn.Module:
     """A copy of `model` with the weights of `simulated` that rounds the inputs of its layers."""
     copied = copy.deepcopy(model)
-    copied.load_state_dict(simulated.state_dict())
+    load_once(copied, simulated.state_dict())
     change_inputs(copied, {name: grid.round for name, grid in simulated.activations.items()})
     return copied
 

@@ -10,6 +10,7 @@ from tdq_core.compression.quantize.artefact import Artefact, Predict, Request, a
 from tdq_core.compression.quantize.fp16_range import require_fp16_range
 from tdq_core.graph.agreement import lossy_check
 from tdq_core.graph.change import change_leaves
+from tdq_core.graph.modules import load_once, state_once
 
 FP16_NOTE = (
     "FP16 with the torch backend: weights are stored in fp16, and weights and the inputs and outputs of every layer "
@@ -35,7 +36,7 @@ def torch_fp16(model: nn.Module, request: Request) -> Artefact:
     require_fp16_range(state)
     save_file({name: t.half() if t.is_floating_point() else t for name, t in state.items()}, path)
     rounded = copy.deepcopy(model)
-    rounded.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()})
+    load_once(rounded, {name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()})
     change_leaves(rounded, _rounded)
     predict = module_predict(rounded)
     details = {
@@ -57,7 +58,7 @@ def module_predict(model: nn.Module) -> Predict:
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
+    return {name: tensor.contiguous().clone() for name, tensor in state_once(model).items()}
 
 
 def _rounded(value: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from tdq_core.compression.quantize.simulated_layers import (
 from tdq_core.compression.quantize.torch_float import module_predict
 from tdq_core.compression.quantize.weight_grid import round_weight
 from tdq_core.graph.agreement import lossy_check
-from tdq_core.graph.modules import plain_layers
+from tdq_core.graph.modules import plain_layers, state_once
 from tdq_core.specs.precision import Precision
 
 SIMULATED_NOTE = (
@@ -64,7 +64,7 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
 def _rest(model: nn.Module, layers: Layers) -> dict[str, Tensor]:
     """What of the state dict stays fp32."""
     rounded = {f"{name}.weight" for name in layers}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in rounded}
+    return {name: tensor for name, tensor in state_once(model).items() if name not in rounded}
 
 
 def _told(scheme: Scheme, stored: Simulated, layers: Layers) -> dict[str, Any]:
