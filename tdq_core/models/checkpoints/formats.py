@@ -9,6 +9,7 @@ from tdq_core.errors import InputError
 Format = Literal["safetensors", "pickle"]
 SAVE_SO = "save the state dict alone, with torch.save(model.state_dict(), FILE)"
 """The way out of most files that cannot be read."""
+_LONGEST_HEADER = 10**8  # of safetensors, by its specification
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer and not the file itself", "fetch it, with git lfs pull"),
     (b"\x1f\x8b", "compressed with gzip", "unpack it first"),
@@ -30,10 +31,10 @@ def format_of(path: Path) -> Format:
     Raises:
         InputError: it is no file, empty, may not be read, or is nothing that holds weights of torch.
     """
-    head, size = _head(path), path.stat().st_size
-    if not size:
+    head = _head(path)
+    if not head:
         raise InputError(f"The weights file '{path}' is empty: write or download it again.")
-    if _is_safetensors(head, size):
+    if _is_safetensors(head):
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
         _require_archive_of_torch(path)
@@ -59,9 +60,9 @@ def _head(path: Path) -> bytes:
         raise InputError(f"The weights file '{path}' cannot be opened: {error.strerror or error}.") from error
 
 
-def _is_safetensors(head: bytes, size: int) -> bool:
+def _is_safetensors(head: bytes) -> bool:
     """Eight bytes with the length of a JSON header, and then that header."""
-    return len(head) > 8 and head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= _LONGEST_HEADER
 
 
 def _require_archive_of_torch(path: Path) -> None:

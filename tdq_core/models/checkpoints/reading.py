@@ -81,7 +81,8 @@ def _load(path: Path, strangers: list[str]) -> Any:
     kinds += [(kind, f"builtins.{name}") for kind, name in kinds if "." not in name]
     with warnings.catch_warnings(), torch.serialization.safe_globals(kinds):  # type: ignore[arg-type]
         warnings.simplefilter("ignore")  # an unusual protocol or an old storage is no news to whoever gave the file
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by its name, torch would take it for safetensors
+            return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -88,8 +88,8 @@ def complete_sets(contents: Contents, own: Own) -> list[WeightSet]:
     """The sets that have all of the network's tensors in its shapes, in the order in which they lie there."""
     covered = _covered(contents, own)
     places = [place for place, names in covered.items() if _is_complete(names, contents, own)]
-    found = [_set_at(place, covered[place].values(), contents, own, places) for place in places]
-    return [s for s in found if not (s.left and s.place.rpartition(".")[2].isdigit())]  # a layer of another network
+    places = [place for place in places if not _is_one_of_many(place, covered[place].values(), contents)]
+    return [_set_at(place, covered[place].values(), contents, own, places) for place in places]
 
 
 def likely_sets(contents: Contents, own: Own) -> list[WeightSet]:
@@ -125,6 +125,13 @@ def _is_complete(names: Mapping[str, str], contents: Contents, own: Own) -> bool
         if names.keys() & set(group):
             lacking -= set(group)
     return not lacking and bool(names)
+
+
+def _is_one_of_many(place: str, names: Iterable[str], contents: Contents) -> bool:
+    """Whether the set is a numbered layer of a larger network, in which there is more."""
+    nodes = {contents.nodes[name] for name in names}
+    beside = (name for name, node in contents.nodes.items() if node in nodes and name in contents.tensors)
+    return place.rpartition(".")[2].isdigit() and not all(is_below(name, place) for name in beside)
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
