@@ -64,7 +64,7 @@ def load_weights(
     content = read_files(files)
     contents = _asked_for(Contents.of(content.held), ref, content)
     made = exports.NOTHING
-    if exports.is_export(files.paths[0], content.about):
+    if exports.is_export(files.paths[0], contents, content.about):
         made = exports.rebuild(opened(module), files.paths[0], contents, content.about)
         contents = made.contents or contents
     taken, notes = _load_best(module, contents, ref, ignored)
@@ -135,8 +135,9 @@ def _equal(one: WeightSet, other: WeightSet) -> bool:
 def _left_out(found: WeightSet) -> tuple[str, ...]:
     if not found.left:
         return ()
-    return (f"{len(found.left)} tensors of the weights file are not the model's and were left out, {found.left[0]} "
-            "among them.",)  # fmt: skip
+    first, more = found.left[0], len(found.left) - 1
+    others = f" and {more} more" if more else ""
+    return (f"What the weights file has beside the model was left out: {first}{others}.",)
 
 
 def _converted(found: WeightSet, module: nn.Module) -> tuple[str, ...]:

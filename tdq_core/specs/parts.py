@@ -50,8 +50,8 @@ class ModelSpec(Value, frozen=True):
             flag="--weights",
             named=False,
             shorthand=("--weights-random", RANDOM_WEIGHTS),
-            help="A file or folder with weights, of torch, safetensors, the Hugging Face hub or --export (no code in it is "
-            "run); FILE::NAME takes one of several sets, as FILE::state_dict_ema.",
+            help="A file or folder with weights, of torch, safetensors, the Hugging Face hub or --export (code in it "
+            "never runs); FILE::NAME takes one of several sets, as FILE::state_dict_ema.",
             shorthand_help="Seeded random weights: for cost and speed studies.",
         ),
     ] = None

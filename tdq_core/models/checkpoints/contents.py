@@ -7,7 +7,6 @@ from torch import Tensor
 
 EXTRA = "_extra_state"
 """What a module keeps beside tensors; state dicts name it so."""
-_DEEPEST = 16
 
 
 class Contents(NamedTuple):
@@ -27,7 +26,7 @@ class Contents(NamedTuple):
     def of(cls, held: Any) -> "Contents":
         """Those of dicts in dicts (or lists); what is no tensor is left out."""
         contents = cls({}, {}, {})
-        contents._add(held, "", 0)
+        contents._add(held, "", ())
         return contents
 
     def within(self, part: str) -> "Contents":
@@ -39,14 +38,16 @@ class Contents(NamedTuple):
         """The outermost keys."""
         return list(dict.fromkeys(name.partition(".")[0] for name in self.tensors))
 
-    def _add(self, held: Any, node: str, depth: int) -> None:
+    def _add(self, held: Any, node: str, around: tuple[int, ...]) -> None:
+        if id(held) in around:  # it holds itself
+            return
         self.versions.update((join(node, path), about) for path, about in _versions(held))
-        for key, value in _items(held) if depth < _DEEPEST else ():
+        for key, value in _items(held):
             name = join(node, key)
             if isinstance(value, Tensor) or key.endswith(EXTRA):
                 self.tensors[name], self.nodes[name] = value, node
             else:
-                self._add(value, name, depth + 1)
+                self._add(value, name, (*around, id(held)))
 
 
 def _items(held: Any) -> Iterator[tuple[str, Any]]:

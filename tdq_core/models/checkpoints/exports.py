@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from tdq_core.compression.decompose.stored import stages_in, stored_layers
+from tdq_core.compression.methods import IMPLEMENTATIONS
 from tdq_core.compression.quantize.activation_grid import ActivationGrid
 from tdq_core.compression.quantize.simulated_file import ABOUT, load_simulated
 from tdq_core.errors import InputError
@@ -21,6 +22,7 @@ from tdq_core.graph.modules import of_kind
 from tdq_core.graph.replace import replace
 from tdq_core.models.checkpoints.contents import Contents
 from tdq_core.models.weights_ref import RANKS, RECORD
+from tdq_core.specs.rank_choice import read_ranks
 
 PROGRAMS = (".onnx", ".pt2")
 
@@ -64,9 +66,15 @@ def require_loadable(path: Path) -> None:
         )
 
 
-def is_export(file: Path, about: Mapping[str, str]) -> bool:
-    """Whether TDQ wrote `file`, as far as its metadata or what lies beside it say so."""
-    return ABOUT in about or (file.name.startswith("model.") and file.with_name(RANKS).is_file())
+def is_export(file: Path, contents: Contents, about: Mapping[str, str]) -> bool:
+    """Whether TDQ wrote `file`: its metadata says so, or ranks lie beside it and it is named or built as exports are.
+
+    Nothing else is taken for one: sub-layers of the same names may have been made by another tool, in another way.
+    """
+    if ABOUT in about or not file.with_name(RANKS).is_file():
+        return ABOUT in about
+    ends = tuple(f".{stage}.weight" for made in IMPLEMENTATIONS.values() for stage in made.stages)
+    return file.name.startswith("model.") or any(name.endswith(ends) for name in contents.tensors)
 
 
 def rebuild(module: nn.Module, file: Path, contents: Contents, about: Mapping[str, str]) -> Rebuilt:
@@ -82,6 +90,7 @@ def rebuild(module: nn.Module, file: Path, contents: Contents, about: Mapping[st
         simulated = _unpacked(file)
         contents, grids = Contents.of(simulated.state_dict()), simulated.activations
     made = _decomposed(module, contents.tensors, file)
+    _require_ranks(made, file)
     replace(module, made)
     if packed:
         _fold(module, contents.tensors)
@@ -107,6 +116,18 @@ def _decomposed(module: nn.Module, tensors: Mapping[str, Any], file: Path) -> di
             except InputError as error:
                 raise InputError(f"The layer '{name}' of the export '{file}' cannot be built: {error}.") from error
     return made
+
+
+def _require_ranks(made: Mapping[str, nn.Module], file: Path) -> None:
+    """InputError where the ranks beside the file are those of another one."""
+    if not (beside := file.with_name(RANKS)).is_file():
+        return
+    ranks = read_ranks(str(beside))
+    if strange := [name for name in made if ranks.get(name) is None]:
+        raise InputError(
+            f"The layer '{strange[0]}' is decomposed in the export '{file}' and not in '{beside}': they belong "
+            "to different exports; export the run again, into a folder of its own."
+        )
 
 
 def _fold(module: nn.Module, tensors: Mapping[str, Any]) -> None:

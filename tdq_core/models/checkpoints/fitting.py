@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from tdq_core.errors import InputError
 from tdq_core.graph.state import COUNTER
@@ -57,13 +58,17 @@ def load_set(module: nn.Module, found: WeightSet, source: str) -> Fit:
     own = Own(module.state_dict(keep_vars=True))
     state = _one_value_each(found.state, own, source)
     _require_plain(state, own, source)
-    before = {name: value.detach().clone() for name, value in own.state.items() if isinstance(value, Tensor)}
+    before = {name: value.detach().clone() for name, value in own.state.items() if _is_filled(value)}
     fit = _load(module, state, found.versions)
     if not fit:
         with torch.no_grad():
             for name, value in before.items():
                 own.state[name].detach().copy_(value)
     return fit
+
+
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, Tensor) and not is_lazy(value)
 
 
 def _one_value_each(state: Mapping[str, Any], own: Own, source: str) -> dict[str, Any]:
@@ -107,6 +112,8 @@ def _fault(value: Tensor, mine: Any, name: str) -> str | None:
         return f"holds {kind} where the model has floats: give the float weights that it was made of"
     if isinstance(mine, Tensor) and not mine.is_floating_point() and value.is_floating_point():
         return None if name.endswith(COUNTER) else "holds floats where the model has integers: it is another model's"
+    if value.is_floating_point() and bool(value.float().isnan().any()):
+        return "holds NaN: its training went wrong, so give an earlier checkpoint"
     return None
 
 

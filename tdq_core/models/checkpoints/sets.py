@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from tdq_core.graph.state import COUNTER
 from tdq_core.models.checkpoints.contents import EXTRA, Contents, below, is_below
@@ -95,7 +96,11 @@ def complete_sets(contents: Contents, own: Own) -> list[WeightSet]:
 def likely_sets(contents: Contents, own: Own) -> list[WeightSet]:
     """Where the network's tensors may lie under other names: most of its names first."""
     covered = _covered(contents, own)
-    places = {place: list(covered[place].values()) for place in sorted(covered, key=lambda p: -len(covered[p]))}
+    places = {
+        place: list(names.values())
+        for place, names in sorted(covered.items(), key=lambda item: -len(item[1]))
+        if not _is_one_of_many(place, names.values(), contents)
+    }
     by_node: dict[str, list[str]] = defaultdict(list)
     for name in contents.tensors:
         by_node[contents.nodes[name]].append(name)
@@ -118,7 +123,7 @@ def _covered(contents: Contents, own: Own) -> dict[str, dict[str, str]]:
 
 def _is_complete(names: Mapping[str, str], contents: Contents, own: Own) -> bool:
     for mine, name in names.items():
-        if _shape(contents.tensors[name]) != _shape(own.state[mine]):
+        if not is_lazy(own.state[mine]) and _shape(contents.tensors[name]) != _shape(own.state[mine]):
             return False
     lacking = own.needed() - names.keys()
     for group in own.tied():
@@ -135,7 +140,7 @@ def _is_one_of_many(place: str, names: Iterable[str], contents: Contents) -> boo
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
-    return tuple(value.shape) if isinstance(value, Tensor) else None
+    return tuple(value.shape) if isinstance(value, Tensor) and not is_lazy(value) else None
 
 
 def _common(names: list[str]) -> str:
