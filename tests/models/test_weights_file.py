@@ -252,6 +252,9 @@ def test_a_tied_tensor_may_be_stored_once_or_twice_but_not_with_two_values(tmp_p
     torch.save(under("model")(only_second), tmp_path / "second.pt")
     for name in ("once.safetensors", "twice.pt", "second.pt"):
         assert digest_after(tmp_path / name, Tied()) == state_digest(net), name
+    other = {name: value + 1 for name, value in only_second.items()}
+    torch.save({"model": only_second, "ema": other}, tmp_path / "sets.pt")
+    assert "2 sets" in load(Tied(), tmp_path / "sets.pt").notes[0]
     torch.save(net.state_dict() | {"two.0.weight": torch.zeros(2, 2)}, tmp_path / "torn.pt")
     with pytest.raises(InputError, match=r"two values for one tensor: .*'one.weight' and as 'two.0.weight'"):
         load(Tied(), tmp_path / "torn.pt")
