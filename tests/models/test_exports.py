@@ -91,14 +91,17 @@ def test_the_table_names_the_stages_that_a_method_builds(method: str) -> None:
 
 def test_grids_of_activations_are_part_of_what_names_a_run(tmp_path: Path) -> None:
     exported(tmp_path / "out", precision="w8a8")
-    before = load("digits_resnet", weights=str(tmp_path / "out")).model.digest
+    before = load("digits_resnet", weights=str(tmp_path / "out"))
     (file,) = (tmp_path / "out").glob("*.safetensors")
     with safe_open(file, "pt") as held:
         about = held.metadata()
     tensors = load_file(file)
     tensors["activations.scale"] *= 2
     save_file(tensors, file, metadata=about)
-    assert load("digits_resnet", weights=str(tmp_path / "out")).model.digest != before
+    after = load("digits_resnet", weights=str(tmp_path / "out"))
+    images = torch.rand(4, *before.preprocessing.input_shape, generator=torch.Generator().manual_seed(0))
+    assert after.model.digest != before.model.digest
+    assert not torch.equal(after(images), before(images)), "and inputs are rounded to them"
 
 
 def test_without_its_ranks_the_sentence_names_the_way_out(tmp_path: Path) -> None:
