@@ -78,6 +78,7 @@ def decompose_rsvd(weight: Tensor, rank: int, *, seed: int) -> Svd:
             '''    "rsvd": Implementation(
         decompose={"tdq": lambda w, ranks, options: decompose_rsvd(w, *ranks, seed=options.seed)},
         build=svd_layers,
+        stages=("inner", "output"),
         fit=fit_svd_to,
     ),
 ''',

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tdq_core.api.image_sets import ImagePair, images
-    from tdq_core.api.networks import Network, load, wrap
+    from tdq_core.api.networks import Network, load, load_export, wrap
     from tdq_core.api.runs import Runs, run, runs
     from tdq_core.api.verbs import Quantized, Score, compress, measure, plan, quantize
     from tdq_core.errors import InputError, Refused, RunFailed, TDQError
     from tdq_core.specs import RankRule, RunSpec
 
 _FROM = {
-    "tdq_core.api.networks": ("Network", "load", "wrap"),
+    "tdq_core.api.networks": ("Network", "load", "load_export", "wrap"),
     "tdq_core.api.image_sets": ("ImagePair", "images"),
     "tdq_core.api.verbs": ("Quantized", "Score", "compress", "measure", "plan", "quantize"),
     "tdq_core.api.runs": ("Runs", "run", "runs"),
@@ -48,6 +48,7 @@ __all__ = [
     "compress",
     "images",
     "load",
+    "load_export",
     "measure",
     "plan",
     "quantize",

@@ -19,6 +19,7 @@ from cached_runs.study import DATA as STUDY_DATA
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry
+from tdq_core.models.weights_ref import WeightsRef
 from tdq_core.specs import RANDOM_WEIGHTS, ImageSpec, ModelSpec, RunSpec
 from tdq_core.specs.command import is_list, value_of
 from tdq_core.specs.option import fields_of
@@ -130,8 +131,8 @@ def _once(offers: Iterable[Offer]) -> tuple[Offer, ...]:
 
 def _model_offer(group: dict[str, str]) -> ModelOffer:
     name, weights = group["model"], group.get("weights")
-    if weights not in (None, RANDOM_WEIGHTS) and not Path(weights).is_file():
-        raise InputError(f"The weights file '{weights}' of the model '{name}' does not exist.")
+    if weights not in (None, RANDOM_WEIGHTS) and not WeightsRef.of(weights).path.exists():
+        raise InputError(f"The weights '{weights}' of the model '{name}' does not exist.")
     given: dict[str, Any] = {
         f.name: value_of(f, group.get(f.key)) if is_list(f) else group.get(f.key) for f in fields_of(ModelSpec)
     }

@@ -1,19 +1,25 @@
 """A network in hand: by name, or a module of your own; as it was, or compressed."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from tdq_core.errors import InputError
 from tdq_core.graph.layer_table import count_macs, count_params
 from tdq_core.layers.table import LayerTable
+from tdq_core.models.factories import TIMM
 from tdq_core.models.loading import LoadedModel, load_model
+from tdq_core.models.registry import MODELS
+from tdq_core.models.weights_ref import RECORD
 from tdq_core.models.wrapped import wrapped
 from tdq_core.pipeline.inputs import table_of
 from tdq_core.pipeline.session import LayerResult
-from tdq_core.specs import ModelSpec
+from tdq_core.specs import ModelSpec, RunSpec
 from tdq_core.specs.preprocessing import Preprocessing
 from tdq_core.system.progress import Progress, silent
 
@@ -88,8 +94,8 @@ def load(
 
     Args:
         name: a registered one (`tdq models`), 'path/to/file.py:factory', 'package.module:factory' or 'timm:NAME'.
-        weights: None (the registered ones), a file (.safetensors, or a state dict in .pt, .pth, .th: no code in it is
-            run), or 'random' (seeded).
+        weights: None (the registered ones), 'random' (seeded), or a file or folder with a state dict, as checkpoints,
+            the Hugging Face hub and TDQ's exports have it (no code in it is run); 'FILE::NAME' takes one of several.
         mean, std: one value a channel; input_size: (height, width) in pixels; they override what is known.
 
     Raises:
@@ -98,6 +104,38 @@ def load(
     spec = ModelSpec(name, weights, tuple(mean) if mean else None, tuple(std) if std else None, input_size)
     model = load_model(spec, seed=seed, on_progress=on_progress)
     return Network(model, spec, seed, model.module)
+
+
+def load_export(folder: str | Path, *, model: str | None = None, on_progress: Progress = silent) -> Network:
+    """The compressed network that `tdq run --export` wrote; its `module` is a plain torch module, for use anywhere.
+
+    Args:
+        folder: with the file at fp32, fp16 or simulated bits for torch, and 'ranks.json' beside it.
+        model: what builds the network before it was compressed, as in `load`; None: what 'record.json' names, where
+            that is a registered network or one of timm's: other people's code is run for those only who name it.
+
+    Raises:
+        InputError: no export, one that another runtime runs, or one of another network.
+    """
+    told = _recorded(Path(folder))
+    name = model or told.name if told else model
+    if name is None:
+        raise InputError(f"The folder '{folder}' has no '{RECORD}' that can be read: name its network, as model=...")
+    if model is None and name not in MODELS and not name.startswith(TIMM):
+        raise InputError(
+            f"The export in '{folder}' is of '{name}', whose code is run for those only who name it: give it as "
+            "model=..."
+        )
+    shown = {"mean": told.mean, "std": told.std, "input_size": told.input_size} if told else {}
+    return load(name, weights=str(folder), on_progress=on_progress, **shown)  # type: ignore[arg-type]
+
+
+def _recorded(folder: Path) -> ModelSpec | None:
+    """The network of the run that was exported."""
+    try:
+        return RunSpec.recorded(json.loads((folder / RECORD).read_text())["spec"]).model
+    except (OSError, ValueError, LookupError, TypeError, InputError):
+        return None
 
 
 def wrap(

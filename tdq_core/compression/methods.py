@@ -34,12 +34,14 @@ class Implementation:
     Attributes:
         decompose: by solver, factors of a kernel at these ranks.
         build: the plain layers that factors of a layer make.
+        stages: names of those layers, in their order: files keep weights by them.
         details: what is told of the factors of a kernel, for the record.
         fit: factors of least error in a layer's outputs, see `calibrate.fit`.
     """
 
     decompose: dict[str, Callable[[Tensor, Ranks, Options], Any]]
     build: Callable[[Any, Any], nn.Sequential]
+    stages: tuple[str, ...]
     fit: Callable[[Moments, Tensor, Ranks, Tensor, Options, Start], Fitted]
     details: Callable[[Any, Tensor], tuple[Details, ...]] = lambda factors, kernel: ()
 
@@ -87,6 +89,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
             "tensorly": tensorly_solver.METHODS["tucker2"],
         },
         build=tucker2_layers,
+        stages=("input", "core", "output"),
         details=_told_of_tucker2,
         fit=fit_tucker2_to,
     ),
@@ -96,6 +99,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
             "tensorly": tensorly_solver.METHODS["cp"],
         },
         build=cp_layers,
+        stages=("input", "depthwise", "output"),
         details=_told_of_cp,
         fit=fit_cp_to,
     ),
@@ -105,6 +109,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
             "tensorly": tensorly_solver.METHODS["svd"],
         },
         build=svd_layers,
+        stages=("inner", "output"),
         fit=fit_svd_to,
     ),
 }

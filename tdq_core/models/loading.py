@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from tdq_core.errors import InputError
+from tdq_core.graph.state import state_digest
 from tdq_core.models import factories, preprocess
 from tdq_core.models.attention import open_attention
 from tdq_core.models.factories import TIMM, Built
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
-from tdq_core.models.weights_file import load_into, read_state_dict, state_digest
+from tdq_core.models.weights_file import Taken, load_weights
 from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 from tdq_core.specs.preprocessing import Preprocessing
 from tdq_core.system.download import fetch
@@ -54,6 +55,7 @@ class _Weights:
     sha256: str | None = None
     licence: str | None = None
     notes: tuple[str, ...] = ()
+    code: str = ""
 
 
 def load_model(
@@ -81,7 +83,7 @@ def load_model(
         prepared, notes = _own_preprocessing(built, spec)
     untouched = known is not None and prepared == known.preprocessing
     classes = known.num_classes if known and untouched else _probed(module, prepared, spec)
-    digest = digest_of(built.code, prepared, module)
+    digest = digest_of(built.code + weights.code, prepared, module)
     return LoadedModel(spec.name, open_attention(module), prepared, classes, weights.source, weights.sha256,
                        weights.licence, digest, weights.notes + notes)  # fmt: skip
 
@@ -106,9 +108,8 @@ def _fill(built: Built, known: ModelEntry | None, spec: ModelSpec, seed: int, *,
         note = f"Weights are random (seed {seed}): accuracy is chance, costs and speed are real."
         return _Weights(f"random, seed {seed}", notes=(note,))
     if spec.weights is not None:
-        path = Path(spec.weights)
-        _load_file(built.module, path, known)
-        return _Weights(path.name, file_sha256(path))
+        taken = _load_file(built.module, spec.weights, known)
+        return _Weights(taken.source, taken.sha256, notes=taken.notes, code=taken.code)
     if known is None:
         note = f"The weights are {built.weights_source}."
         return _Weights(built.weights_source, licence=_licence(built), notes=() if built.config else (note,))
@@ -120,10 +121,8 @@ def _licence(built: Built) -> str | None:
     return str(value) if value else None
 
 
-def _load_file(module: nn.Module, path: Path, known: ModelEntry | None) -> None:
-    ignored = known.ignored_keys if known else ()
-    state = {name: value for name, value in read_state_dict(path).items() if not name.startswith(ignored)}
-    load_into(module, state, str(path))
+def _load_file(module: nn.Module, weights: str, known: ModelEntry | None) -> Taken:
+    return load_weights(module, weights, opened=open_attention, ignored=known.ignored_keys if known else ())
 
 
 def _load_registered(module: nn.Module, known: ModelEntry, on_progress: Progress) -> _Weights:
@@ -140,7 +139,7 @@ def _load_registered(module: nn.Module, known: ModelEntry, on_progress: Progress
             f"The weights file '{path}' is not the registered one: its SHA-256 starts with {sha256[:8]}, not "
             f"{weights.sha256[:8]}; move it away, or pass it as 'weights'."
         )
-    _load_file(module, path, known)
+    _load_file(module, str(path), known)
     return _Weights(weights.source, sha256, weights.licence)
 
 

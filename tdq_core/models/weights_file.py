@@ -1,121 +1,157 @@
-"""State dicts: read from files without running code, checked key by key, and named by their content."""
+"""Weights from files and folders into a network, and what a reader of its numbers must know of them."""
 
 import hashlib
-import pickle
 import re
-import warnings
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from tdq_core.errors import InputError
+from tdq_core.models.checkpoints import exports
+from tdq_core.models.checkpoints.contents import Contents
+from tdq_core.models.checkpoints.fitting import Fit, load_set
+from tdq_core.models.checkpoints.folders import Files, files_of, read_files
+from tdq_core.models.checkpoints.formats import SAVE_SO
+from tdq_core.models.checkpoints.reading import Content, needs_code
+from tdq_core.models.checkpoints.refusals import misfit, no_such_part
+from tdq_core.models.checkpoints.sets import Own, WeightSet, complete_sets, likely_sets, shown
+from tdq_core.models.weights_ref import SEPARATOR, WeightsRef
+from tdq_core.system.files import file_sha256
 
-PICKLE_SUFFIXES = (".pt", ".pth", ".th")
-_COUNTER = "num_batches_tracked"
-_SHOWN = 3
+_AVERAGED = re.compile(r"ema|swa|avg|average|shadow|teacher", re.IGNORECASE)
 
 
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a weights file, on the CPU.
+@dataclass(frozen=True)
+class Taken:
+    """Weights that lie in a network now.
+
+    Attributes:
+        source: for people: the file's name, and the set where one was asked for.
+        sha256: of the file; of several, of their names and digests.
+        code: what computes beside the state, as text for the network's identity; '' where nothing does.
+        notes: what was taken, left out or converted, one sentence each.
+    """
+
+    source: str
+    sha256: str
+    code: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def load_weights(
+    module: nn.Module, text: str, *, opened: Callable[[nn.Module], nn.Module], ignored: tuple[str, ...] = ()
+) -> Taken:
+    """Copy the weights that `text` names into `module`, in place.
+
+    Whatever puts names before those of the network is passed over, dicts and wrapping modules alike; what the network
+    translates itself is left to it. Layers that TDQ has decomposed in an export are built first.
 
     Args:
-        path: `.safetensors`, or `.pt/.pth/.th` with a dict of tensors, plain or under 'state_dict' or 'model';
-            a prefix 'module.' on all keys is dropped.
+        text: a file of torch.save or safetensors, an index of several, or a folder with either; `PATH::PART` takes the
+            weights in one part of it.
+        opened: does, in place, what is done to every network after its weights are in it: exports were made of that.
+        ignored: beginnings of names in the file that are of no use.
 
     Raises:
-        InputError: no such file, unknown suffix, unreadable, needs code to be run, or holds no state dict.
+        InputError: nothing is there, it cannot be read without running code, or it does not fit; `module` is then not
+            to be used.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"The weights file '{path}' does not exist.")
-    suffix = path.suffix.lower()
-    if suffix == ".safetensors":
-        return _read_safetensors(path)
-    if suffix in PICKLE_SUFFIXES:
-        return _plain_state(_read_pickle(path), path)
-    raise InputError(f"A weights file ends in .safetensors, {', '.join(PICKLE_SUFFIXES)}. Got '{path}'.")
+    ref = WeightsRef.of(text)
+    exports.require_loadable(ref.path)
+    files = files_of(ref.path)
+    content = read_files(files)
+    contents = _asked_for(Contents.of(content.held), ref, content)
+    made = exports.NOTHING
+    if exports.is_export(files.paths[0], contents, content.about):
+        made = exports.rebuild(opened(module), files.paths[0], contents, content.about)
+        contents = made.contents or contents
+    taken, notes = _load_best(module, contents, ref, ignored)
+    made.finish(module)
+    source = (ref.path.name or ref.path.resolve().name) + (f"{SEPARATOR}{ref.part}" if ref.part else "")
+    notes = (*files.notes, *made.notes, *notes, *_converted(taken, module))
+    return Taken(source, _sha256(files), made.code, notes)
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"The weights file '{path}' is not readable as safetensors: {_one_line(error)}.") from error
+def _asked_for(contents: Contents, ref: WeightsRef, content: Content) -> Contents:
+    if not contents.tensors:
+        if content.objects:
+            raise needs_code(ref.path, content.objects[0])
+        raise InputError(f"The weights file '{ref.path}' holds no state dict (names with tensors): {SAVE_SO}.")
+    if ref.part is None:
+        return contents
+    inside = contents.within(ref.part)
+    if not inside.tensors:
+        raise no_such_part(str(ref.path), ref.part, contents)
+    return inside
 
 
-def _read_pickle(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():  # an unusual pickle protocol is no news to whoever gave the file
-            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if wanted := re.search(r"GLOBAL ([\w.]+)|class ([\w.]+)", str(error)):
-            raise InputError(
-                f"The weights file '{path}' needs '{wanted[1] or wanted[2]}' to be run when it is read, and TDQ runs "
-                "no code from weights files: save the state dict alone, with torch.save(model.state_dict(), FILE)."
-            ) from error
-        raise InputError(
-            f"The weights file '{path}' is not a state dict that torch can read without running code, or it is "
-            "damaged: save the state dict alone, with torch.save(model.state_dict(), FILE)."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
-        raise InputError(f"The weights file '{path}' cannot be read: {_one_line(error)}.") from error
+def _load_best(
+    module: nn.Module, contents: Contents, ref: WeightsRef, ignored: tuple[str, ...]
+) -> tuple[WeightSet, tuple[str, ...]]:
+    own = Own(module.state_dict(keep_vars=True), ignored)
+    complete = sorted(complete_sets(contents, own), key=lambda s: (_beyond(s, own), _is_average(s)))
+    tried: list[Fit] = []
+    for found in [*complete, *(likely_sets(contents, own) if not complete else ())]:
+        fit = load_set(module, found, str(ref.path))
+        if fit:
+            return found, (*_others(found, complete, ref), *_left_out(found))
+        tried.append(fit)
+    raise misfit(str(ref.path), ref.path, tried[0], contents, own)
 
 
-def _plain_state(content: Any, path: Path) -> dict[str, Tensor]:
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    tensors = isinstance(content, Mapping) and content and all(isinstance(v, Tensor) for v in content.values())
-    if not tensors:
-        raise InputError(
-            f"The weights file '{path}' holds no state dict (names with tensors), plain or under 'state_dict' "
-            "or 'model'."
-        )
-    prefixed = all(str(name).startswith("module.") for name in content)
-    return {str(name).removeprefix("module.") if prefixed else str(name): value for name, value in content.items()}
+def _beyond(found: WeightSet, own: Own) -> bool:
+    """Whether it holds more than the network has."""
+    return not found.state.keys() <= own.state.keys()
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()).removesuffix(".")[:200] or type(error).__name__
+def _is_average(found: WeightSet) -> bool:
+    return bool(_AVERAGED.search(found.place))
 
 
-def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Copy `state` into `module`, in place; `source` names the state in errors.
-
-    Raises:
-        InputError: names the first few keys that are missing, unexpected or of another shape. Batch norm's counters
-            (`num_batches_tracked`) may be absent: they take no part at inference.
-    """
-    own = module.state_dict()
-    missing = [name for name in own if name not in state and not name.endswith(_COUNTER)]
-    unexpected = [name for name in state if name not in own]
-    reshaped = [
-        f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    named = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-    if faults := [_count(label, names) for label, names in named if names]:
-        raise InputError(f"The weights '{source}' do not fit the model: {'; '.join(faults)}.")
-    module.load_state_dict(dict(state), strict=False)
+def _others(taken: WeightSet, complete: list[WeightSet], ref: WeightsRef) -> tuple[str, ...]:
+    """Which set was taken, where there are others with other values."""
+    others = [s for s in complete if s is not taken and not _equal(s, taken)]
+    if not others:
+        return ()
+    names = ", ".join(f"'{_place(s)}'" for s in (taken, *others))
+    return (
+        f"The weights file '{ref.path.name}' holds {len(others) + 1} sets of weights, {names}: '{_place(taken)}' was "
+        f"taken; '{ref.path.name}{SEPARATOR}{_place(others[0])}' takes the other.",
+    )
 
 
-def _count(label: str, names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{label} {', '.join(names[:_SHOWN])}{more}"
+def _place(found: WeightSet) -> str:
+    return shown(found.place) or found.place or "the outermost"
 
 
-def state_digest(module: nn.Module) -> str:
-    """SHA-256 over the sorted (name, dtype, shape, bytes) of the state dict, batch norm's counters left out."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        if not name.endswith(_COUNTER):
-            digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+def _equal(one: WeightSet, other: WeightSet) -> bool:
+    both = one.state.keys() & other.state.keys()
+    pairs = [(one.state[name], other.state[name]) for name in both]
+    return all(torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor))
+
+
+def _left_out(found: WeightSet) -> tuple[str, ...]:
+    if not found.left:
+        return ()
+    first, more = found.left[0], len(found.left) - 1
+    others = f" and {more} more" if more else ""
+    return (f"What the weights file has beside the model was left out: {first}{others}.",)
+
+
+def _converted(found: WeightSet, module: nn.Module) -> tuple[str, ...]:
+    """A note on numbers that are stored in another precision than the one they are measured in."""
+    floats = [v.dtype for v in found.state.values() if isinstance(v, Tensor) and v.is_floating_point()]
+    kinds = sorted({str(kind).removeprefix("torch.") for kind in floats if kind != torch.float32})
+    if not kinds:
+        return ()
+    how = "rounded to" if "float64" in kinds else "taken as they are into"
+    return (f"Weights are stored as {', '.join(kinds)} and were {how} float32, in which the model is measured.",)
+
+
+def _sha256(files: Files) -> str:
+    if files.several is None:
+        return file_sha256(files.paths[0])
+    lines = [f"{path.name} {file_sha256(path)}" for path in (files.several, *files.paths)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

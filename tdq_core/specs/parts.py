@@ -29,7 +29,8 @@ class ModelSpec(Value, frozen=True):
 
     Attributes:
         name: a registered name, 'path/to/file.py:factory', 'package.module:factory' or 'timm:NAME'.
-        weights: None (the registered weights), a file, or 'random' (seeded; for cost and speed studies).
+        weights: None (the registered weights), a file or folder, or 'random' (seeded; for cost and speed studies); see
+            `tdq_core.models.weights_file`.
         mean, std: of each input channel; input_size: (height, width) in pixels. They override what is known of the
             model, and are needed for one that says nothing of its inputs.
     """
@@ -49,7 +50,8 @@ class ModelSpec(Value, frozen=True):
             flag="--weights",
             named=False,
             shorthand=("--weights-random", RANDOM_WEIGHTS),
-            help="The weights' file: .safetensors, or a state dict in .pt, .pth, .th (no code in it is run).",
+            help="A file or folder with weights, of torch, safetensors, the Hugging Face hub or --export (code in it "
+            "never runs); FILE::NAME takes one of several sets, as FILE::state_dict_ema.",
             shorthand_help="Seeded random weights: for cost and speed studies.",
         ),
     ] = None

@@ -17,9 +17,9 @@ from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
 from tdq_core.evaluation.evaluate import outcomes
 from tdq_core.graph.modules import of_kind
+from tdq_core.graph.state import state_digest
 from tdq_core.models.attention import PlainAttention
 from tdq_core.models.loading import LoadedModel, load_model
-from tdq_core.models.weights_file import state_digest
 from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 from tdq_core.stats.intervals import wilson
 from tdq_core.system import machine

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tdq_core.compression.quantize.scheme import Scheme
-from tdq_core.models.weights_file import state_digest
+from tdq_core.graph.state import state_digest
 from tdq_core.system.files import write_atomically
 
 

@@ -21,6 +21,8 @@ from tdq_core.compression.quantize.packing import pack, unpack
 from tdq_core.compression.quantize.weight_grid import RoundedWeight
 
 SCALES, ZERO_POINTS = "activations.scale", "activations.zero_point"
+ABOUT = "tdq"
+"""The key of the metadata."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,13 @@ def save_simulated(model: Simulated, path: Path) -> None:
         "weights": {name: [w.bits, list(w.integers.shape)] for name, w in model.weights.items()},
         "activations": {name: grid.levels.bit_length() for name, grid in model.activations.items()},
     }
-    save_file(tensors, path, metadata={"tdq": json.dumps(about, separators=(",", ":"))})
+    save_file(tensors, path, metadata={ABOUT: json.dumps(about, separators=(",", ":"))})
 
 
 def load_simulated(path: Path) -> Simulated:
     """What `save_simulated` wrote."""
     with safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["tdq"])
+        about = json.loads(file.metadata()[ABOUT])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     weights = {}
     for name, (bits, shape) in about["weights"].items():
