@@ -10,7 +10,7 @@ from tdq_core.cli.terminal import both_ways, complain, percent, say, say_csv, sa
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.records.table import method_text, ranks_text, to_csv
-from tdq_core.system.files import user_path, write_atomically
+from tdq_core.system.files import require_file, user_path, write_atomically
 
 ModelFilter = Annotated[str | None, typer.Option("--model", help="Only runs of this model.")]
 
@@ -39,11 +39,14 @@ def csv(
     model: ModelFilter = None,
 ) -> None:
     """Every run as one row of CSV, in full precision."""
+    if output is not None:
+        output = user_path(output)
+        require_file(output)
     text = to_csv(_chosen(model))
     if output is None:
         say_csv(text)
         return
-    write_atomically(user_path(output), text)
+    write_atomically(output, text)
     tell(f"Written: {output}")
 
 

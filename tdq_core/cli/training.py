@@ -13,6 +13,7 @@ from tdq_core.cli.terminal import percent, progress_bars, say, say_json, tell
 from tdq_core.errors import InputError
 from tdq_core.models.registry import WEIGHTS_FOLDER, entry
 from tdq_core.records.store import runs_folder
+from tdq_core.system.files import require_folder, user_path
 
 _OWN = "the model's own recipe where not given"
 
@@ -46,6 +47,8 @@ def train(
              "label_smoothing": label_smoothing, "shift": shift, "mirror": mirror, "sizes": _steps("sizes", sizes),
              "depths": _steps("depths", depths), "bf16": bf16, "seed": seed}  # fmt: skip
     entry(model)
+    output = user_path(output)
+    require_folder(output, "The folder of the weights", "name another one with --out")
     before = _sha256_in(output / f"{model}.json")
     recipe = dataclasses.replace(recipe_of(model), **{k: v for k, v in asked.items() if v is not None})
     with progress_bars() as on_progress:

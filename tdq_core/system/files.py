@@ -60,6 +60,13 @@ def require_folder(folder: Path, what: str, way_out: str) -> None:
         raise InputError(f"{what} '{folder}' cannot be written to ({error.strerror or error}): {way_out}.") from error
 
 
+def require_file(path: Path) -> None:
+    """Return where a file of this name can be written; InputError, in a sentence that names it, where it cannot."""
+    if path.is_dir():
+        raise InputError(f"'{path}' is a folder: name a file in it.")
+    require_folder(path.parent, "The folder", "name another file")
+
+
 def _nearest(folder: Path) -> Path:
     """`folder` where it is there, else the innermost of those that it will be made in."""
     with contextlib.suppress(FileNotFoundError):
