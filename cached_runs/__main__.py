@@ -6,13 +6,13 @@ from cached_runs.counting import write_costs
 from cached_runs.pages import write_pages
 from cached_runs.rebuild import MODELS, rebuild
 from cached_runs.recipes import rewrite_recipes
-from tdq_core.cli.terminal import err, progress_bars
+from tdq_core.cli.terminal import progress_bars, tell
 from tdq_core.records.store import RunStore, shipped_folder
 
 
 def main(models: list[str]) -> int:
     if unknown := [m for m in models if m not in MODELS]:
-        err.print(f"The models with shipped runs are {', '.join(MODELS)}. Got '{unknown[0]}'.", markup=False)
+        tell(f"The models with shipped runs are {', '.join(MODELS)}. Got '{unknown[0]}'.")
         return 2
     with progress_bars() as on_progress:
         write_costs(shipped_folder())
@@ -20,7 +20,7 @@ def main(models: list[str]) -> int:
             rebuild(model, shipped_folder(), on_progress)
     rewrite_recipes(shipped_folder())
     write_pages(shipped_folder().parent)
-    err.print(f"{sum(1 for _ in RunStore(shipped_folder()).paths())} runs are in '{shipped_folder().name}'.")
+    tell(f"{sum(1 for _ in RunStore(shipped_folder()).paths())} runs are in '{shipped_folder().name}'.")
     return 0
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cached_runs import digits, study
 from tdq_core.analysis.components import STUDIES, study_spec
-from tdq_core.cli.terminal import err
+from tdq_core.cli.terminal import tell
 from tdq_core.models.registry import WEIGHTS_FOLDER
 from tdq_core.records.store import RunStore, Store
 from tdq_core.records.table import method_text, ranks_text
@@ -25,7 +25,7 @@ def rebuild(model: str, folder: Path, on_progress: Progress) -> None:
         studied = study.COMPONENTS.get(model, RankRule("ratio", 2.0))
         _measure(list(study.study_specs(model)), studied, folder, on_progress)
     else:
-        err.print(f"{model}: no weights, nothing is measured; first `tdq train {model} --data {study.DATA}`.")
+        tell(f"{model}: no weights, nothing is measured; first `tdq train {model} --data {study.DATA}`.")
 
 
 def _measure(specs: Sequence[RunSpec], studied: RankRule, folder: Path, on_progress: Progress) -> None:
@@ -39,7 +39,7 @@ def _measure(specs: Sequence[RunSpec], studied: RankRule, folder: Path, on_progr
         on_progress(f"runs of {dense.model.name}", done, len(specs))
         record = run(spec, store=store, session=session).record
         if record.state != "complete":
-            err.print(f"{method_text(spec)} {ranks_text(spec)} {spec.precision.name}: {record.reason}", markup=False)
+            tell(f"{method_text(spec)} {ranks_text(spec)} {spec.precision.name}: {record.reason}")
     components = study_spec(dense, rule=studied, eta=DEFAULT_ETA)
     study_components(components, store=Store(STUDIES, folder), on_progress=on_progress)
 

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 
 from dashboard.words import text
 from dashboard.words.components import sum_of_squares
+from dashboard.words.markup import label as shown
 from dashboard.words.palette import GREY, STATES, WARNING
 from tdq_core.analysis.components import FEW_LEVELS, STAGES, VARIANTS, Components, Inner, LayerComponents, Stage
 
@@ -65,6 +66,7 @@ def strip_figure(study: Components, chosen: str) -> go.Figure:
             figure.add_trace(_strip(names, heights, variant, first=column == 1), row=1, col=column)
         figure.add_vline(x=names.index(chosen), line={"color": GREY, "width": 14}, opacity=0.2, row=1, col=column)
         figure.update_yaxes(row=1, col=column, **_log_axis(study, value))
+    figure.update_xaxes(type="category")
     figure.update_annotations(font={"size": 13})
     return _laid_out(figure, 320, legend=True)
 
@@ -73,7 +75,8 @@ def _strip(names: Sequence[str], heights: Sequence[float], variant: str, *, firs
     label, last = STATES[variant].label, variant == VARIANTS[-1]
     ring = {"symbol": "circle-open", "size": 17, "line": {"width": 2.5}} if last else {"size": 11}
     return go.Scatter(
-        x=list(names), y=list(heights), mode="markers", name=label, customdata=list(names), showlegend=first,
+        x=[shown(name) for name in names], y=list(heights), mode="markers", name=label, customdata=list(names),
+        showlegend=first,
         marker={"color": STATES[variant].colour} | ring, legendgroup=variant,
         hovertemplate=f"%{{x}}<br>{label}: %{{y:.3g}}<extra></extra>",
     )  # fmt: skip

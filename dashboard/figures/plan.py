@@ -6,6 +6,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from dashboard.words import text
+from dashboard.words.markup import label
 from tdq_core.layers.methods import METHODS
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.specs.variant import Variant
@@ -33,7 +34,7 @@ def _facts(planned: LayerPlan) -> str:
     ranks = f"{Variant(planned.method).label} {' x '.join(map(str, planned.ranks))}".strip()
     kept = f"{planned.cost.params:,} of {layer.params:,} params"
     macs = f"{text.count(planned.cost.macs)} of {text.count(layer.macs)} MACs"
-    return "<br>".join((f"<b>{layer.name}</b> {layer.shape_text}", ranks, kept, macs))
+    return "<br>".join((f"<b>{label(layer.name)}</b> {layer.shape_text}", ranks, kept, macs))
 
 
 def plan_figure(bars: Sequence[PlanBar]) -> go.Figure:
@@ -43,12 +44,12 @@ def plan_figure(bars: Sequence[PlanBar]) -> go.Figure:
         if some := [bar for bar in bars if bar.method == look.method]:
             figure.add_trace(
                 go.Bar(
-                    x=[bar.layer for bar in some], y=[100 * bar.kept for bar in some], name=look.label,
+                    x=[label(bar.layer) for bar in some], y=[100 * bar.kept for bar in some], name=look.label,
                     marker={"color": look.colour}, customdata=[bar.facts for bar in some],
                     hovertemplate="%{customdata}<extra></extra>",
                 )
             )  # fmt: skip
-    names = [bar.layer for bar in bars]
+    names = [label(bar.layer) for bar in bars]
     figure.update_xaxes(
         type="category", categoryorder="array", categoryarray=names, showticklabels=len(bars) <= MOST_NAMES,
         title=None if len(bars) <= MOST_NAMES else "Layers, in the order of the model",

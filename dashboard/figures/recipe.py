@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from dashboard.words import text
+from dashboard.words.markup import label
 from dashboard.words.palette import ACCENT, GREY
 from dashboard.words.recipe import TRIED, arm_label, arm_variant
 from tdq_core.recipes.choices import Pick
@@ -66,7 +67,8 @@ def _facts(pick: Pick) -> str:
     ratio = f" at param ratio {pick.ratio:g}" if pick.ratio else ""
     latency = f"<br>{pick.latency_ms:.2f} ms a batch" if pick.latency_ms is not None else ""
     return (
-        f"<b>{arm_label(pick.arm)}</b>{ratio}<br>{text.file_size(pick.bytes)}, {text.both_ways(pick.bytes_ratio)}<br>"
+        f"<b>{label(arm_label(pick.arm))}</b>{ratio}<br>"
+        f"{text.file_size(pick.bytes)}, {text.both_ways(pick.bytes_ratio)}<br>"
         f"drop {text.points(pick.chosen_drop[0])}, on the others {text.points(pick.verified_drop[0])} points{latency}"
     )
 
@@ -81,7 +83,10 @@ def _ring(chosen: Pick) -> go.Scatter:
 def _target(figure: go.Figure, report: Report) -> None:
     """A dotted line at the bound, where it lies on one of the axes."""
     target = parse_target(report.target)
-    style = {"line": {"color": GREY, "dash": "dot"}, "annotation": {"text": report.target, "font": {"color": GREY}}}
+    style = {
+        "line": {"color": GREY, "dash": "dot"},
+        "annotation": {"text": report.target, "font": {"color": GREY}},
+    }
     if target.kind == "drop":
         figure.add_hline(100 * target.limit, annotation_position="bottom left", **style)
     elif target.kind == "ratio":

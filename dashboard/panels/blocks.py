@@ -9,13 +9,14 @@ import streamlit as st
 from dashboard.facts.groups import Group, group_runs
 from dashboard.pages import page
 from dashboard.shelf import catalog
-from dashboard.shelf.catalog import Found, Runs, V
+from dashboard.shelf.catalog import Runs, V
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import record_choice
 from dashboard.words import text
+from dashboard.words.markup import plain
 from tdq_core.errors import TDQError
 from tdq_core.records.record import LayerRecord, RunRecord
-from tdq_core.records.store import RUNS, Kind
+from tdq_core.records.store import RUNS, Found, Kind
 from tdq_core.records.table import method_text, row, to_csv
 from tdq_core.specs import RunSpec
 from tdq_core.specs.command import command_line
@@ -26,15 +27,15 @@ def offers_or_stop() -> Offers:
     try:
         return catalog.offers()
     except TDQError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(error), icon=":material/error:")
         st.stop()
 
 
 def found(kind: Kind[V]) -> Found[V]:
     """All values of one kind; files that cannot be read are told in one sentence each, and the rest still works."""
     known = catalog.read(kind)
-    for sentence in known.damaged:
-        st.warning(sentence, icon=":material/broken_image:")
+    for sentence in known.left_out:
+        st.warning(plain(sentence), icon=":material/broken_image:")
     return known
 
 
@@ -127,9 +128,10 @@ def run_card(record: RunRecord) -> None:
     if record.state == "complete":
         _numbers(record)
     else:
-        st.error(f"This run was {_past(record.state)}: {text.on_screen(record.reason or '')}", icon=":material/block:")
+        reason = plain(text.on_screen(record.reason or ""))
+        st.error(f"This run was {_past(record.state)}: {reason}", icon=":material/block:")
     for note in record.notes:
-        st.caption(f":material/info: {note}")
+        st.caption(f":material/info: {plain(note)}")
     _layers(record)
     _origin(record)
 
@@ -219,7 +221,7 @@ def _origin(record: RunRecord) -> None:
             ("Machine", f"{known.get('cpu')}, {known.get('threads')} threads, {' '.join(known.get('cpu_flags', ()))}"),
             ("Versions", ", ".join(f"{k} {v}" for k, v in (known.get("versions") or {}).items())),
         ]
-        st.markdown("\n".join(f"- {name}: {value}" for name, value in facts if value))
+        st.markdown("\n".join(f"- {name}: {plain(value)}" for name, value in facts if value))
         st.download_button(
             "Record as JSON",
             record.to_json(),

@@ -14,6 +14,7 @@ from dashboard.panels.jobs import submit
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, number, record_choice, take_next
 from dashboard.words.components import costs, latencies, latency_commands, study_label, what_is_seen
+from dashboard.words.markup import plain
 from tdq_core.analysis.components import FEW_LEVELS, STUDIES, Components, LayerComponents, study_spec
 from tdq_core.jobs.queue import Request
 from tdq_core.records.record import RunRecord
@@ -29,7 +30,8 @@ def choose_study(subject: RunSpec, offers: Offers) -> Components | None:
     if not own:
         with st.container(border=True):
             st.markdown(
-                f"**The components of {subject.model.name} on {subject.images.data} have not been looked into yet.**"
+                f"**The components of {plain(subject.model.name)} on {plain(subject.images.data)} have not been "
+                "looked into yet.**"
             )
             st.markdown("Choose a ratio and press **Run**: every layer is decomposed twice, which can take minutes.")
             _compute(subject, offers)
@@ -70,7 +72,7 @@ def _compute(subject: RunSpec, offers: Offers) -> None:
 def show_study(study: Components, records: Sequence[RunRecord]) -> None:
     """The strip of layers, then everything about one of them."""
     for note in study.notes:
-        st.caption(f":material/info: {note}")
+        st.caption(f":material/info: {plain(note)}")
     names = [la.name for la in study.layers]
     arguments = choice("layer", names)
     st.plotly_chart(

@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard.shelf.catalog import Runs
 from dashboard.shelf.state import show
 from dashboard.words import text
+from dashboard.words.markup import plain
 from tdq_core.errors import TDQError
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Job, JobState
@@ -23,7 +24,10 @@ def watched() -> list[Job]:
 def submit(request: jobs.Request) -> None:
     """Start a job and follow it; what an earlier job left on the page goes away."""
     st.session_state["outcome"] = None
-    st.session_state.setdefault("jobs", []).append(jobs.submit(request).id)
+    try:
+        st.session_state.setdefault("jobs", []).append(jobs.submit(request).id)
+    except TDQError as error:
+        st.session_state["outcome"] = JobState("failed", reason=str(error))
 
 
 def job_panel(runs: Runs) -> None:
@@ -58,7 +62,7 @@ def _bar(job: Job, state: JobState) -> None:
         label, button = st.columns([5, 1], vertical_alignment="center")
         request = job.request
         what = _what(request)
-        label.markdown(f"**{what}** ({request.spec.model.name}, {request.spec.images.data})")
+        label.markdown(f"**{what}** ({plain(request.spec.model.name)}, {plain(request.spec.images.data)})")
         button.button("Cancel", key=f"cancel-{job.id}", icon=":material/stop_circle:", on_click=_cancel, args=(job,))
         st.progress(_share(state), text=_line(state))
 
@@ -67,7 +71,7 @@ def _what(request: jobs.Request) -> str:
     if request.kind == "run":
         return text.treatment(request.spec)
     if request.kind == "recipe":
-        return f"Looking for a recipe that meets {request.target}"
+        return f"Looking for a recipe that meets {plain(request.target)}"
     return {"layers": "Reading the layers", "components": "Looking into the components"}[request.kind]
 
 
@@ -78,7 +82,7 @@ def _share(state: JobState) -> float:
 def _line(state: JobState) -> str:
     if state.state == "queued":
         return "Waiting for its turn: another run is at work."
-    stage = "starting the engine" if state.stage == "start" else state.stage
+    stage = "starting the engine" if state.stage == "start" else plain(state.stage)
     done = f" {state.done:,} of {state.total:,}" if state.total else ""
     return f"{stage}{done}, {text.seconds(state.elapsed)} so far"
 
@@ -103,9 +107,9 @@ def _outcome(runs: Runs) -> None:
     if state.state == "cancelled":
         st.info("Cancelled: nothing was recorded.", icon=":material/stop_circle:")
     elif state.state != "done":
-        st.error(text.on_screen(state.reason or "The run failed."), icon=":material/error:")
+        st.error(plain(text.on_screen(state.reason or "The run failed.")), icon=":material/error:")
     elif record and record.state != "complete":
-        st.error(text.on_screen(record.reason or "The run failed."), icon=":material/error:")
+        st.error(plain(text.on_screen(record.reason or "The run failed.")), icon=":material/error:")
     else:
         _success(state, record)
 

@@ -14,6 +14,7 @@ from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import Subject, hold
 from dashboard.words import text
+from dashboard.words.markup import plain
 from tdq_core.errors import Refused, TDQError
 from tdq_core.jobs.queue import Request
 from tdq_core.layers.table import LayerTable
@@ -29,7 +30,7 @@ def planner(subject: Subject, offers: Offers) -> None:
     try:
         read_for = draft.read_for()
     except TDQError as error:
-        st.warning(text.on_screen(str(error)), icon=":material/block:")
+        st.warning(plain(text.on_screen(str(error))), icon=":material/block:")
         return
     table = _table_or_button(read_for, offers)
     if table is None:
@@ -46,12 +47,13 @@ def _table_or_button(spec: RunSpec, offers: Offers) -> LayerTable | None:
     try:
         table = catalog.layer_table(spec)
     except TDQError as error:
-        st.error(str(error), icon=":material/broken_image:")
+        st.error(plain(error), icon=":material/broken_image:")
         return None
     if table is None:
         with st.container(border=True):
+            name = plain(spec.model.name)
             st.markdown(
-                f"**The layers of {spec.model.name} have not been read yet.** Planning needs their shapes and spectra"
+                f"**The layers of {name} have not been read yet.** Planning needs their shapes and spectra"
                 + (", here those of their outputs on the calibration images." if spec.calibrated else ".")
             )
             if st.button("Read the layers", type="primary", icon=":material/layers:"):
@@ -76,7 +78,7 @@ def _plan(draft: Draft, read_for: RunSpec) -> Plan | None:
         draft.spec()
         return catalog.plan(read_for, draft.method, draft.rule())
     except TDQError as error:
-        st.warning(text.on_screen(str(error)), icon=":material/block:")
+        st.warning(plain(text.on_screen(str(error))), icon=":material/block:")
         return None
 
 

@@ -17,6 +17,7 @@ from dashboard.facts.planning import (
 from dashboard.figures.plan import plan_bars, plan_figure
 from dashboard.shelf.state import held_draft, hold, number
 from dashboard.words import text
+from dashboard.words.markup import plain
 from tdq_core.layers.methods import Ranks
 from tdq_core.layers.methods import method as method_of
 from tdq_core.layers.table import Layer, LayerTable
@@ -41,7 +42,7 @@ def layer_table_and_sliders(table: LayerTable, plan: Plan, draft: Draft) -> None
     method, place = draft.method, draft.place
     rows = layer_rows(table, plan, containing=containing or "")
     if not rows:
-        st.info(f"None of the {len(table.layers)} layers has `{containing}` in its name.")
+        st.info(f"None of the {len(table.layers)} layers has {plain(containing)} in its name.")
         return
     left, right = st.columns([5, 3], gap="medium")
     with left:
@@ -106,16 +107,17 @@ def _one_layer(planned: LayerPlan, draft: Draft) -> None:
     layer, method = planned.layer, draft.method
     with st.container(border=True):
         if not can_be_decomposed(layer, method):
-            st.markdown(f"**{layer.name}** {layer.shape_text}")
-            st.caption(f"Left alone: {planned.skipped_because}.")
+            st.markdown(f"**{plain(layer.name)}** {layer.shape_text}")
+            st.caption(f"Left alone: {plain(planned.skipped_because)}.")
             return
         own = method_for(layer, method)
         taken = planned.method != "none"
         key = f"take:{draft.place}:{layer.name}"
         st.session_state[key] = taken
-        st.checkbox(f"**{layer.name}** {layer.shape_text}, {own}", key=key, on_change=_take, args=(layer, method, key))
+        name = plain(layer.name)
+        st.checkbox(f"**{name}** {layer.shape_text}, {own}", key=key, on_change=_take, args=(layer, method, key))
         if not taken:
-            st.caption(f"Left alone: {planned.skipped_because}.")
+            st.caption(f"Left alone: {plain(planned.skipped_because)}.")
             return
         _rank_sliders(planned, own, draft.place)
         kept = text.percent(planned.cost.params / layer.params, 1)

@@ -11,6 +11,7 @@ from dashboard.panels.jobs import submit
 from dashboard.shelf.catalog import Runs
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, number, record_choice, take_next
+from dashboard.words.markup import plain
 from dashboard.words.recipe import command, recipe_label, rows
 from tdq_core.jobs.queue import Request
 from tdq_core.recipes.choices import Pick
@@ -38,7 +39,8 @@ def choose_recipe(subject: RunSpec, offers: Offers) -> Report | None:
         with st.container(border=True):
             samples, data = subject.images.samples, subject.images.data
             images = f"{samples:,} images of {data}" if samples else data
-            st.markdown(f"**No recipe has been asked for {subject.model.name} on {images} yet.**")
+            what = f"{plain(subject.model.name)} on {plain(images)}"
+            st.markdown(f"**No recipe has been asked for {what} yet.**")
             st.markdown("Choose a target and press **Run**: some fifteen models are built and measured.")
             _ask(subject, offers)
         return None
@@ -77,8 +79,8 @@ def _ask(subject: RunSpec, offers: Offers) -> None:
 def show_recipe(report: Report, runs: Runs) -> None:
     """Sentences, chart and table of everything that was tried, then the run that was chosen."""
     first, *others = report.sentences
-    (st.success if report.chosen else st.warning)(first, icon=":material/checklist:")
-    st.markdown("\n".join(f"- {sentence}" for sentence in others))
+    (st.success if report.chosen else st.warning)(plain(first), icon=":material/checklist:")
+    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in others))
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.plotly_chart(recipe_figure(report), key="recipe_chart", config={"displaylogo": False})
@@ -103,4 +105,4 @@ def _card(pick: Pick, runs: Runs) -> None:
         if record := runs.get(pick.run_id):
             blocks.run_card(record)
         else:
-            st.markdown(f"The record of run {pick.run_id} is not in `runs/` any more: ask again to measure it.")
+            st.markdown(f"The record of run {plain(pick.run_id)} is not in `runs/` any more: ask again to measure it.")

@@ -10,6 +10,7 @@ from dashboard.figures.tradeoff import TradeoffInfo, better_corner, outside_text
 from dashboard.panels import blocks
 from dashboard.shelf.catalog import Runs
 from dashboard.shelf.state import choice, flag, forget, record_choice, take_next
+from dashboard.words.markup import plain
 from dashboard.words.text import run_label
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
@@ -48,7 +49,7 @@ def results(runs: Runs, spec: RunSpec) -> None:
     group = _choose_group(runs, spec)
     if group is None:
         with st.container(border=True):
-            st.markdown(f"**No run of {spec.model.name} on {spec.images.data} has been measured yet.**")
+            st.markdown(f"**No run of {plain(spec.model.name)} on {plain(spec.images.data)} has been measured yet.**")
             st.markdown("Choose a method and ranks below and press **Run**: the first point appears here.")
         return
     _show_group(group, runs.values)
@@ -63,7 +64,7 @@ def _choose_group(runs: Runs, spec: RunSpec) -> Group | None:
     options = {g.key: g.label for g in own} or {_NOTHING: f"{spec.model.name} on {spec.images.data}: no run yet"}
     options |= {g.key: g.label for g in groups}
     if len(options) == 1:
-        st.caption(next(iter(options.values())))
+        st.caption(plain(next(iter(options.values()))))
         return own[0] if own else None
     key = st.selectbox(
         "Runs of",

@@ -19,6 +19,7 @@ from dashboard.panels import blocks
 from dashboard.shelf import catalog
 from dashboard.shelf.state import flag
 from dashboard.words.components import sum_of_squares, what_is_seen
+from dashboard.words.markup import plain
 from dashboard.words.study import IMAGES, network_rows
 from tdq_core.analysis.additivity import find_cells
 from tdq_core.analysis.components import STUDIES, Components
@@ -123,7 +124,7 @@ def _origin(records: Records) -> str:
     first = records[0]
     n = first.metrics.n if first.metrics else 0
     weights = first.provenance.get("weights")
-    return f"{IMAGES}, {n:,} class-balanced test images, the same for all runs. Weights: {weights}."
+    return f"{IMAGES}, {n:,} class-balanced test images, the same for all runs. Weights: {plain(weights)}."
 
 
 def _additivity(view: View, model: str, by_model: ByModel) -> None:
@@ -152,7 +153,7 @@ def _components(view: View, model: str, by_model: ByModel) -> None:
         return
     worst = max(study.layers, key=lambda la: sum_of_squares(la.variants["als"]))
     st.plotly_chart(strip_figure(study, worst.name), key="study-strip", config=_BARE)
-    st.markdown(f"**{worst.name}**, where components cancel each other most. {what_is_seen(worst)}")
+    st.markdown(f"**{plain(worst.name)}**, where components cancel each other most. {what_is_seen(worst)}")
     st.plotly_chart(ranges_figure(worst), key="study-ranges", config=_BARE)
     st.caption(_studied(study))
     _link("components", "All layers, on the page Components", model)
@@ -163,7 +164,7 @@ def _studied(study: Components) -> str:
     rule = study.spec.rule
     ratio = f" at {BUDGETS[rule.budget].label} ratio {rule.value:g}" if rule and rule.value else ""
     return (
-        f"Ranges over {known.get('calib_n'):,} calibration images of {known.get('calib_split')}; CP{ratio}. "
+        f"Ranges over {known.get('calib_n'):,} calibration images of {plain(known.get('calib_split'))}; CP{ratio}. "
         "Lower is better on both strips."
     )
 

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import Subject, choice, forget, number
+from dashboard.words.markup import plain
 from tdq_core.errors import InputError
 from tdq_core.specs import RunSpec
 
@@ -54,5 +55,5 @@ def spec_of(subject: Subject, offers: Offers) -> RunSpec:
     try:
         return offers.model(subject.model).spec(offers.images(subject.data), samples=subject.samples)
     except InputError as error:
-        st.error(str(error))
+        st.error(plain(error))
         st.stop()

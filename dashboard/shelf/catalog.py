@@ -2,8 +2,7 @@
 so that a file that changed is read again, and one damaged file does not hide the others."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -19,24 +18,13 @@ from tdq_core.models.layer_files import find_layer_file, layer_file_name
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.records.record import RunRecord
-from tdq_core.records.store import Kind, Storable, Store, shipped_folder
+from tdq_core.records.store import Found, Kind, Storable, Store, shipped_folder
 from tdq_core.specs import RankRule, RunSpec
 
 ROUTER = Path(__file__).resolve().parent.parent / "app.py"
 V = TypeVar("V", bound=Storable)
-
-
-@dataclass(frozen=True)
-class Found(Generic[V]):
-    """All files of one kind that can be read, newest file last, and a sentence for each file that cannot."""
-
-    kind: Kind[V]
-    values: tuple[V, ...]
-    damaged: tuple[str, ...]
-
-    def get(self, name: str | None) -> V | None:
-        """The value of this id, or None."""
-        return next((v for v in self.values if self.kind.identify(v) == name), None)
+Stamp = tuple[str, int, int]
+"""A file's path, time and size."""
 
 
 Runs = Found[RunRecord]
@@ -45,13 +33,8 @@ Runs = Found[RunRecord]
 def read(kind: Kind[V], *folders: Path) -> Found[V]:
     """Every value of `kind` in `folders` (none given: `runs/` and `cached_runs/`)."""
     store = Store(kind, *folders)
-    values, damaged = [], []
-    for path in store.paths():
-        try:
-            values.append(_value(kind.name, *_stamp(path), store))
-        except (InputError, OSError) as error:
-            damaged.append(str(error))
-    return Found(kind, tuple(values), tuple(damaged))
+    kept = _kept(kind.name, tuple(map(str, store.folders)))
+    return store.found(kept.reading(store))
 
 
 def study_runs(runs: Runs) -> dict[str, list[RunRecord]]:
@@ -112,14 +95,33 @@ def server_arguments() -> tuple[str, ...]:
     return tuple(sys.argv[1:]) if Path(sys.argv[0]).resolve() == ROUTER else ()
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
+def _stamp(path: Path) -> Stamp:
     stat = path.stat()
     return str(path), stat.st_mtime_ns, stat.st_size
 
 
-@st.cache_resource(max_entries=5000, show_spinner=False)
-def _value(kind: str, path: str, changed: int, size: int, _store: Store[V]) -> V:
-    return _store.read(Path(path))  # frozen, so that sharing the object is safe
+class _Kept(Generic[V]):
+    """What has been read of some folders: as much as there is, whatever its number, for as long as it is there."""
+
+    def __init__(self) -> None:
+        self._values: dict[Path, tuple[Stamp, V]] = {}
+
+    def reading(self, store: Store[V]) -> Callable[[Path], V]:
+        """Reads a file where it is new or has changed; what is not asked for again is forgotten."""
+        before, self._values = self._values, {}
+        now = self._values
+
+        def read(path: Path) -> V:
+            stamp, known = _stamp(path), before.get(path)
+            now[path] = known if known and known[0] == stamp else (stamp, store.read(path))
+            return now[path][1]  # frozen, so that sharing the object is safe
+
+        return read
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def _kept(kind: str, folders: tuple[str, ...]) -> _Kept[Any]:
+    return _Kept()
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)

@@ -67,6 +67,7 @@ def study(
     Raises:
         InputError: the spec names no CP with EPC at int8, or something that does not exist.
         Refused: its ranks are out of reach.
+        NotKept: it is computed, and could not be written; the error holds it.
     """
     if not (spec.decomposition and spec.decomposition.epc and spec.conditioned):
         raise InputError("A study of components needs CP with EPC, conditioned for int8. Got another method.")
@@ -75,6 +76,7 @@ def study(
     name = study_id(spec, inputs.digests)
     if known := store.get(name):
         return Studied(known, reused=True)
+    store.require_writable()
     path = store.put(_computed(inputs, name, on_progress))
     return Studied(store.read(path), reused=False)  # what is given is what was written, rounded as that is
 

@@ -1,6 +1,7 @@
 """Whole runs: measured, kept, found again."""
 
-from collections.abc import Collection, Iterator
+import warnings
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -110,10 +111,14 @@ def _spec(network: Network, images: ImagePair, options: dict[str, Any]) -> RunSp
 
 
 class Runs:
-    """Records, as a sequence and as a table."""
+    """Records, as a sequence and as a table.
 
-    def __init__(self, records: list[RunRecord]) -> None:
-        self._records = records
+    Attributes:
+        left_out: a sentence for each file that could not be read, or is no record.
+    """
+
+    def __init__(self, records: Sequence[RunRecord], left_out: tuple[str, ...] = ()) -> None:
+        self._records, self.left_out = records, left_out
 
     def __len__(self) -> int:
         return len(self._records)
@@ -126,7 +131,7 @@ class Runs:
 
     def of(self, model: str) -> "Runs":
         """Those of one model."""
-        return Runs([r for r in self if r.spec.model.name == model])
+        return Runs([r for r in self if r.spec.model.name == model], self.left_out)
 
     def frame(self) -> "pd.DataFrame":
         """One row a run, in full precision: the columns of `tdq csv`.
@@ -149,5 +154,9 @@ class Runs:
 
 
 def runs(*folders: str | Path) -> Runs:
-    """All records in these folders; none given: yours and the shipped ones."""
-    return Runs(RunStore(*map(Path, folders)).all())
+    """All records in these folders; none given: yours and the shipped ones. What could not be read is in `left_out`,
+    and a warning."""
+    found = RunStore(*map(Path, folders)).found()
+    for sentence in found.left_out:
+        warnings.warn(sentence, stacklevel=2)
+    return Runs(found.values, found.left_out)

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from tdq_core.cli import components, dashboard, doctor, models, recipe, records, run, training
+from tdq_core.cli.terminal import any_terminal, complain, write_out
 from tdq_core.errors import InputError, Refused, TDQError
 
 app = typer.Typer(
@@ -31,8 +32,11 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """Run the command line; what TDQ complains about is one sentence on stderr, never a traceback."""
+    any_terminal()
     try:
         app()
     except TDQError as error:
-        print(f"tdq: {error}", file=sys.stderr)
+        complain(error)
         sys.exit(2 if isinstance(error, InputError | Refused) else 1)
+    finally:
+        write_out()

@@ -6,7 +6,8 @@ import typer
 
 from tdq_core.analysis.components import FEW_LEVELS, VARIANTS, Components, Variant, study_spec
 from tdq_core.cli.options import JsonFlag, takes_spec
-from tdq_core.cli.terminal import both_ways, out, print_table, progress_bars
+from tdq_core.cli.terminal import both_ways, complain, progress_bars, say, say_table
+from tdq_core.errors import NotKept
 from tdq_core.specs import DEFAULT_ETA, ImageSpec, ModelSpec, RankRule, RunSpec
 from tdq_core.specs.choices import RULES
 
@@ -21,15 +22,24 @@ def components(
     """Look into every CP layer as it is, after EPC, and with its ranges balanced; the page Components shows it all."""
     from tdq_core.analysis.component_study import study
 
-    with progress_bars() as on_progress:
-        studied = study(study_spec(subject, rule=RankRule("ratio", ratio), eta=eta), on_progress=on_progress)
+    spec = study_spec(subject, rule=RankRule("ratio", ratio), eta=eta)
+    lost = None
+    try:
+        with progress_bars() as on_progress:
+            studied = study(spec, on_progress=on_progress)
+        found, how = studied.components, "Computed before as" if studied.reused else "Kept as"
+    except NotKept as error:
+        found, how, lost = error.value, "Not kept:", error
     if as_json:
-        out.print(studied.components.to_json(), markup=False)
-        return
-    _print(studied.components, reused=studied.reused)
+        say(found.to_json())
+    else:
+        _print(found, how)
+    if lost:
+        complain(lost)
+        raise typer.Exit(1)
 
 
-def _print(found: Components, *, reused: bool) -> None:
+def _print(found: Components, how: str) -> None:
     numbers_of = ("largest norm", "max/median range", f"under {FEW_LEVELS} levels", "levels left")
     rows = [
         (la.name if variant == VARIANTS[0] else "", la.rank if variant == VARIANTS[0] else "", variant,
@@ -37,13 +47,14 @@ def _print(found: Components, *, reused: bool) -> None:
         for la in found.layers
         for variant in VARIANTS
     ]  # fmt: skip
-    print_table(("layer", "R", "variant", "error", *numbers_of), rows, right=("R", "error", *numbers_of))
-    out.print(
-        f"\nParams {found.params:,} ({both_ways(found.dense_params / found.params)}), "
-        f"MACs {found.macs:,} ({both_ways(found.dense_macs / found.macs)})."
+    say_table(("layer", "R", "variant", "error", *numbers_of), rows, right=("R", "error", *numbers_of))
+    say(
+        "",
+        f"Params {found.params:,} ({both_ways(found.dense_params / found.params)}), "
+        f"MACs {found.macs:,} ({both_ways(found.dense_macs / found.macs)}).",
+        "Norms are over |W|; ranges and levels are those of the worse inner activation, INT8 with one scale.",
+        f"{how} study {found.study_id}.",
     )
-    out.print("Norms are over |W|; ranges and levels are those of the worse inner activation, INT8 with one scale.")
-    out.print(f"{'Computed before' if reused else 'Kept'} as study {found.study_id}.", markup=False)
 
 
 def _cells(variant: Variant) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """`tdq models` and `tdq layers`: what can be compressed."""
 
 from tdq_core.cli.options import JsonFlag, takes_model
-from tdq_core.cli.terminal import out, print_json, print_table, progress_bars
+from tdq_core.cli.terminal import progress_bars, say, say_json, say_table
 from tdq_core.layers.table import LayerTable, Rest
 from tdq_core.models.registry import BRING_YOUR_OWN, MODELS
 from tdq_core.specs import ModelSpec
@@ -11,7 +11,7 @@ def models(as_json: JsonFlag = False) -> None:
     """List every model that is known by name, and where its weights come from."""
     entries = list(MODELS.values())
     if as_json:
-        print_json([{"name": e.name, "description": e.description, "num_classes": e.num_classes,
+        say_json([{"name": e.name, "description": e.description, "num_classes": e.num_classes,
                      "input_size": list(e.preprocessing.input_size), "mean": list(e.preprocessing.mean),
                      "std": list(e.preprocessing.std),
                      "weights": None if not e.weights else {
@@ -19,8 +19,8 @@ def models(as_json: JsonFlag = False) -> None:
                          "licence": e.weights.licence}} for e in entries])  # fmt: skip
         return
     rows = [(e.name, e.description, e.weights.source if e.weights else "none: train it, or --weights") for e in entries]
-    print_table(("model", "what it is", "weights"), rows)
-    out.print(f"\nNot among them? {BRING_YOUR_OWN[0].upper()}{BRING_YOUR_OWN[1:]}.")
+    say_table(("model", "what it is", "weights"), rows)
+    say("", f"Not among them? {BRING_YOUR_OWN[0].upper()}{BRING_YOUR_OWN[1:]}.")
 
 
 @takes_model
@@ -35,20 +35,19 @@ def layers(model: ModelSpec, seed: int, as_json: JsonFlag = False) -> None:
         )  # fmt: skip
         table = network.table(spectra=as_json, on_progress=on_progress)
     if as_json:
-        out.print(table.to_json(), markup=False)
+        say(table.to_json())
         return
     rows = [
         (la.name, la.shape_text, f"{la.params:,}", f"{100 * la.params / table.params:.1f} %", f"{la.macs:,}",
          la.refusal or la.end)
         for la in table.layers
     ]  # fmt: skip
-    print_table(("layer", "shape", "params", "share", "MACs", "note"), rows, right=("params", "share", "MACs"))
+    say_table(("layer", "shape", "params", "share", "MACs", "note"), rows, right=("params", "share", "MACs"))
     if table.rest:
-        out.print("\nOutside of these layers:")
-        print_table(("part", "how many", "params", "note"), _rest_rows(table), right=("how many", "params"))
-    out.print(f"\n{table.model}: {table.params:,} params and {table.macs:,} MACs in all.")
-    for note in (*network.model.notes, *table.notes):
-        out.print(note, markup=False, soft_wrap=True)
+        say("", "Outside of these layers:")
+        say_table(("part", "how many", "params", "note"), _rest_rows(table), right=("how many", "params"))
+    say("", f"{table.model}: {table.params:,} params and {table.macs:,} MACs in all.")
+    say(*network.model.notes, *table.notes)
 
 
 def _rest_rows(table: LayerTable) -> list[tuple[str, str, str, str]]:

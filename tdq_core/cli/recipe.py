@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from tdq_core.cli.options import JsonFlag, takes_spec
-from tdq_core.cli.terminal import both_ways, out, print_json, print_table, progress_bars
+from tdq_core.cli.terminal import both_ways, complain, progress_bars, say, say_json, say_table
+from tdq_core.errors import NotKept
 from tdq_core.recipes.choices import Pick
 from tdq_core.recipes.report import Report
 from tdq_core.recipes.target import parse_target
@@ -22,23 +23,27 @@ def recipe(
     """Find ranks that meet a target in INT8: chosen on one half of the images, verified on the other."""
     from tdq_core.recipes.search import find_recipe
 
-    wanted = parse_target(target)
-    with progress_bars() as on_progress:
-        report = find_recipe(subject, wanted, finetune=finetune, on_progress=on_progress)
+    wanted, lost = parse_target(target), None
+    try:
+        with progress_bars() as on_progress:
+            report = find_recipe(subject, wanted, finetune=finetune, on_progress=on_progress)
+    except NotKept as error:
+        report, lost = error.value, error
     if as_json:
-        print_json(report.to_dict())
-        return
-    _print(report)
-    if report.chosen is None:
+        say_json(report.to_dict())
+    else:
+        _print(report, kept=lost is None)
+    if lost:
+        complain(lost)
+    if lost or (report.chosen is None and not as_json):
         raise typer.Exit(1)
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, *, kept: bool) -> None:
     subject = f"{report.spec.model.name} on {report.spec.images.data}"
     halves = f"chosen on {report.n_choose} images, verified on {report.n_verify}"
-    out.print(f"{subject}, {report.target}: {halves}", markup=False)
-    for sentence in report.sentences:
-        out.print(f"  {sentence}", markup=False)
+    say(f"{subject}, {report.target}: {halves}")
+    say(*(f"  {sentence}" for sentence in report.sentences))
     rows = [
         _row(name, p)
         for name, p in (
@@ -50,9 +55,10 @@ def _print(report: Report) -> None:
         if p
     ]
     heads = ("", "run", "pipeline", "params ratio", "file", "drop (choosing)", "drop (verified)", "latency", "meets it")
-    print_table(heads, rows, right=("params ratio", "latency"))
-    out.print(f"\n{len(report.tried)} runs were measured or read; `tdq show RUN` shows one.", markup=False)
-    out.print(f"Recipe {report.recipe_id}: kept, the dashboard's page Recipe shows it.", markup=False)
+    say_table(heads, rows, right=("params ratio", "latency"))
+    say("", f"{len(report.tried)} runs were measured or read; `tdq show RUN` shows one.")
+    fate = "kept, the dashboard's page Recipe shows it" if kept else "not kept"
+    say(f"Recipe {report.recipe_id}: {fate}.")
 
 
 def _row(name: str, p: Pick) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from tdq_core.cli.options import JsonFlag
-from tdq_core.cli.terminal import both_ways, err, out, percent, print_json, print_table
+from tdq_core.cli.terminal import both_ways, complain, percent, say, say_csv, say_json, say_table, tell
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.records.table import method_text, ranks_text, to_csv
-from tdq_core.system.files import write_atomically
+from tdq_core.system.files import require_file, user_path, write_atomically
 
 ModelFilter = Annotated[str | None, typer.Option("--model", help="Only runs of this model.")]
 
@@ -23,15 +23,15 @@ def show(
     """Show one run, or list all of them."""
     if run_id:
         record = RunStore().find(run_id)
-        print_json(record.to_dict()) if as_json else print_card(record)
+        say_json(record.to_dict()) if as_json else print_card(record)
         return
     records = _chosen(model)
     if as_json:
-        print_json([record.to_dict() for record in records])
+        say_json([record.to_dict() for record in records])
         return
     headers = ("run", "model", "method", "ranks", "precision", "backend", "top-1", "drop", "params", "bytes", "state")
-    print_table(headers, [_line(r) for r in records], right=("top-1", "drop", "params", "bytes"))
-    out.print(f"\n{len(records)} run{'s' * (len(records) != 1)}.")
+    say_table(headers, [_line(r) for r in records], right=("top-1", "drop", "params", "bytes"))
+    say("", f"{len(records)} run{'s' * (len(records) != 1)}.")
 
 
 def csv(
@@ -39,16 +39,22 @@ def csv(
     model: ModelFilter = None,
 ) -> None:
     """Every run as one row of CSV, in full precision."""
+    if output is not None:
+        output = user_path(output)
+        require_file(output)
     text = to_csv(_chosen(model))
     if output is None:
-        print(text, end="")
+        say_csv(text)
         return
     write_atomically(output, text)
-    err.print(f"Written: {output}", markup=False)
+    tell(f"Written: {output}")
 
 
 def _chosen(model: str | None) -> list[RunRecord]:
-    return [r for r in RunStore().all() if model in (None, r.spec.model.name)]
+    found = RunStore().found()
+    for sentence in found.left_out:
+        complain(sentence)
+    return [r for r in found.values if model in (None, r.spec.model.name)]
 
 
 def _line(record: RunRecord) -> tuple[str, ...]:
@@ -65,16 +71,15 @@ def print_card(record: RunRecord, *, reused: bool = False) -> None:
     """One run for people: what was asked, what was measured, what was not done."""
     spec = record.spec
     seen = " (measured before: nothing was run again)" if reused else ""
-    out.print(f"run {record.run_id}: {record.state}{seen}", markup=False)
+    say(f"run {record.run_id}: {record.state}{seen}")
     how = " ".join(filter(None, (method_text(spec), ranks_text(spec))))
-    out.print(
+    say(
         f"  {spec.model.name}, {how}, {spec.precision.name} on {spec.precision.backend}, {spec.images.data}",
-        markup=False,
     )
     if record.metrics and record.baseline:
         _print_metrics(record)
     for note in record.notes:
-        out.print(f"  note: {note}", markup=False)
+        say(f"  note: {note}")
     _print_layers(record)
 
 
@@ -95,7 +100,7 @@ def _print_metrics(record: RunRecord) -> None:
         text = f"{q.median_ms:.2f} ms {quartiles} a batch of {q.batch}, {q.threads} thread{'s' * (q.threads > 1)}"
         rows.append(("latency", text))
     for name, text in rows:
-        out.print(f"  {name:<11}{text}", markup=False)
+        say(f"  {name:<11}{text}")
 
 
 def _print_layers(record: RunRecord) -> None:
@@ -104,8 +109,8 @@ def _print_layers(record: RunRecord) -> None:
         rows = [(f"  {la.name}", la.method, "x".join(map(str, la.ranks)), f"{la.dense_params:,}", f"{la.params:,}",
                  f"{la.rel_error:.4f}") for la in done]  # fmt: skip
         headers = ("  layer", "method", "ranks", "dense params", "params", "rel. error")
-        print_table(headers, rows, right=("ranks", "dense params", "params", "rel. error"))
+        say_table(headers, rows, right=("ranks", "dense params", "params", "rel. error"))
     if record.spec.decomposition:
         for la in record.layers:
             if la.skipped_because:
-                out.print(f"  left alone: {la.name}: {la.skipped_because}", markup=False)
+                say(f"  left alone: {la.name}: {la.skipped_because}")

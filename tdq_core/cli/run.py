@@ -7,8 +7,9 @@ import typer
 
 from tdq_core.cli.options import JsonFlag, takes_spec
 from tdq_core.cli.records import print_card
-from tdq_core.cli.terminal import err, print_json, progress_bars
+from tdq_core.cli.terminal import complain, progress_bars, say_json
 from tdq_core.specs import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, RunSpec, Treatment
+from tdq_core.system.files import user_path
 
 
 @takes_spec(ModelSpec, ImageSpec, Decomposition, Treatment, PrecisionSpec, RunSpec)
@@ -21,12 +22,16 @@ def run(
     from tdq_core.api.runs import run as carry_out
 
     with progress_bars() as on_progress:
-        outcome = carry_out(spec, on_progress=on_progress, export=export)
+        outcome = carry_out(spec, on_progress=on_progress, export=export and user_path(export))
     record = outcome.record
     if as_json:
-        print_json(record.to_dict())
+        say_json(record.to_dict())
     else:
         print_card(record, reused=outcome.reused)
+    for sentence in outcome.not_kept:
+        complain(sentence)
     if record.state != "complete":
-        err.print(f"tdq: {record.reason}", markup=False, soft_wrap=True)
+        complain(record.reason)
         raise typer.Exit(2 if record.state == "refused" else 1)
+    if outcome.not_kept:
+        raise typer.Exit(1)

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from tdq_core.cli.options import JsonFlag
-from tdq_core.cli.terminal import err, out, percent, print_json, progress_bars
+from tdq_core.cli.terminal import percent, progress_bars, say, say_json, tell
 from tdq_core.errors import InputError
 from tdq_core.models.registry import WEIGHTS_FOLDER, entry
 from tdq_core.records.store import runs_folder
+from tdq_core.system.files import require_folder, user_path
 
 _OWN = "the model's own recipe where not given"
 
@@ -46,6 +47,8 @@ def train(
              "label_smoothing": label_smoothing, "shift": shift, "mirror": mirror, "sizes": _steps("sizes", sizes),
              "depths": _steps("depths", depths), "bf16": bf16, "seed": seed}  # fmt: skip
     entry(model)
+    output = user_path(output)
+    require_folder(output, "The folder of the weights", "name another one with --out")
     before = _sha256_in(output / f"{model}.json")
     recipe = dataclasses.replace(recipe_of(model), **{k: v for k, v in asked.items() if v is not None})
     with progress_bars() as on_progress:
@@ -60,13 +63,13 @@ def train(
             on_epoch=lambda told, left: _tell(told, recipe.epochs, left),
         )
     if as_json:
-        print_json(card)
+        say_json(card)
         return
-    out.print(f"{output / card['file']}  sha256 {card['sha256'][:16]}…  {card['seconds']} s", markup=False)
+    say(f"{output / card['file']}  sha256 {card['sha256'][:16]}...  {card['seconds']} s")
     for score in card["scores"].values():
-        out.print(f"  {score['split']}: top-1 {percent(score['top1'])}, n = {score['n']}", markup=False)
+        say(f"  {score['split']}: top-1 {percent(score['top1'])}, n = {score['n']}")
     if before:
-        out.print(f"  {_SAME if card['sha256'] == before else _OTHER}", markup=False, soft_wrap=True)
+        say(f"  {_SAME if card['sha256'] == before else _OTHER}")
 
 
 def _sha256_in(card: Path) -> str | None:
@@ -114,9 +117,7 @@ def _tell(told: dict[str, Any], epochs: int, left: float) -> None:
     size = f"{told['size']} px" if told["size"] else "full size"
     size += f", {told['depth']} a stage" if told["depth"] else ""
     val = "" if told["val_top1"] is None else f", validation {percent(told['val_top1'])}"
-    err.print(
+    tell(
         f"epoch {told['epoch']}/{epochs}, {size}: loss {told['loss']:.3f}{val}; {told['seconds']:.0f} s so far, "
         f"about {left / 60:.0f} min left at this pace",
-        markup=False,
-        soft_wrap=True,
     )

@@ -1,33 +1,90 @@
-"""From an image file or array to the pixels that a model sees, as torchvision's transforms would give them."""
+"""From an image file or array to the pixels that a model sees, as torchvision's transforms would give them.
+
+Files are read as a viewer shows them: turned as their EXIF orientation says, on white, the first frame.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from tdq_core.data.listing import Picture
 from tdq_core.errors import InputError
 from tdq_core.specs.preprocessing import Preprocessing
 
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # up to twice that size is read, above it is an error
+
+_READ = frozenset(("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"))
+TURNED = "turned as the EXIF orientation says"
+ON_WHITE = "laid on white, where transparent"
+FIRST_FRAME = "read by the first of several frames"
+FROM_CMYK = "converted from CMYK without a colour profile"
+
 
 def decode(picture: Picture, preprocessing: Preprocessing) -> np.ndarray:
     """uint8 pixels (H, W, C) at the model's size: grey or RGB, resized bilinearly (antialiased), centre-cropped.
 
     Raises:
-        InputError: names the file that is damaged, or of a kind that is not read (16 bits or float a channel).
+        InputError: names the file that is damaged, or of a kind that is not read (see `peculiarities`).
     """
     if isinstance(picture, np.ndarray):
         return _fit(Image.fromarray(picture), preprocessing)
+    with _named(picture), Image.open(picture) as image:
+        return _fit(_as_seen(image), preprocessing)
+
+
+def peculiarities(picture: Path, content: bytes) -> tuple[str, ...]:
+    """What is done to the image in the file `picture`, beyond decoding it; only the head of its `content` is read.
+
+    Raises:
+        InputError: names a file that is no image, or too large, or has colours that are not read (16 bits or float a
+            channel, Lab).
+    """
+    with _named(picture), Image.open(io.BytesIO(content)) as image:
+        if image.mode[0] in "IF":
+            raise InputError(f"The image '{picture}' has more than 8 bits a channel ({image.mode}): convert it first.")
+        if image.mode not in _READ:
+            raise InputError(f"The image '{picture}' has colours that are not read ({image.mode}): convert it first.")
+        done = {
+            TURNED: _is_turned(image),
+            ON_WHITE: image.has_transparency_data,
+            FIRST_FRAME: getattr(image, "is_animated", False),
+            FROM_CMYK: image.mode == "CMYK",
+        }
+    return tuple(what for what, there in done.items() if there)
+
+
+@contextlib.contextmanager
+def _named(picture: Path) -> Iterator[None]:
+    """Whatever a decoder says of a file that it cannot read is one sentence that names the file."""
     try:
-        with Image.open(picture) as image:
-            if image.mode[0] in "IF":
-                raise InputError(
-                    f"The image '{picture}' has more than 8 bits a channel ({image.mode}): convert it first."
-                )
-            return _fit(image, preprocessing)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # decoders of some thirty formats, each with errors of its own for damaged files
+        reason = " ".join(str(error).split()).rstrip(".").replace(str(picture), "it") or type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "it is empty" if picture.is_file() and not picture.stat().st_size else "it is no image"
         raise InputError(f"The image '{picture}' cannot be read: {reason}.") from error
+
+
+def _is_turned(image: Image.Image) -> bool:
+    return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+
+
+def _as_seen(image: Image.Image) -> Image.Image:
+    if _is_turned(image):
+        image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image
 
 
 def _fit(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:

@@ -1,15 +1,24 @@
-"""Image folders: one sub-folder a class. Files are ordered by class, then by path: the same on every machine."""
+"""Image folders: one sub-folder a class. Files are ordered by class, then by path: the same on every machine.
 
+Links are followed. Hidden files and folders, and those that systems leave behind, are nobody's images.
+"""
+
+import itertools
+import stat
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from tdq_core.data.listing import Listing
+from tdq_core.data.listing import Listing, short
 from tdq_core.data.refs import DataRef
 from tdq_core.errors import InputError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"))
+LEFT_BEHIND = frozenset(("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"))
+"""Folders of archivers and file systems; some hold pictures."""
+_SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing", "eval"))
 
 
 def imagenet_wnids() -> tuple[str, ...]:
@@ -21,13 +30,30 @@ def list_folder(ref: DataRef, *, num_classes: int | None) -> Listing:
     """`folder:DIR`: the classes are the sorted sub-folders, and there must be as many as the model has (None: any)."""
     root = _existing(ref)
     folders = _class_folders(root)
+    names = tuple(folder.name for folder in folders)
+    if num_classes is not None and _SPLITS.issuperset(names) and any(map(_folders_in, folders)):
+        raise InputError(
+            f"The sub-folders of '{root}' are parts of a data set, not classes: name one of them, as "
+            f"folder:{root / names[-1]}."
+        )
     if num_classes is not None and len(folders) != num_classes:
         raise InputError(
             f"The model tells {num_classes} classes apart, and '{root}' has {len(folders)} sub-folders: "
             "one a class is needed."
         )
-    names = tuple(folder.name for folder in folders)
-    return _list(folders, range(len(folders)), names, f"folder/{root.resolve().name}")
+    return _list(folders, range(len(folders)), names, f"folder/{root.resolve().name}", _order_notes(names))
+
+
+def _order_notes(names: Sequence[str]) -> tuple[str, ...]:
+    """Numbers in the order of text are easily taken for another order than the model's."""
+    if all(name.isdecimal() for name in names):
+        for first, second in itertools.pairwise(names):
+            if int(first) > int(second):
+                return (
+                    "Class folders that are numbers are in the order of text, as torchvision's ImageFolder has them: "
+                    f"'{first}' comes before '{second}'.",
+                )
+    return ()
 
 
 def list_imagenet(ref: DataRef, *, num_classes: int | None) -> Listing:
@@ -50,13 +76,18 @@ def list_imagenet(ref: DataRef, *, num_classes: int | None) -> Listing:
 
 def _existing(ref: DataRef) -> Path:
     assert ref.root, "the grammar demands a folder"
-    if not ref.root.is_dir():
-        raise InputError(f"The image folder '{ref.root}' does not exist.")
+    try:
+        there = ref.root.stat()
+    except OSError as error:
+        why = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be opened: {error.strerror}"
+        raise InputError(f"The image folder '{ref.root}' {why}.") from error
+    if not stat.S_ISDIR(there.st_mode):
+        raise InputError(f"The image folder '{ref.root}' is a file: a folder with one sub-folder a class is needed.")
     return ref.root
 
 
 def _class_folders(root: Path) -> list[Path]:
-    folders = sorted((p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda p: p.name)
+    folders = _folders_in(root)
     if not folders:
         raise InputError(
             f"The image folder '{root}' has no sub-folders: images are expected in one sub-folder a class."
@@ -64,20 +95,52 @@ def _class_folders(root: Path) -> list[Path]:
     return folders
 
 
-def _list(folders: list[Path], labels: range | list[int], names: tuple[str, ...], split: str) -> Listing:
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted((p for p in _inside(folder) if p.is_dir()), key=lambda p: p.name)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, but what is hidden or was left behind."""
+    try:
+        yield from (p for p in folder.iterdir() if not p.name.startswith(".") and p.name not in LEFT_BEHIND)
+    except OSError as error:
+        raise InputError(f"The image folder '{folder}' cannot be read: {error.strerror}.") from error
+
+
+def _list(
+    folders: list[Path],
+    labels: range | list[int],
+    names: tuple[str, ...],
+    split: str,
+    notes: tuple[str, ...] = (),
+) -> Listing:
     found = [_files(folder) for folder in folders]
     if not any(images for images, _ in found):
         raise InputError(f"There are no images ({', '.join(sorted(SUFFIXES))}) in '{folders[0].parent}'.")
     repeated = np.repeat(np.asarray(labels, dtype=np.int64), [len(images) for images, _ in found])
     empty = [folder.name for folder, (images, _) in zip(folders, found, strict=True) if not images]
-    others = sum(count for _, count in found)
-    notes = [f"{len(empty)} class folders hold no images, '{empty[0]}' first."] if empty else []
-    notes += [f"{others} files that are not images were left out."] if others else []
-    return Listing(tuple(f for images, _ in found for f in images), repeated, names, split, tuple(notes))
+    others = [path for _, rest in found for path in rest]
+    if empty:
+        notes += (f"{len(empty)} class folders hold no images, '{empty[0]}' first.",)
+    if others:
+        notes += (f"{len(others)} files that are not images were left out, '{short(others[0])}' first.",)
+    return Listing(tuple(f for images, _ in found for f in images), repeated, names, split, notes)
 
 
-def _files(folder: Path) -> tuple[list[Path], int]:
-    """The images of one class, sub-folders included, and the number of other files; hidden files are neither."""
-    files = [p for p in folder.rglob("*") if not p.name.startswith(".") and p.is_file()]
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images of one class, sub-folders included, and the other files."""
+    files = sorted(_walk(folder), key=lambda p: p.relative_to(folder).as_posix())
     images = [p for p in files if p.suffix.lower() in SUFFIXES]
-    return sorted(images, key=lambda p: p.relative_to(folder).as_posix()), len(files) - len(images)
+    return images, [p for p in files if p.suffix.lower() not in SUFFIXES]
+
+
+def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Every file below `folder`, links included: one that leads nowhere is told of when it is read."""
+    here = folder.resolve()
+    if here in above:
+        raise InputError(f"The image folder '{folder}' is a link to a folder that it lies in: remove it.")
+    for path in _inside(folder):
+        if path.is_dir():
+            yield from _walk(path, (*above, here))
+        elif path.is_file() or path.is_symlink():
+            yield path

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tdq_core.data.decoding import decode, normalise
-from tdq_core.data.listing import Listing, Picture
+from tdq_core.data.decoding import ON_WHITE, TURNED, decode, normalise, peculiarities
+from tdq_core.data.listing import Listing, Picture, short
 from tdq_core.errors import InputError
 from tdq_core.specs.preprocessing import Preprocessing
 from tdq_core.system.progress import Progress, silent
@@ -72,7 +72,11 @@ class ImageSet:
         ref: what was asked for, as 'folder:DIR'.
         split: which part of it this is, as 'digits/test'.
         notes: what a reader must know, one sentence each.
-        digest: SHA-256 over the labels and the contents (file bytes, or pixels) in order.
+        digest: SHA-256 over the labels and the contents (file bytes, or pixels) in order; of files that are turned or
+            laid on white, that too.
+
+    Raises:
+        InputError: names a file that is missing or no image, see `decoding.peculiarities`.
     """
 
     def __init__(self, listing: Listing, *, ref: str, on_progress: Progress = silent) -> None:
@@ -83,8 +87,9 @@ class ImageSet:
             )
         self._listing = listing
         self.pictures, self.labels, self.class_names = pictures, labels, listing.class_names
-        self.ref, self.split, self.notes = ref, listing.split, listing.notes
-        self.digest = _digest(pictures, labels, on_progress)
+        self.ref, self.split = ref, listing.split
+        self.digest, notes = _digest(pictures, labels, on_progress)
+        self.notes = (*listing.notes, *notes)
         self._kept: tuple[tuple[object, ...], Tensor] | None = None
 
     def __len__(self) -> int:
@@ -136,20 +141,32 @@ class ImageSet:
             pool.shutdown(cancel_futures=True)  # the reader may stop early, or an image be damaged
 
 
-def _digest(pictures: Sequence[Picture] | np.ndarray, labels: np.ndarray, on_progress: Progress) -> str:
+def _digest(
+    pictures: Sequence[Picture] | np.ndarray, labels: np.ndarray, on_progress: Progress
+) -> tuple[str, tuple[str, ...]]:
+    """Of labels and contents; and a note for everything that is done to some of the files."""
     total = hashlib.sha256(labels.astype("<i8").tobytes())
+    found: dict[str, list[Path]] = {}
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(pictures), _CHUNK):
-            for digest in pool.map(_content, pictures[start : start + _CHUNK]):
+            some = pictures[start : start + _CHUNK]
+            for picture, (digest, done) in zip(some, pool.map(_content, some), strict=True):
                 total.update(digest)
+                for what in done:
+                    found.setdefault(what, []).append(Path(picture))
             on_progress("read images", min(start + _CHUNK, len(pictures)), len(pictures))
-    return total.hexdigest()
+    told = sorted(found.items())
+    return total.hexdigest(), tuple(f"Images {what}: {len(of)}, '{short(of[0])}' first." for what, of in told)
 
 
-def _content(picture: Picture) -> bytes:
+def _content(picture: Picture) -> tuple[bytes, tuple[str, ...]]:
+    """SHA-256, and what is done to the image: part of its content where older versions did it differently."""
     if isinstance(picture, np.ndarray):
-        return hashlib.sha256(f"{picture.shape}".encode() + picture.tobytes()).digest()
+        return hashlib.sha256(f"{picture.shape}".encode() + picture.tobytes()).digest(), ()
     try:
-        return hashlib.sha256(Path(picture).read_bytes()).digest()
+        content = picture.read_bytes()
     except OSError as error:
         raise InputError(f"The image '{picture}' cannot be read: {error.strerror}.") from error
+    done = peculiarities(picture, content)
+    seen = "".join(what for what in done if what in (TURNED, ON_WHITE))
+    return hashlib.sha256(content + seen.encode()).digest(), done

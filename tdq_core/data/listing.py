@@ -11,6 +11,11 @@ Picture = Path | np.ndarray
 """An image file, or uint8 pixels of shape (H, W) or (H, W, 3)."""
 
 
+def short(file: Path) -> str:
+    """A file in notes: with its folder, which is its class, and without those of this machine."""
+    return f"{file.parent.name}/{file.name}"
+
+
 @dataclass(frozen=True)
 class Listing:
     """Images in a fixed order, not yet read.

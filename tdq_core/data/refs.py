@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tdq_core.errors import InputError
+from tdq_core.system.files import user_path
 
 GRAMMAR = "'digits', 'cifar10[:ROOT]', 'cifar10-jpeg[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'"
 _PLACE = {
@@ -45,4 +46,4 @@ def parse_ref(text: str) -> DataRef:
         raise InputError(f"The images '{kind}' come with the project and take no folder. Got '{text}'.")
     if not root and (colon or _PLACE[kind] == "required"):
         raise InputError(f"The images '{kind}' need a folder, as '{kind}:FOLDER'. Got '{text}'.")
-    return DataRef(kind, Path(root).expanduser() if root else None)
+    return DataRef(kind, user_path(root) if root else None)

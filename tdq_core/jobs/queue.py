@@ -27,7 +27,7 @@ from tdq_core.records.record import Kept, read_kept
 from tdq_core.records.store import runs_folder
 from tdq_core.specs import RunSpec
 from tdq_core.specs.option import require_choice
-from tdq_core.system.files import write_atomically
+from tdq_core.system.files import require_folder, write_atomically
 
 ACTIVE = ("queued", "running")
 KEPT = 50
@@ -142,8 +142,10 @@ def jobs_folder() -> Path:
 
 
 def submit(request: Request, *, folder: Path | None = None) -> Job:
-    """Start a worker for `request` in its own session; it waits for its turn by itself."""
+    """Start a worker for `request` in its own session; it waits for its turn by itself. InputError where jobs cannot be
+    written to their folder."""
     folder = folder or jobs_folder()
+    require_folder(folder, "The folder of jobs", "start TDQ where it can, or set TDQ_RUNS to a folder that can")
     _prune(folder)
     job = Job(folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}-{secrets.token_hex(3)}")
     (job.folder / "tmp").mkdir(parents=True)

@@ -43,6 +43,8 @@ def _run(request: Request, on_progress: Progress) -> Result:
     from tdq_core.api.runs import run
 
     outcome = run(request.spec, on_progress=on_progress, allowed_models=request.allowed_models)
+    if outcome.not_kept:
+        return Result(state="failed", reason=outcome.not_kept[0])
     return Result(state="done", run_id=outcome.record.run_id, reused=outcome.reused)
 
 

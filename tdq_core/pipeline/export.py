@@ -5,7 +5,12 @@ from pathlib import Path
 
 from tdq_core.compression.quantize import Artefact
 from tdq_core.records.record import RunRecord
-from tdq_core.system.files import write_atomically
+from tdq_core.system.files import require_folder, write_atomically
+
+
+def require_export(folder: Path) -> None:
+    """Return where an export can be written into `folder`; InputError, in a sentence that names it, where it cannot."""
+    require_folder(folder, "The folder of the export", "name another one")
 
 
 def export_folder(folder: Path, record: RunRecord, artefact: Artefact) -> list[Path]:

@@ -8,7 +8,7 @@ import dataclasses
 import resource
 import tempfile
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 import torch
 
-from tdq_core.errors import Refused, RunFailed, TDQError
+from tdq_core.errors import NotNow, Refused, RunFailed, TDQError
 from tdq_core.evaluation.evaluate import latency, outcomes
 from tdq_core.layers.table import LayerTable
 from tdq_core.pipeline.build import Built, Clock, Work, build
-from tdq_core.pipeline.export import export_folder
+from tdq_core.pipeline.export import export_folder, require_export
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.inputs import read_table as read_weights_table
 from tdq_core.pipeline.session import Session
@@ -40,10 +40,12 @@ class Outcome:
 
     Attributes:
         reused: nothing was measured: the same run had been recorded before.
+        not_kept: a sentence for each file of it that could not be written.
     """
 
     record: RunRecord
     reused: bool
+    not_kept: tuple[str, ...] = ()
 
 
 def run(
@@ -68,9 +70,11 @@ def run(
 
     Raises:
         InputError: the spec names something that does not exist or cannot be read, or asks for what an extra of the
-            package brings and that is not installed; nothing is recorded.
+            package brings and that is not installed; or a folder cannot be written to; nothing is recorded.
         NotNow: the machine has too little memory free; nothing is recorded.
     """
+    if export:
+        require_export(export)
     session = session or Session()
     inputs = session.open(spec, on_progress=on_progress, allowed_models=allowed_models)
     return run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export)
@@ -86,18 +90,29 @@ def run_opened(
 ) -> Outcome:
     """`run` on what is open already."""
     store, session = store or RunStore(), session or Session()
+    if export:
+        require_export(export)
     known = store.get(inputs.run_id)
     if known is None or known.state == "failed" or _lacked_memory(known):
         _require_packages(inputs.spec)
-        record = _carry_out(inputs, store, session, on_progress=on_progress, export=export)
-        store.put(record)
-        return Outcome(record, reused=False)
+        store.require_writable()
+        record, not_exported = _carry_out(inputs, store, session, on_progress=on_progress, export=export)
+        return Outcome(record, reused=False, not_kept=(*_not_kept(store.put, record), *not_exported))
     if export and known.state == "complete":
         _require_packages(inputs.spec)
         clock = Clock()
         work = Work(inputs, _plan(inputs, clock, on_progress), session, clock, on_progress)
         export_folder(export, known, build(work, export).artefact)
     return Outcome(known, reused=True)
+
+
+def _not_kept(keep: Callable[[RunRecord], object], record: RunRecord) -> tuple[str, ...]:
+    """What was measured is not lost with the place to keep it: the sentence of what could not be written, if any."""
+    try:
+        keep(record)
+    except NotNow as error:
+        return (str(error),)
+    return ()
 
 
 def _require_packages(spec: RunSpec) -> None:
@@ -123,8 +138,8 @@ def read_table(
 
 def _carry_out(
     inputs: RunInputs, store: RunStore, session: Session, *, on_progress: Progress, export: Path | None = None
-) -> RunRecord:
-    """Do the work; what goes wrong becomes a record with its reason."""
+) -> tuple[RunRecord, tuple[str, ...]]:
+    """Do the work; what goes wrong becomes a record with its reason. With it, what could not be exported."""
     clock = Clock()
     layers: tuple[LayerRecord, ...] = ()
     try:
@@ -134,21 +149,21 @@ def _carry_out(
             built = build(Work(inputs, plan, session, clock, on_progress), folder)
             layers = built.layers
             record = _measured(inputs, built, dense, clock, on_progress)
-            if export:
-                export_folder(export, record, built.artefact)
-            return record
+            if export is None:
+                return record, ()
+            return record, _not_kept(lambda record: export_folder(folder, record, built.artefact), record)
     except Refused as error:
-        return _unfinished(inputs, "refused", str(error), layers, clock)
+        return _unfinished(inputs, "refused", str(error), layers, clock), ()
     except TDQError as error:
         if not isinstance(error, RunFailed):
             raise
-        return _unfinished(inputs, "failed", str(error), layers, clock)
+        return _unfinished(inputs, "failed", str(error), layers, clock), ()
     except Exception as error:  # a bug or the machine's limits: kept with its traceback, so that it can be mended
         text = str(error).split("\n")[0][:300] or "no message"
         reason = f"The run stopped with {type(error).__name__}: {text}"
         record = _unfinished(inputs, "failed", reason, layers, clock)
         provenance = {**record.provenance, "traceback": traceback.format_exc()}
-        return msgspec.structs.replace(record, provenance=provenance)
+        return msgspec.structs.replace(record, provenance=provenance), ()
 
 
 def _baseline(inputs: RunInputs, store: RunStore, session: Session, on_progress: Progress) -> Metrics | None:
@@ -158,8 +173,8 @@ def _baseline(inputs: RunInputs, store: RunStore, session: Session, on_progress:
         return None
     record = store.get(dense.run_id)
     if record is None or record.state != "complete":
-        record = _carry_out(dense, store, session, on_progress=on_progress)
-        store.put(record)
+        record, _ = _carry_out(dense, store, session, on_progress=on_progress)
+        _not_kept(store.put, record)  # the run itself, which is written last, tells of it
     if record.metrics is None:
         raise RunFailed(f"The dense model could not be measured: {record.reason}")
     return record.metrics

@@ -42,8 +42,11 @@ def find_recipe(
     Raises:
         InputError: fewer images than can be halved.
         RunFailed: a run of the dense model was refused, or any run failed.
+        NotKept: the report is there, and could not be written; the error holds it.
     """
     plain, session = plain.changed(latency=True), Session()
+    kept = Store(RECIPES, *([folder] if folder else []))
+    kept.require_writable()
     if plain.images.samples is not None:
         require_images(plain.images.samples)
     tried: list[Judged] = []
@@ -75,7 +78,7 @@ def find_recipe(
     for arm in ARMS:
         _along(arm, target, judge)
     report = write_up(target, plain, finetune, reference[0], tried)
-    Store(RECIPES, *([folder] if folder else [])).put(report)
+    kept.put(report)
     return report
 
 

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from tdq_core.errors import InputError
-from tdq_core.system.files import file_sha256
+from tdq_core.system.files import file_sha256, require_folder
 from tdq_core.system.progress import Progress, silent
 
 _TIMEOUT_S = 20
@@ -26,6 +26,7 @@ def fetch(url: str, path: Path, *, sha256: str, way_out: str, on_progress: Progr
     """
     if path.exists():
         return path
+    require_folder(path.parent, "The folder for downloads", way_out)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
         part = Path(folder) / path.name

@@ -55,11 +55,11 @@ def test_every_page_runs_with_runs_and_without(app: str, pages: list[str], fille
 
 
 def test_a_torn_file_is_one_sentence_and_the_rest_still_works(app: str, pages: list[str], filled: Path) -> None:
-    (filled / "torn.json").write_text((filled / f"{'a' * 16}.json").read_text()[:300])
+    (filled / f"{'9' * 16}.json").write_text((filled / f"{'a' * 16}.json").read_text()[:300])
     for page in pages:
         at = opened(app, page)
         sentences = [w.value for w in at.warning]
-        assert len(sentences) == 1 and "torn.json' cannot be read" in sentences[0], page
+        assert len(sentences) == 1 and "99.json' cannot be read" in sentences[0], page
     assert len(at.dataframe[0].value) == 7
 
 
@@ -250,4 +250,4 @@ def test_a_search_that_finds_no_layer_says_so(app: str, filled: Path) -> None:
     layers_before = len(at.dataframe)
     at.text_input(key="layers_shown").set_value("zzz").run()
     assert not at.exception and len(at.dataframe) == layers_before - 1
-    assert any("has `zzz` in its name" in box.value for box in at.info)
+    assert any("has zzz in its name" in box.value for box in at.info)

@@ -108,7 +108,8 @@ def test_folder_classes_are_the_sorted_sub_folders_and_files_are_in_order(tmp_pa
     images = opened(f"folder:{tmp_path}", num_classes=2)
     assert images.class_names == ("a", "b") and images.labels.tolist() == [0, 1, 1]
     assert [p.relative_to(tmp_path).as_posix() for p in images.pictures] == ["a/0.png", "b/0.png", "b/1.png"]
-    assert images.split == f"folder/{tmp_path.name}" and images.notes == ("1 files that are not images were left out.",)
+    assert images.split == f"folder/{tmp_path.name}" and len(images.notes) == 1
+    assert images.notes == ("1 files that are not images were left out, 'a/README.txt' first.",)
 
 
 def test_a_class_with_few_images_is_told_of(tmp_path: Path) -> None:
