@@ -62,6 +62,12 @@ def _unsigned_zero(value: Any) -> Any:
     return value + 0.0 if isinstance(value, float) else value
 
 
+def require_text(name: str, given: str) -> None:
+    """InputError where a name or a path is empty or holds line breaks or other control characters."""
+    if not given.strip() or not given.isprintable():
+        raise InputError(f"The '{name}' must be a name or a path, without line breaks. Got {given!r}.")
+
+
 def wanted(hint: Any) -> str:
     """A declared type in words: 'an int of at least 1', 'a number in [0, 1)', 'true or false'."""
     if get_origin(hint) is Annotated:
