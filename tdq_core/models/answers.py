@@ -93,10 +93,13 @@ def ask(module: nn.Module, prepared: Preprocessing, name: str) -> Answers:
 
 def require_open(module: nn.Module, name: str) -> None:
     """InputError where nothing inside of the module can be seen or replaced, or its parameters hold no values."""
-    if isinstance(module, torch.jit.ScriptModule):
+    sealed = "TorchScript" if isinstance(module, torch.jit.ScriptModule) else ""
+    if isinstance(module, torch.fx.GraphModule) and "eval" in vars(module):  # it refuses to change its mode
+        sealed = "torch.export"
+    if sealed:
         raise InputError(
-            f"The model '{name}' is compiled by TorchScript, and nothing in it can be replaced: give the module from "
-            "which it was scripted or traced."
+            f"The model '{name}' was made by {sealed}, and nothing in it can be replaced: give the module of which it "
+            "was made."
         )
     if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
         raise InputError(f"The parameters of the model '{name}' hold no values (device 'meta'): give a built model.")

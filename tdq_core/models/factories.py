@@ -58,13 +58,12 @@ def build_your_own(name: str, *, seed: int) -> Built:
         raise InputError(f"The model file '{where}' does not exist.")
     importlib.import_module(_COMPAT)
     sources, own = named_sources(name), OwnCode(path.resolve().parent if path else Path.cwd())
-    with own.importable():
-        with guarded(name, f"Importing '{where}'", program=where):
-            module = own.file(path) if path else importlib.import_module(where)
-        factory: Any = getattr(module, function, None)
-        _require_factory(factory, where, function)
-        with guarded(name, f"Calling the factory '{name}'", program=where):
-            built = factory if isinstance(factory, nn.Module) else factory()
+    with guarded(name, f"Importing '{where}'", program=where), own.importable():
+        module = own.file(path) if path else importlib.import_module(where)
+    factory: Any = getattr(module, function, None)
+    _require_factory(factory, where, function)
+    with guarded(name, f"Calling the factory '{name}'", program=where), own.importable():
+        built = factory if isinstance(factory, nn.Module) else factory()
     if not isinstance(built, nn.Module):
         raise InputError(f"The factory '{name}' must return a torch.nn.Module. Got {_named(built)}.")
 

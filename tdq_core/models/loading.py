@@ -85,9 +85,10 @@ def load_model(
         module, around = taken_out(built.module)
         weights = _fill(replace(built, module=module), MODELS.get(spec.name), spec, seed, on_progress=on_progress)
         around += without_wrappers(module)  # inside, only now: weights are kept under the names that the wrappers give
-        module.float().cpu().eval().requires_grad_(False)
+        module.float().cpu().eval()
         prepared, notes = _prepared(module, built, spec)
         answers = _answers(module, prepared, spec)
+        module.requires_grad_(False)  # only now: a lazy module's parameters come with its first images
     digest = digest_of(built.code(), prepared, module)
     notes = (*weights.notes, *note_on(around), *notes, *answers.notes)
     return LoadedModel(

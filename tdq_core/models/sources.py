@@ -182,7 +182,8 @@ class _Reader:
             self._follow([star])
             found += [f"{star}.{each.stem}" for place in self.places.get(star, []) for each in place.glob("*.py")]
         if by_name:
-            self.files |= {f"{name}/{each.relative_to(path.parent)}": each for each in _below(path.parent)}
+            parts = [each.relative_to(path.parent).with_suffix("").parts for each in _below(path.parent)]
+            found += [".".join([*([package] if package else []), *each]) for each in parts]
         return found
 
 
@@ -213,9 +214,17 @@ def _elsewhere(name: str) -> tuple[Path | None, list[Path]]:
 
 
 def _around(folder: Path) -> Iterator[Path]:
-    """Where code looks that changes `sys.path`: the folders above, up to the second, and those inside."""
+    """Where code looks that changes `sys.path`: inside of the model's folder, above it, and beside it."""
+    yield from _folders_in(folder)
     yield from list(folder.parents)[:2]
-    yield from (each for each in sorted(folder.iterdir()) if each.is_dir() and not _PASSED_OVER.fullmatch(each.name))
+    yield from _folders_in(folder.parent)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return [each for each in sorted(folder.iterdir()) if not _PASSED_OVER.fullmatch(each.name) and each.is_dir()]
+    except OSError:  # not ours to read
+        return []
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -49,10 +49,11 @@ def wrapped(
     with contained(f"Wrapping the model '{called}'"):
         own, notes = unwrapped(copy.deepcopy(module))
         code = _code_of(own)
-        own = own.float().cpu().eval().requires_grad_(False)
+        own.float().cpu().eval()
         channels = taken_channels(own, size_of(spec), channels_of(spec), called)
         prepared = Preprocessing(size_of(spec), spec.mean or (0.0,) * channels, spec.std or (1.0,) * channels)
         answers = ask(own, prepared, called)
+        own.requires_grad_(False)
     digest = digest_of(code, prepared, own)
     source = "as the module that was given in Python"
     return LoadedModel(

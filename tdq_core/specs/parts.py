@@ -15,7 +15,7 @@ from tdq_core.specs.option import Flat, Option, require_choices
 from tdq_core.specs.precision import BACKENDS, PRECISIONS, Precision, simulated
 from tdq_core.specs.preprocessing import require_normalisation, require_size
 from tdq_core.specs.rank_rule import RankRule
-from tdq_core.specs.value import Count, Steps, Value, require_text
+from tdq_core.specs.value import Count, Steps, Value
 
 RANDOM_WEIGHTS = "random"
 DEFAULT_ETA = 0.0
@@ -71,9 +71,6 @@ class ModelSpec(Value, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_text("model", self.name)
-        if self.weights is not None:
-            require_text("weights", self.weights)
         require_normalisation(self.mean, self.std)
         if self.input_size is not None:
             require_size(self.input_size)
@@ -100,12 +97,6 @@ class ImageSpec(Value, frozen=True):
     calib_samples: Annotated[
         Count, Option(flag="--calib-samples", named=False, help="At most this many calibration images.")
     ] = 512
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("data", "calib"):
-            if getattr(self, name) is not None:
-                require_text(name, getattr(self, name))
 
     def elsewhere(self, data: str) -> "ImageSpec":
         """The same images in another place."""

@@ -22,7 +22,7 @@ class Value(Struct, frozen=True, forbid_unknown_fields=True):
     alike.
 
     Raises:
-        InputError: a field of another type, out of its bounds, or not finite.
+        InputError: a field of another type, out of its bounds, not finite, or text that is empty or holds control characters.
     """
 
     def __post_init__(self) -> None:
@@ -41,17 +41,19 @@ def declared(kind: type) -> dict[str, tuple[Any, Any]]:
 def checked(name: str, hint: Any, given: Any) -> Any:
     """`given` as a value of the type `hint`; InputError names the field `name` and what it may be."""
     if type(given) is hint:  # most fields: quick
-        return given if hint is not float else _finite(name, given)
+        return given if hint not in (float, str) else _sane(name, given)
     if isinstance(given, numbers.Number) and type(given) not in (bool, int, float):  # numpy's are numbers too
         given = int(given) if isinstance(given, numbers.Integral) else float(given)  # type: ignore[arg-type]
     try:
         value = msgspec.convert(given, hint)
     except (msgspec.ValidationError, TypeError) as error:
         raise InputError(f"The '{name}' must be {wanted(hint)}. Got {given!r}.") from error
-    return _finite(name, value)
+    return _sane(name, value)
 
 
-def _finite(name: str, value: Any) -> Any:
+def _sane(name: str, value: Any) -> Any:
+    if isinstance(value, str) and not (value.strip() and value.isprintable()):
+        raise InputError(f"The '{name}' must be text without line breaks or other control characters. Got {value!r}.")
     if any(isinstance(v, float) and not math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,))):
         raise InputError(f"The '{name}' must be finite. Got {value!r}.")
     return tuple(map(_unsigned_zero, value)) if isinstance(value, tuple) else _unsigned_zero(value)
@@ -60,12 +62,6 @@ def _finite(name: str, value: Any) -> Any:
 def _unsigned_zero(value: Any) -> Any:
     """-0.0 equals 0.0 and would be written otherwise."""
     return value + 0.0 if isinstance(value, float) else value
-
-
-def require_text(name: str, given: str) -> None:
-    """InputError where a name or a path is empty or holds line breaks or other control characters."""
-    if not given.strip() or not given.isprintable():
-        raise InputError(f"The '{name}' must be a name or a path, without line breaks. Got {given!r}.")
 
 
 def wanted(hint: Any) -> str:
