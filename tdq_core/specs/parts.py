@@ -64,16 +64,13 @@ class ModelSpec(Value, frozen=True):
     ] = None
     input_size: Annotated[
         tuple[int, int] | None,
-        Option(
-            flag="--input-size", named=False, help="What the model sees, in pixels: 224 or 224x160 (own models).",
-        ),
-    ] = None  # fmt: skip
+        Option(flag="--input-size", named=False, help="What the model sees, in pixels: 224 or 224x160 (own models)."),
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_normalisation(self.mean, self.std)
-        if self.input_size is not None:
-            require_size(self.input_size)
+        require_size(self.input_size or (1, 1))
 
 
 class ImageSpec(Value, frozen=True):

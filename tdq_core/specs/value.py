@@ -3,6 +3,7 @@
 import functools
 import math
 import numbers
+import unicodedata
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
@@ -22,7 +23,8 @@ class Value(Struct, frozen=True, forbid_unknown_fields=True):
     alike.
 
     Raises:
-        InputError: a field of another type, out of its bounds, not finite, or text that is empty or holds control characters.
+        InputError: a field of another type, out of its bounds, not finite, or text that is blank or
+            holds control characters.
     """
 
     def __post_init__(self) -> None:
@@ -52,7 +54,7 @@ def checked(name: str, hint: Any, given: Any) -> Any:
 
 
 def _sane(name: str, value: Any) -> Any:
-    if isinstance(value, str) and not (value.strip() and value.isprintable()):
+    if isinstance(value, str) and (not value.strip() or any(unicodedata.category(sign) == "Cc" for sign in value)):
         raise InputError(f"The '{name}' must be text without line breaks or other control characters. Got {value!r}.")
     if any(isinstance(v, float) and not math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,))):
         raise InputError(f"The '{name}' must be finite. Got {value!r}.")
