@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from tdq_core.models.sources import BELOW, is_library, module_name
@@ -42,10 +42,13 @@ class OwnCode(importlib.abc.MetaPathFinder):
         root = ModuleType(self.prefix)
         root.__path__ = [str(folder)]
         sys.modules[self.prefix] = root
+        _OPENED[self.prefix] = self
+        if _TRACED not in sys.meta_path:
+            sys.meta_path.append(_TRACED)
 
     def file(self, path: Path) -> ModuleType:
         """Import a file; to be called while `importable`."""
-        spec = self._spec(module_name(path), str(path.resolve()), None)
+        spec = self.own_spec(module_name(path), str(path.resolve()), None)
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         assert spec.loader, "made with one"
@@ -82,7 +85,11 @@ class OwnCode(importlib.abc.MetaPathFinder):
         name = fullname.removeprefix(f"{self.prefix}.")
         if name.partition(".")[0] in BELOW:
             return None
-        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if not isinstance(finder, OwnCode))
+        found = (
+            finder.find_spec(name, path, target)
+            for finder in sys.meta_path
+            if not isinstance(finder, OwnCode | _Traced)
+        )
         spec = next((each for each in found if each is not None), None)
         if spec is None or spec.origin in ("built-in", "frozen"):
             return None
@@ -91,10 +98,11 @@ class OwnCode(importlib.abc.MetaPathFinder):
         if where is None or is_library(where):
             return None
         if places is not None and not spec.has_location:  # a plain folder
-            return self._spec(name, None, places)
-        return self._spec(name, where, places) if where.endswith(".py") else None
+            return self.own_spec(name, None, places)
+        return self.own_spec(name, where, places) if where.endswith(".py") else None
 
-    def _spec(self, name: str, file: str | None, places: list[str] | None) -> ModuleSpec:
+    def own_spec(self, name: str, file: str | None, places: list[str] | None) -> ModuleSpec:
+        """Of the module `name`, in a `file` or a plain folder; of a package with the `places` of its modules."""
         spec = ModuleSpec(f"{self.prefix}.{name}", _Loader(self, name, file), origin=file)
         spec.submodule_search_locations = places
         spec.has_location = file is not None
@@ -114,6 +122,30 @@ class OwnCode(importlib.abc.MetaPathFinder):
                 return builtins.__import__(name, globals, locals, fromlist or (), level)
 
         return vars(builtins) | {"__import__": own_import}
+
+
+class _Traced(importlib.abc.MetaPathFinder):
+    """Finds modules that are imported already for `torch.export`, which imports by itself what the code that it traces
+    imports."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        code = _OPENED.get(_traced_name().partition(".")[0])
+        spec = code.modules[fullname].__spec__ if code and fullname in code.modules else None
+        return code.own_spec(fullname, spec.origin, spec.submodule_search_locations) if code and spec else None
+
+
+_OPENED: dict[str, OwnCode] = {}
+_TRACED = _Traced()
+
+
+def _traced_name() -> str:
+    """The name of the module whose import statement is being traced; '' where none is."""
+    frame: FrameType | None = sys._getframe()
+    while frame and frame.f_code.co_name != "IMPORT_NAME":
+        frame = frame.f_back
+    return str(getattr(frame.f_locals.get("self"), "f_globals", {}).get("__name__", "")) if frame else ""
 
 
 class _Loader(SourceFileLoader):

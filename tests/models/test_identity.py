@@ -15,6 +15,8 @@ from tdq_core.models.sources import named_sources
 from tdq_core.models.wrapped import wrapped
 from tdq_core.specs import ModelSpec, RunSpec
 
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # what torch.export loads
+
 FILES = {
     "main.py": """
 import os, sys
@@ -111,6 +113,11 @@ def test_models_do_not_see_each_others_modules(folder: Path, tmp_path: Path) -> 
     for _ in range(2):  # in turn: `late` is imported whenever the model runs
         torch.testing.assert_close(3 * one(x), 2 * two(x))
     assert not {"near", "late", "kit", "shelf"} & set(sys.modules) and str(folder) not in sys.path
+
+
+def test_what_is_imported_when_the_model_runs_can_be_exported(folder: Path) -> None:
+    module, x = opened("main.py:net").module, torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(torch.export.export(module, (x,), strict=True).module()(x), module(x))
 
 
 def test_a_module_of_the_caller_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
