@@ -13,8 +13,8 @@ from tdq_core.specs.rank_rule import POLICIES, RULES, RankRule
 from tdq_core.specs.run import RunSpec, fields
 
 Strategy = st.SearchStrategy[Any]
-TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=12)
-"""What an argument of a command can hold."""
+TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(str.strip)
+"""What a name or a path can hold."""
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 RANKS = st.one_of(st.none(), st.integers(1, 999), st.tuples(st.integers(1, 99), st.integers(1, 99)))
 
@@ -64,6 +64,14 @@ def rules(draw: st.DrawFn, kind: str) -> RankRule:
 
 
 @st.composite
+def normalisations(draw: st.DrawFn) -> Mapping[str, Any]:
+    """Mean and std of 1 or 3 channels of pixels in [0, 1], or one of them, or none."""
+    size = draw(st.sampled_from((1, 3)))
+    shares = {"mean": st.floats(0, 1), "std": st.floats(0, 1, exclude_min=True)}
+    return {name: draw(st.none() | st.tuples(*[each] * size)) for name, each in shares.items()}
+
+
+@st.composite
 def flat_specs(draw: st.DrawFn, kinds: Sequence[str | None] = (None, *RULES)) -> Mapping[str, Any]:
     """The fields of a run by their names in JSON; where one has no effect beside the others, its default.
 
@@ -71,7 +79,8 @@ def flat_specs(draw: st.DrawFn, kinds: Sequence[str | None] = (None, *RULES)) ->
         kinds: of rank rules; None: nothing is decomposed.
     """
     kind = draw(st.sampled_from(kinds))
-    flat = {field.key: draw(of_field(field)) for field in fields()}
+    given = draw(normalisations())
+    flat = {field.key: draw(of_field(field)) for field in fields() if field.key not in given} | given
     flat["method"] = draw(st.sampled_from([*METHODS])) if kind else "none"
     if PRECISIONS[flat["precision"]].kind not in BACKENDS[flat["backend"]].kinds:
         flat["backend"] = "torch"

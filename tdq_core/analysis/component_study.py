@@ -35,6 +35,7 @@ from tdq_core.ranks.plan import LayerPlan, Plan, make_plan, needs_spectra
 from tdq_core.records.store import Store
 from tdq_core.specs import RunSpec
 from tdq_core.system import machine
+from tdq_core.system.containment import contained
 from tdq_core.system.progress import Progress, silent
 
 BIN = 0.125
@@ -51,6 +52,7 @@ class Studied:
     reused: bool
 
 
+@contained()
 def study(
     spec: RunSpec,
     *,

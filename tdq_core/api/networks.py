@@ -21,6 +21,8 @@ from tdq_core.pipeline.inputs import table_of
 from tdq_core.pipeline.session import LayerResult
 from tdq_core.specs import ModelSpec, RunSpec
 from tdq_core.specs.preprocessing import Preprocessing
+from tdq_core.specs.value import Seed, checked
+from tdq_core.system.containment import contained
 from tdq_core.system.progress import Progress, silent
 
 
@@ -57,10 +59,12 @@ class Network:
         return count_params(self.module)
 
     @cached_property
+    @contained()
     def macs(self) -> int:
         """Multiply-accumulates of one image."""
         return count_macs(self.module, self._nothing())
 
+    @contained()
     def table(self, *, spectra: bool = False, on_progress: Progress = silent) -> LayerTable:
         """Its Conv2d and Linear layers: shapes, costs, why one cannot be decomposed, and the weights' `spectra`."""
         return table_of(self.model, self._nothing(), module=self.module, spectra=spectra, on_progress=on_progress)
@@ -101,7 +105,8 @@ def load(
     Raises:
         InputError: an unknown name, weights that are missing or do not fit, no connection.
     """
-    spec = ModelSpec(name, weights, tuple(mean) if mean else None, tuple(std) if std else None, input_size)
+    spec = ModelSpec(name, weights, mean, std, input_size)  # type: ignore[arg-type]  # checked there
+    checked("seed", Seed, seed)
     model = load_model(spec, seed=seed, on_progress=on_progress)
     return Network(model, spec, seed, model.module)
 

@@ -30,6 +30,7 @@ from tdq_core.ranks.plan import Plan, make_plan, needs_spectra
 from tdq_core.records.record import Latency, Metrics
 from tdq_core.specs import Decomposition, PrecisionSpec, RankRule, RunSpec
 from tdq_core.specs.rank_rule import Rank
+from tdq_core.system.containment import contained
 from tdq_core.system.progress import Progress, silent
 
 
@@ -58,6 +59,7 @@ def rank_rule(
     return RankRule(kind, given[kind], keep_ends=keep_ends, **sharing)  # type: ignore[arg-type]
 
 
+@contained()
 def plan(
     network: Network,
     method: str,
@@ -87,6 +89,7 @@ def plan(
     return make_plan(table, method, rule)
 
 
+@contained()
 def compress(
     network: Network,
     plan: Plan,
@@ -170,6 +173,7 @@ class Quantized:
         return self.artefact.predict(images)
 
 
+@contained()
 def quantize(
     network: Network,
     precision: str = "int8",
@@ -245,6 +249,7 @@ class Score:
         return self.metrics.latency
 
 
+@contained()
 def measure(
     what: Network | Quantized,
     images: ImagePair | Images,

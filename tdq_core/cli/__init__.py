@@ -3,6 +3,7 @@
 Commands import the engine's torch parts when they run, not when `tdq --help` is read: that takes seconds.
 """
 
+import atexit
 import sys
 
 import typer
@@ -40,3 +41,7 @@ def main() -> None:
         sys.exit(2 if isinstance(error, InputError | Refused) else 1)
     finally:
         write_out()
+        if "torch" in sys.modules:  # a model's code may have something to say at the end: registered last, called first
+            from tdq_core.system.containment import nothing_more_on_stdout
+
+            atexit.register(nothing_more_on_stdout)

@@ -104,8 +104,12 @@ def work(job: Job) -> None:
         finish(job, result)
 
 
+class Stopped(SystemExit):
+    """Asked for from outside: not the SystemExit that a model's code may raise."""
+
+
 def _stop(signal_number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + signal_number)  # unwinds, so that temporary folders are removed
+    raise Stopped(128 + signal_number)  # unwinds, so that temporary folders are removed
 
 
 def main(folder: Path, alive: int) -> None:

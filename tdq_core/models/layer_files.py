@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.registry import MODELS
+from tdq_core.models.sources import named_sources
 from tdq_core.models.weights_ref import stamp
 from tdq_core.records.store import runs_folder, shipped_folder
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
@@ -22,7 +23,7 @@ def layer_file_name(spec: RunSpec) -> str:
     """`<model>-<8 hexadecimal digits>.json`; the digits stand for the weights and whatever else decides the layers.
 
     Registered weights count by their SHA-256; files and folders by their paths, sizes and times; random weights by the
-    seed. The table of a calibrated spec also belongs to its calibration images.
+    seed; code of your own by its sources. The table of a calibrated spec also belongs to its calibration images.
     """
     model = spec.model
     known = MODELS.get(model.name)
@@ -31,7 +32,7 @@ def layer_file_name(spec: RunSpec) -> str:
         model.name,
         weights.sha256 if weights else stamp(model.weights),
         spec.seed if model.weights == RANDOM_WEIGHTS or known is None else None,
-        None if known else _stamp(model.name.rpartition(":")[0]),
+        None if known else named_sources(model.name).digest(),
         [model.mean, model.std, model.input_size],
         dataclasses.asdict(known.preprocessing) if known else None,
     ]

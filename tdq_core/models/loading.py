@@ -3,22 +3,27 @@
 import dataclasses
 import hashlib
 import json
+import random
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from tdq_core.errors import InputError
 from tdq_core.graph.state import state_digest
+from tdq_core.graph.wrappers import note_on, taken_out, without_wrappers
 from tdq_core.models import factories, preprocess
+from tdq_core.models.answers import Answers, ask, require_open, taken_channels
 from tdq_core.models.attention import open_attention
 from tdq_core.models.factories import TIMM, Built
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
 from tdq_core.models.weights_file import Taken, load_weights
 from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 from tdq_core.specs.preprocessing import Preprocessing
+from tdq_core.system.containment import contained
 from tdq_core.system.download import fetch
 from tdq_core.system.files import file_sha256
 from tdq_core.system.progress import Progress, silent
@@ -36,6 +41,8 @@ class LoadedModel:
         digest: SHA-256 over the model's code (a registered name stands for it), its preprocessing and its state:
             the identity of the model's content.
         notes: what a reader must know before trusting the numbers, one sentence each.
+        repeatable: it answers the same images alike each time.
+        batch_free: its answer to an image does not depend on the others of the batch.
     """
 
     name: str
@@ -47,6 +54,8 @@ class LoadedModel:
     licence: str | None
     digest: str
     notes: tuple[str, ...]
+    repeatable: bool = True
+    batch_free: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,21 +80,48 @@ def load_model(
         InputError: unknown or refused model, a factory that fails, weights that are missing or do not fit.
     """
     _check_allowed(spec.name, allowed)
-    with torch.random.fork_rng(devices=[]):  # factories draw starting weights: seeded, and nobody else's draws change
-        torch.manual_seed(seed)
+    with contained(f"Loading the model '{spec.name}'"):  # what is drawn is seeded, and nobody else's draws change
+        _seed_everything(seed)
         built = _build(spec, seed)
+        require_open(built.module, spec.name)
+        module, around = taken_out(built.module)
+        weights = _fill(replace(built, module=module), MODELS.get(spec.name), spec, seed, on_progress=on_progress)
+        around += without_wrappers(module)  # inside, only now: weights are kept under the names that the wrappers give
+        module.float().cpu().eval()
+        prepared, notes = _prepared(module, built, spec)
+        answers = _answers(module, prepared, spec)
+        module.requires_grad_(False)  # only now: a lazy module's parameters come with its first images
+    digest = digest_of(built.code() + weights.code, prepared, module)
+    notes = (*weights.notes, *note_on(around), *notes, *answers.notes)
+    return LoadedModel(
+        spec.name, open_attention(module), prepared, answers.classes, weights.source, weights.sha256, weights.licence,
+        digest, notes, answers.repeatable, answers.batch_free,
+    )  # fmt: skip
+
+
+def _seed_everything(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+def _prepared(module: nn.Module, built: Built, spec: ModelSpec) -> preprocess.Noted:
+    if known := MODELS.get(spec.name):
+        return preprocess.overridden(known.preprocessing, spec)
+    if not built.config:
+        size, candidates = preprocess.size_of(spec), preprocess.channels_of(spec)
+        return preprocess.by_hand(spec, taken_channels(module, size, candidates, spec.name))
+    own, notes = preprocess.from_config(built.config)
+    changed, more = preprocess.overridden(own, spec, channels=True)
+    return changed, notes + more
+
+
+def _answers(module: nn.Module, prepared: Preprocessing, spec: ModelSpec) -> Answers:
+    """A registered model on images as registered is known."""
     known = MODELS.get(spec.name)
-    weights = _fill(built, known, spec, seed, on_progress=on_progress)
-    module = built.module.float().eval().requires_grad_(False)
-    if known:
-        prepared, notes = preprocess.overridden(known.preprocessing, spec)
-    else:
-        prepared, notes = _own_preprocessing(built, spec)
-    untouched = known is not None and prepared == known.preprocessing
-    classes = known.num_classes if known and untouched else _probed(module, prepared, spec)
-    digest = digest_of(built.code + weights.code, prepared, module)
-    return LoadedModel(spec.name, open_attention(module), prepared, classes, weights.source, weights.sha256,
-                       weights.licence, digest, weights.notes + notes)  # fmt: skip
+    if known and prepared == known.preprocessing:
+        return Answers(known.num_classes)
+    return ask(module, prepared, spec.name)
 
 
 def _check_allowed(name: str, allowed: Collection[str] | None) -> None:
@@ -165,18 +201,6 @@ def _url(weights: WeightsEntry) -> str:
     )
 
     return torchvision.models.get_weight(weights.torchvision).url
-
-
-def _own_preprocessing(built: Built, spec: ModelSpec) -> preprocess.Noted:
-    if not built.config:
-        return preprocess.by_hand(spec, factories.first_conv_channels(built.module))
-    own, notes = preprocess.from_config(built.config)
-    changed, more = preprocess.overridden(own, spec)
-    return changed, notes + more
-
-
-def _probed(module: nn.Module, prepared: Preprocessing, spec: ModelSpec) -> int:
-    return factories.probe_classes(module, prepared.input_shape, spec.name)
 
 
 def digest_of(code: str, prepared: Preprocessing, module: nn.Module) -> str:

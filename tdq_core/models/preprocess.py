@@ -11,8 +11,12 @@ from tdq_core.specs.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 Noted = tuple[Preprocessing, tuple[str, ...]]
 
 
-def overridden(own: Preprocessing, spec: ModelSpec) -> Noted:
-    """`own` with the run's mean, std and input size; the resize before the crop keeps its proportion."""
+def overridden(own: Preprocessing, spec: ModelSpec, *, channels: bool = False) -> Noted:
+    """`own` with the run's mean, std and input size; the resize before the crop keeps its proportion.
+
+    Args:
+        channels: their number may be another one than that of `own`.
+    """
     resize = own.resize
     if spec.input_size and resize:
         resize = max(round(resize * min(spec.input_size) / min(own.input_size)), *spec.input_size)
@@ -23,7 +27,7 @@ def overridden(own: Preprocessing, spec: ModelSpec) -> Noted:
         std=spec.std or own.std,
         resize=resize,
     )
-    if changed.channels != own.channels:
+    if changed.channels != own.channels and not channels:
         raise InputError(
             f"The model '{spec.name}' has {own.channels} input channels: give as many values of mean and std. "
             f"Got {changed.channels}."
@@ -34,7 +38,13 @@ def overridden(own: Preprocessing, spec: ModelSpec) -> Noted:
 
 def from_config(config: dict[str, Any]) -> Noted:
     """The preprocessing that a model's timm-style configuration describes."""
-    channels, height, width = config["input_size"]
+    try:
+        channels, height, width = map(int, config["input_size"])
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"The 'input_size' of a model's configuration must be (channels, height, width). "
+            f"Got {config['input_size']!r}."
+        ) from error
     ratio = config.get("crop_pct") or 1.0
     own = Preprocessing(
         (height, width),
@@ -48,16 +58,25 @@ def from_config(config: dict[str, Any]) -> Noted:
 
 
 def by_hand(spec: ModelSpec, channels: int) -> Noted:
-    """The preprocessing of a model that says nothing of its inputs: the size is needed, mean and std may be assumed."""
+    """The preprocessing of a model that says nothing of its inputs: the size is given, mean and std may be assumed."""
+    usual = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))
+    own = Preprocessing(size_of(spec), *usual)
+    changed, _ = overridden(own, spec, channels=True)
+    note = f"No mean and std were given: {own.mean} and {own.std} are assumed."
+    return changed, () if spec.mean and spec.std else (note,)
+
+
+def size_of(spec: ModelSpec) -> tuple[int, int]:
+    """The size that the run says; InputError where it says none."""
     if spec.input_size is None:
         raise InputError(
             f"The model '{spec.name}' does not say what images it takes: give their height and width in pixels as the "
             "input size, for example 224x224."
         )
-    if channels not in (1, 3):
-        raise InputError(f"The model '{spec.name}' has {channels} input channels; images have 1 or 3.")
-    usual = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,), (0.5,))
-    own = Preprocessing(spec.input_size, *usual)
-    changed, _ = overridden(own, spec)
-    note = f"No mean and std were given: {own.mean} and {own.std} are assumed."
-    return changed, () if spec.mean and spec.std else (note,)
+    return spec.input_size
+
+
+def channels_of(spec: ModelSpec) -> tuple[int, ...]:
+    """The numbers of channels that images may have: as many as values of mean and std are given, or 3, or 1."""
+    given = spec.mean or spec.std
+    return (len(given),) if given else (3, 1)

@@ -3,19 +3,23 @@
 import copy
 import hashlib
 import inspect
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch import nn
 
 from tdq_core.errors import InputError
 from tdq_core.graph.modules import kinds
+from tdq_core.graph.wrappers import unwrapped
+from tdq_core.models.answers import ask, require_open, taken_channels
 from tdq_core.models.attention import open_attention
-from tdq_core.models.factories import first_conv_channels, probe_classes
 from tdq_core.models.loading import LoadedModel, digest_of
+from tdq_core.models.preprocess import channels_of, size_of
+from tdq_core.models.sources import live_sources
+from tdq_core.specs import ModelSpec
 from tdq_core.specs.preprocessing import Preprocessing
-
-LIBRARIES = ("torch.", "torchvision.", "timm.")
-"""Their classes are known by name and version; the source of all others enters the digest."""
+from tdq_core.system.containment import contained
 
 
 def wrapped(
@@ -38,24 +42,39 @@ def wrapped(
     """
     if not isinstance(module, nn.Module):
         raise InputError(f"What is wrapped must be a torch.nn.Module. Got {type(module).__name__}.")
-    channels = len(mean or std or ()) or first_conv_channels(module)
-    height, width = (size, size) if isinstance(size, int) else size
-    prepared = Preprocessing(
-        (height, width), mean=tuple(mean or (0.0,) * channels), std=tuple(std or (1.0,) * channels)
-    )
-    own = copy.deepcopy(module).float().cpu().eval().requires_grad_(False)
     called = name or type(module).__name__
-    classes = probe_classes(own, prepared.input_shape, called)
-    digest = digest_of(_code_of(own), prepared, own)
+    both = (size, size) if isinstance(size, int) else size
+    spec = ModelSpec(called, mean=mean, std=std, input_size=both)  # type: ignore[arg-type]  # checked there
+    require_open(module, called)
+    with contained(f"Wrapping the model '{called}'"):
+        own, notes = unwrapped(copy.deepcopy(module))
+        code = _code_of(own)
+        own.float().cpu().eval()
+        channels = taken_channels(own, size_of(spec), channels_of(spec), called)
+        prepared = Preprocessing(size_of(spec), spec.mean or (0.0,) * channels, spec.std or (1.0,) * channels)
+        answers = ask(own, prepared, called)
+        own.requires_grad_(False)
+    digest = digest_of(code, prepared, own)
     source = "as the module that was given in Python"
-    return LoadedModel(called, open_attention(own), prepared, classes, source, None, None, digest, ())
+    return LoadedModel(
+        called, open_attention(own), prepared, answers.classes, source, None, None, digest, notes + answers.notes,
+        answers.repeatable, answers.batch_free,
+    )  # fmt: skip
 
 
 def _code_of(module: nn.Module) -> str:
-    """What stands for a module's code: how it is built, and the sources of classes that no library holds."""
-    own = [kind for kind in kinds(module) if not f"{kind.__module__}.".startswith(LIBRARIES)]
-    parts = [repr(module), *map(_source, own)]
+    """What stands for a module's code: how it is built, the files that its classes and what these import lie in, and
+    the versions of libraries; of a class that lies in no file its source."""
+    found = kinds(module)
+    files = {kind.__module__: file for kind in found if (file := _file_of(kind))}
+    typed = [_source(kind) for kind in found if kind.__module__ not in files]
+    parts = [repr(module), live_sources(files).digest(), *typed]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _file_of(kind: type) -> Path | None:
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return Path(file) if file and Path(file).is_file() else None
 
 
 def _source(kind: type) -> str:

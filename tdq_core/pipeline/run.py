@@ -30,6 +30,7 @@ from tdq_core.records.record import LayerRecord, Metrics, RunRecord, State
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
 from tdq_core.system import machine
+from tdq_core.system.containment import contained
 from tdq_core.system.extras import require_extra
 from tdq_core.system.progress import Progress, silent
 
@@ -80,6 +81,7 @@ def run(
     return run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export)
 
 
+@contained()
 def run_opened(
     inputs: RunInputs,
     *,
@@ -125,6 +127,7 @@ def _lacked_memory(record: RunRecord) -> bool:
     return record.state == "refused" and "GB are free" in (record.reason or "")
 
 
+@contained()
 def read_table(
     spec: RunSpec, *, on_progress: Progress = silent, allowed_models: Collection[str] | None = None
 ) -> LayerTable:

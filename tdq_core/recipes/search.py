@@ -17,11 +17,13 @@ from tdq_core.recipes.target import Target
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore, Store
 from tdq_core.specs import RunSpec
+from tdq_core.system.containment import contained
 from tdq_core.system.progress import Progress, silent
 
 Judged = tuple[Pick, RunRecord]
 
 
+@contained()
 def find_recipe(
     plain: RunSpec,
     target: Target,

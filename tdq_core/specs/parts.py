@@ -13,6 +13,7 @@ from tdq_core.layers.methods import CORRECTION, METHODS
 from tdq_core.specs.choices import GRANULARITIES, RANGES, SOLVERS, helps, labels
 from tdq_core.specs.option import Flat, Option, require_choices
 from tdq_core.specs.precision import BACKENDS, PRECISIONS, Precision, simulated
+from tdq_core.specs.preprocessing import require_normalisation, require_size
 from tdq_core.specs.rank_rule import RankRule
 from tdq_core.specs.value import Count, Steps, Value
 
@@ -65,10 +66,13 @@ class ModelSpec(Value, frozen=True):
     ] = None
     input_size: Annotated[
         tuple[int, int] | None,
-        Option(
-            flag="--input-size", named=False, help="What the model sees, in pixels: 224 or 224x160 (own models).",
-        ),
-    ] = None  # fmt: skip
+        Option(flag="--input-size", named=False, help="What the model sees, in pixels: 224 or 224x160 (own models)."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_normalisation(self.mean, self.std)
+        require_size(self.input_size or (1, 1))
 
 
 class ImageSpec(Value, frozen=True):

@@ -3,6 +3,7 @@
 import functools
 import math
 import numbers
+import unicodedata
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
@@ -22,7 +23,8 @@ class Value(Struct, frozen=True, forbid_unknown_fields=True):
     alike.
 
     Raises:
-        InputError: a field of another type, out of its bounds, or not finite.
+        InputError: a field of another type, out of its bounds, not finite, or text that is blank or
+            holds control characters.
     """
 
     def __post_init__(self) -> None:
@@ -41,17 +43,19 @@ def declared(kind: type) -> dict[str, tuple[Any, Any]]:
 def checked(name: str, hint: Any, given: Any) -> Any:
     """`given` as a value of the type `hint`; InputError names the field `name` and what it may be."""
     if type(given) is hint:  # most fields: quick
-        return given if hint is not float else _finite(name, given)
+        return given if hint not in (float, str) else _sane(name, given)
     if isinstance(given, numbers.Number) and type(given) not in (bool, int, float):  # numpy's are numbers too
         given = int(given) if isinstance(given, numbers.Integral) else float(given)  # type: ignore[arg-type]
     try:
         value = msgspec.convert(given, hint)
     except (msgspec.ValidationError, TypeError) as error:
         raise InputError(f"The '{name}' must be {wanted(hint)}. Got {given!r}.") from error
-    return _finite(name, value)
+    return _sane(name, value)
 
 
-def _finite(name: str, value: Any) -> Any:
+def _sane(name: str, value: Any) -> Any:
+    if isinstance(value, str) and (not value.strip() or any(unicodedata.category(sign) == "Cc" for sign in value)):
+        raise InputError(f"The '{name}' must be text without line breaks or other control characters. Got {value!r}.")
     if any(isinstance(v, float) and not math.isfinite(v) for v in (value if isinstance(value, tuple) else (value,))):
         raise InputError(f"The '{name}' must be finite. Got {value!r}.")
     return tuple(map(_unsigned_zero, value)) if isinstance(value, tuple) else _unsigned_zero(value)
