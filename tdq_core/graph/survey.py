@@ -14,8 +14,8 @@ from tdq_core.graph.modules import Layer, layers
 from tdq_core.graph.replace import references
 from tdq_core.graph.trace import Reading, Trace, owners, trace
 
-HARMLESS = ("dtype", "device", "is_cuda", "requires_grad", "layout", "is_floating_point")
-"""Facts about a weight that what stands in a layer's place offers too."""
+HARMLESS = ("dtype", "device", "requires_grad", "is_floating_point", "shape", "ndim", "dim", "numel", "size")
+"""Facts about a weight that what stands in a layer's place offers too, see `stand_in`."""
 MATRIX_FUNCTIONS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "addmm", "bmm", "einsum", "bilinear")
 
 
