@@ -15,6 +15,7 @@ from torch import nn
 
 from tdq_core.errors import InputError
 from tdq_core.graph.modules import of_kind
+from tdq_core.models.opening import uncompiled
 from tdq_core.models.registry import BRING_YOUR_OWN
 from tdq_core.system.files import file_sha256
 
@@ -127,7 +128,7 @@ def first_conv_channels(module: nn.Module) -> int:
 
 def probe_classes(module: nn.Module, input_shape: tuple[int, int, int], name: str) -> int:
     """Number of logits for one image of zeros; anything but (1, classes) is an error."""
-    with torch.inference_mode():
+    with torch.inference_mode(), uncompiled():
         logits = _guarded(name, lambda: module(torch.zeros(1, *input_shape)))
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != 1 or logits.shape[1] < 2:

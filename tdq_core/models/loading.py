@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tdq_core.errors import InputError
 from tdq_core.models import factories, preprocess
-from tdq_core.models.attention import open_attention
 from tdq_core.models.factories import TIMM, Built
+from tdq_core.models.opening import opened
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
 from tdq_core.models.weights_file import load_into, read_state_dict, state_digest
 from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
@@ -28,13 +28,14 @@ class LoadedModel:
     """A model with its weights and everything that must travel with them.
 
     Attributes:
-        module: in eval mode, float32, without gradients; attention is made of plain Linear layers.
+        module: in eval mode, float32, without gradients; opened: odd modules are plain ones, where that is the same.
         weights_source: a sentence for people: registered name, file name, or 'random, seed 0'.
         weights_sha256: of the weights file, None where there is no file.
         licence: of the registered weights, None where it is not known.
         digest: SHA-256 over the model's code (a registered name stands for it), its preprocessing and its state:
             the identity of the model's content.
         notes: what a reader must know before trusting the numbers, one sentence each.
+        renamed: whether, opened, its state has other names than that of the model as it was built.
     """
 
     name: str
@@ -46,6 +47,7 @@ class LoadedModel:
     licence: str | None
     digest: str
     notes: tuple[str, ...]
+    renamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,15 @@ def load_model(
         prepared, notes = _own_preprocessing(built, spec)
     untouched = known is not None and prepared == known.preprocessing
     classes = known.num_classes if known and untouched else _probed(module, prepared, spec)
-    digest = digest_of(built.code, prepared, module)
-    return LoadedModel(spec.name, open_attention(module), prepared, classes, weights.source, weights.sha256,
-                       weights.licence, digest, weights.notes + notes)  # fmt: skip
+    digest, names = digest_of(built.code, prepared, module), set(module.state_dict())
+    module, told = opened(module, example_of(prepared))
+    return LoadedModel(spec.name, module, prepared, classes, weights.source, weights.sha256, weights.licence, digest,
+                       weights.notes + notes + told, names != set(module.state_dict()))  # fmt: skip
+
+
+def example_of(prepared: Preprocessing) -> Tensor:
+    """Two images, (2, C, H, W), of normal noise: the same ones each time."""
+    return torch.randn(2, *prepared.input_shape, generator=torch.Generator().manual_seed(0))
 
 
 def _check_allowed(name: str, allowed: Collection[str] | None) -> None:

@@ -1,6 +1,5 @@
 """A module in hand as a model that can be measured."""
 
-import copy
 import hashlib
 import inspect
 from collections.abc import Sequence
@@ -9,9 +8,10 @@ from torch import nn
 
 from tdq_core.errors import InputError
 from tdq_core.graph.modules import kinds
-from tdq_core.models.attention import open_attention
+from tdq_core.graph.oddities import copied
 from tdq_core.models.factories import first_conv_channels, probe_classes
-from tdq_core.models.loading import LoadedModel, digest_of
+from tdq_core.models.loading import LoadedModel, digest_of, example_of
+from tdq_core.models.opening import opened
 from tdq_core.specs.preprocessing import Preprocessing
 
 LIBRARIES = ("torch.", "torchvision.", "timm.")
@@ -43,12 +43,14 @@ def wrapped(
     prepared = Preprocessing(
         (height, width), mean=tuple(mean or (0.0,) * channels), std=tuple(std or (1.0,) * channels)
     )
-    own = copy.deepcopy(module).float().cpu().eval().requires_grad_(False)
+    own = copied(module).float().cpu().eval().requires_grad_(False)
     called = name or type(module).__name__
     classes = probe_classes(own, prepared.input_shape, called)
-    digest = digest_of(_code_of(own), prepared, own)
+    digest, names = digest_of(_code_of(own), prepared, own), set(own.state_dict())
+    own, notes = opened(own, example_of(prepared))
     source = "as the module that was given in Python"
-    return LoadedModel(called, open_attention(own), prepared, classes, source, None, None, digest, ())
+    renamed = names != set(own.state_dict())
+    return LoadedModel(called, own, prepared, classes, source, None, None, digest, notes, renamed)
 
 
 def _code_of(module: nn.Module) -> str:
