@@ -1,6 +1,7 @@
 """Weights that are computed from others before each call, by hooks or by properties, and modules without that."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ def computed(module: nn.Module) -> dict[str, list[str]]:
     for hook in _hooks(module).values():
         found.setdefault(_target(hook), []).append(type(hook).__name__)
     if parametrize.is_parametrized(module):
-        for name, steps in module.parametrizations.items():
+        for name, steps in _parametrizations(module).items():
             found[name] = [type(step).__name__ for step in steps]
     return found
 
@@ -44,6 +45,8 @@ def resolved(module: M) -> M:
     with torch.no_grad():
         _without_parametrizations(module, new)
         _without_hooks(module, new)
+    for kind in ("_state_dict_hooks", "_load_state_dict_pre_hooks"):
+        new.__dict__[kind].clear()  # they translate names that are not there any more
     return new
 
 
@@ -51,7 +54,7 @@ def _without_parametrizations(module: nn.Module, new: nn.Module) -> None:
     if not parametrize.is_parametrized(module):
         return
     values = {}
-    for name, steps in module.parametrizations.items():
+    for name, steps in _parametrizations(module).items():
         _require_constant(steps, name, [type(step).__name__ for step in steps])
         buffer = not any(True for _ in steps.parameters(recurse=False))
         values[name] = (steps().detach().clone(), buffer)
@@ -67,7 +70,7 @@ def _without_parametrizations(module: nn.Module, new: nn.Module) -> None:
 def _without_hooks(module: nn.Module, new: nn.Module) -> None:
     hooks = _hooks(module)
     for name in {_target(hook): None for hook in hooks.values()}:
-        _require_constant(lambda name=name: _computed(module, hooks, name), name, computed(module)[name])
+        _require_constant(partial(_computed, module, hooks, name), name, computed(module)[name])
     for hook in hooks.values():
         hook(new, ())
     values = {_target(hook): getattr(new, _target(hook)).detach().clone() for hook in hooks.values()}
@@ -94,6 +97,10 @@ def _require_constant(compute: Callable[[], Tensor], name: str, steps: list[str]
     first, second = compute(), compute()
     if not torch.equal(first.nan_to_num(), second.nan_to_num()):
         raise ValueError(f"computes its {name} by {', '.join(steps)}, which gives another value each time")
+
+
+def _parametrizations(module: nn.Module) -> dict[str, parametrize.ParametrizationList]:
+    return dict(module.parametrizations.items())  # type: ignore[union-attr, operator]
 
 
 def _hooks(module: nn.Module) -> dict[int, Callable[..., None]]:

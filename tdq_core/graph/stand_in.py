@@ -61,8 +61,7 @@ class Factored(nn.Sequential):
     @property
     def bias(self) -> Tensor | None:
         *_, last = self
-        found: Tensor | None = last.bias
-        return found
+        return last.bias  # type: ignore[return-value]
 
     def __getattr__(self, name: str) -> Any:
         said = self.__dict__.get("said", {})

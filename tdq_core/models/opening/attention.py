@@ -58,7 +58,7 @@ class PlainAttention(nn.Module):
         q, k, v = (self._batch(x, single) for x in (query, key, value))
         mask = self._mask(attn_mask, key_padding_mask, q, is_causal=is_causal, keys=k.shape[1])
         k, v = self._extended(self.k(k), self.bias_k), self._extended(self.v(v), self.bias_v)
-        mixed, weights = self._mix(*map(self._by_head, (self.q(q), k, v)), mask, need_weights)
+        mixed, weights = self._mix((self.q(q), k, v), mask, need_weights)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         if single:
             out, weights = out.squeeze(0), None if weights is None else weights.squeeze(0)
@@ -102,9 +102,10 @@ class PlainAttention(nn.Module):
         return functional.pad(mask, (0, (self.bias_k is not None) + int(self.add_zero_attn)))
 
     def _mix(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
+        self, projected: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, need_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
         """(N, heads, L, E / heads), and (N, heads, L, S) where they are needed."""
+        q, k, v = map(self._by_head, projected)
         share = self.dropout if self.training else 0.0
         if not need_weights:
             return functional.scaled_dot_product_attention(q, k, v, mask, dropout_p=share), None

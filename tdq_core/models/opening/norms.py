@@ -57,8 +57,8 @@ def _odd(norm: nn.Module) -> bool:
 
 
 def _keeps_statistics(module: nn.Module) -> bool:
-    mean, variance = (getattr(module, name, None) for name in ("running_mean", "running_var"))
-    return isinstance(mean, Tensor) and isinstance(variance, Tensor) and mean.ndim == 1
+    held = dict(module.named_buffers(recurse=False))
+    return {"running_mean", "running_var"} <= held.keys() and held["running_mean"].ndim == 1
 
 
 def _usual_dims(module: nn.Module) -> int:
@@ -90,9 +90,9 @@ def _norms(module: nn.Module, dims: int) -> Iterator[nn.Module]:
         if affine:
             norm.weight, norm.bias = _parameter(weight), _parameter(bias)
         if keeps:
-            norm.running_mean, norm.running_var = module.running_mean, module.running_var
-            counted = getattr(module, "num_batches_tracked", None)
-            norm.num_batches_tracked = torch.tensor(0) if counted is None else counted
+            held = dict(module.named_buffers(recurse=False))
+            norm.running_mean, norm.running_var = held["running_mean"], held["running_var"]
+            norm.num_batches_tracked = held.get("num_batches_tracked", torch.tensor(0))
         yield norm.eval()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tdq_core.graph.arguments import arguments
+from tdq_core.graph.arguments import Arguments, arguments
 from tdq_core.graph.layer_table import count_params
 from tdq_core.graph.oddities import hooks
 from tdq_core.graph.replace import replace
@@ -77,7 +77,7 @@ def _open(module: nn.Module, kind: Kind, example: Tensor, left: Left) -> tuple[n
     found = dict(kind.odd(module))
     if not found:
         return module, []
-    whole = ((example,), {})
+    whole: Arguments = ((example,), {})
     expected, calls = answer(module, whole), arguments(module, found, example)
     new, stay = {}, {}
     for name in sorted(found, key=lambda name: -name.count(".")):  # what lies deeper first

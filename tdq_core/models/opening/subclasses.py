@@ -6,6 +6,7 @@ computes the same on everything tried takes its place.
 """
 
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +16,24 @@ from tdq_core.graph.modules import Layer, layers, of_kind
 from tdq_core.graph.observe import first_tensor
 from tdq_core.graph.oddities import borrowed, hooks, move_hooks, oddities, without_hooks
 from tdq_core.graph.operations import Convolution, Pad, Seen, operations
+from tdq_core.graph.reparametrized import computed
 from tdq_core.graph.stand_in import Around
 from tdq_core.models.opening.padding import SamePadding, fixed
 from tdq_core.models.opening.proof import StaysOdd, computes_the_same, fresh
 
 PLAIN = (nn.Conv2d, nn.Linear)
+PlainLayer = TypeVar("PlainLayer", nn.Conv2d, nn.Linear)
 
 
 def odd_layers(model: nn.Module) -> dict[str, Layer]:
-    """Those that may be no plain ones. What torch's own attention reads without calling it is none of them."""
+    """Those that may be no plain ones. What torch's own attention reads without calling it is none of them, nor is one
+    whose weight is still computed: of that is told already."""
     read = {id(each.out_proj) for each in of_kind(model, nn.MultiheadAttention).values()}
-    return {name: layer for name, layer in layers(model).items() if oddities(layer, PLAIN) and id(layer) not in read}
+    return {
+        name: layer
+        for name, layer in layers(model).items()
+        if oddities(layer, PLAIN) and id(layer) not in read and not computed(layer)
+    }
 
 
 def plain_layer(module: Layer, calls: list[Arguments]) -> nn.Module:
@@ -69,7 +77,7 @@ def _more(module: Layer, calls: list[Arguments]) -> Iterator[Arguments]:
     else:
         least = [(k - 1) * d + 1 for k, d in zip(module.kernel_size, module.dilation, strict=True)]
         h, w = seen.shape[-2:] if seen is not None and seen.ndim == 4 else (2 * k + 3 for k in least)
-        sizes = [(h, w), (h + 1, w + 3), (h + 2, w + 1), (max(h - 1, least[0]), max(w - 2, least[1]))]
+        sizes = [(h, w), *((2 * least[0] + more, 2 * least[1] + 2 * more + 1) for more in range(4))]
         shapes = [(1, module.in_channels, *size) for size in sizes]
     for shape in shapes:
         yield (fresh(*shape, like=seen),), {}
@@ -107,24 +115,25 @@ def _padded(padding: nn.Module, convolution: nn.Conv2d) -> Around:
     return Around("convolution", {"padding": padding, "convolution": convolution})
 
 
-def _conv(
-    module: nn.Conv2d, op: Convolution, *, padding: str | tuple[int, ...], padding_mode: str = "zeros"
-) -> nn.Conv2d:
+def _conv(module: nn.Conv2d, op: Convolution, *, padding: Any, padding_mode: Any = "zeros") -> nn.Conv2d:
     c_out, c_in, *kernel = op.weight.shape
-    new = nn.Conv2d(c_in * op.groups, c_out, kernel, op.stride, padding, op.dilation, op.groups, False, padding_mode,
-                    device="meta")  # type: ignore[arg-type]  # fmt: skip
+    geometry: Any = {"kernel_size": kernel, "stride": op.stride, "padding": padding, "dilation": op.dilation}
+    geometry |= {"groups": op.groups, "padding_mode": padding_mode}
+    new = nn.Conv2d(c_in * op.groups, c_out, bias=False, device="meta", **geometry)
     return _holding(new, module, op.weight, op.bias)
 
 
-def _holding(new: Layer, old: Layer, weight: Tensor, bias: Tensor | None) -> Layer:
+def _holding(new: PlainLayer, old: Layer, weight: Tensor, bias: Tensor | None) -> PlainLayer:
     """`new`, with this weight and bias: the parameters of `old` themselves where it is they, so that ties stay."""
     new.weight = _parameter(old.weight, weight)
-    new.bias = None if bias is None else _parameter(old.bias, bias)
+    if bias is not None:
+        new.bias = _parameter(old.bias, bias)
     return new.eval()
 
 
-def _parameter(own: nn.Parameter | None, used: Tensor) -> nn.Parameter:
-    if own is not None and own.shape == used.shape and own.dtype == used.dtype and torch.equal(own, used):
+def _parameter(own: Tensor | None, used: Tensor) -> nn.Parameter:
+    alike = own is not None and own.shape == used.shape and own.dtype == used.dtype and torch.equal(own, used)
+    if isinstance(own, nn.Parameter) and alike:
         return own
     return nn.Parameter(used.detach().clone(), requires_grad=False)
 
