@@ -196,7 +196,7 @@ def with_statistics(norm: nn.Module) -> nn.Module:
 
 PADDED = {
     "same": lambda: conv(SamePad, padding=0, stride=2),
-    "same, dilated, by groups": lambda: conv(SamePad, padding=0, dilation=2, groups=2),
+    "same, dilated, by groups": lambda: conv(SamePad, padding=0, stride=2, dilation=2, groups=2),
     "same, reflected": lambda: conv(SameReflected, padding=0),
     "same, more at the start": lambda: conv(SameAtStart, padding=0, stride=(2, 3)),
     "padding held, by keyword": lambda: conv(HeldPad, padding=0),

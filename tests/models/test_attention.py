@@ -84,7 +84,7 @@ def _mask(shape: tuple[int, ...], boolean: bool, forbidden: Tensor | None = None
 
 
 @given(attentions())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_it_computes_what_torchs_own_computes_whatever_it_is_asked(made: tuple[nn.MultiheadAttention, Any]) -> None:
     whole, call = made
     plain = PlainAttention(whole).eval()
@@ -147,7 +147,7 @@ class Transformer(nn.Module):
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize("activation", ["relu", "gelu", torch.tanh])
+@pytest.mark.parametrize("activation", ["relu", torch.tanh])
 @pytest.mark.parametrize("norm_first", [True, False])
 @pytest.mark.parametrize("first", [True, False])
 def test_torchs_own_transformers_are_opened(first: bool, norm_first: bool, activation: Any, masked: bool) -> None:
