@@ -1,9 +1,8 @@
 """The modules of a network by name; one that is reached under several names bears the first."""
 
-from collections.abc import Mapping
 from typing import TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -34,20 +33,6 @@ def kinds(model: nn.Module) -> list[type[nn.Module]]:
     """The classes of all modules, each once, by name."""
     found = {type(module) for module in model.modules()}
     return sorted(found, key=lambda kind: (kind.__module__, kind.__qualname__))
-
-
-def state_once(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict with every tensor under its first name alone: shared ones are stored once."""
-    state = model.state_dict(keep_vars=True)
-    first = {id(tensor): name for name, tensor in reversed(state.items())}
-    return {name: tensor.detach() for name, tensor in state.items() if first[id(tensor)] == name}
-
-
-def load_once(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put a state of `state_once` into `model`, in place; what it shares it has under all names."""
-    lacking = model.load_state_dict(dict(state), strict=False)
-    known = state_once(model)
-    assert not lacking.unexpected_keys and not known.keys() & set(lacking.missing_keys), "of this model"
 
 
 def children(module: nn.Module) -> dict[str, nn.Module]:

@@ -17,3 +17,17 @@ def state_digest(module: nn.Module) -> str:
             digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def state_once(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict with every tensor under its first name alone: shared ones are stored once."""
+    state = model.state_dict(keep_vars=True)
+    first = {id(tensor): name for name, tensor in reversed(state.items())}
+    return {name: tensor.detach() for name, tensor in state.items() if first[id(tensor)] == name}
+
+
+def load_once(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put a state of `state_once` into `model`, in place; what it shares it has under all names."""
+    lacking = model.load_state_dict(dict(state), strict=False)
+    known = state_once(model)
+    assert not lacking.unexpected_keys and not known.keys() & set(lacking.missing_keys), "of this model"

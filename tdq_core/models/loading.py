@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tdq_core.errors import InputError
+from tdq_core.graph.opened import adopted, trimmed
 from tdq_core.graph.state import state_digest
 from tdq_core.graph.wrappers import note_on, taken_out, without_wrappers
 from tdq_core.models import factories, preprocess
 from tdq_core.models.answers import Answers, ask, require_open, taken_channels
-from tdq_core.models.attention import open_attention
 from tdq_core.models.factories import TIMM, Built
+from tdq_core.models.opening import opened, uncompiled
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
 from tdq_core.models.weights_file import Taken, load_weights
 from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
@@ -34,7 +35,7 @@ class LoadedModel:
     """A model with its weights and everything that must travel with them.
 
     Attributes:
-        module: in eval mode, float32, without gradients; attention is made of plain Linear layers.
+        module: in eval mode, float32, without gradients; opened: odd modules are plain ones, where that is the same.
         weights_source: a sentence for people: registered name, file name, or 'random, seed 0'.
         weights_sha256: of the weights file, None where there is no file.
         licence: of the registered weights, None where it is not known.
@@ -43,6 +44,7 @@ class LoadedModel:
         notes: what a reader must know before trusting the numbers, one sentence each.
         repeatable: it answers the same images alike each time.
         batch_free: its answer to an image does not depend on the others of the batch.
+        renamed: whether, opened, its state has other names than that of the model as it was built.
     """
 
     name: str
@@ -56,6 +58,7 @@ class LoadedModel:
     notes: tuple[str, ...]
     repeatable: bool = True
     batch_free: bool = True
+    renamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def load_model(
         InputError: unknown or refused model, a factory that fails, weights that are missing or do not fit.
     """
     _check_allowed(spec.name, allowed)
-    with contained(f"Loading the model '{spec.name}'"):  # what is drawn is seeded, and nobody else's draws change
+    with contained(f"Loading the model '{spec.name}'"), uncompiled():  # what is drawn is seeded, and nobody else's draws change
         _seed_everything(seed)
         built = _build(spec, seed)
         require_open(built.module, spec.name)
@@ -91,11 +94,13 @@ def load_model(
         prepared, notes = _prepared(module, built, spec)
         answers = _answers(module, prepared, spec)
         module.requires_grad_(False)  # only now: a lazy module's parameters come with its first images
-    digest = digest_of(built.code() + weights.code, prepared, module)
-    notes = (*weights.notes, *note_on(around), *notes, *answers.notes)
+        found = adopted(module)
+        digest, names = digest_of(built.code() + weights.code, prepared, module), set(module.state_dict())
+        module, told = opened_with(module, prepared)
+    notes = (*weights.notes, *note_on(around), *notes, *answers.notes, *found, *told)
     return LoadedModel(
-        spec.name, open_attention(module), prepared, answers.classes, weights.source, weights.sha256, weights.licence,
-        digest, notes, answers.repeatable, answers.batch_free,
+        spec.name, module, prepared, answers.classes, weights.source, weights.sha256, weights.licence, digest, notes,
+        renamed=names != set(module.state_dict()), repeatable=answers.repeatable, batch_free=answers.batch_free,
     )  # fmt: skip
 
 
@@ -124,6 +129,18 @@ def _answers(module: nn.Module, prepared: Preprocessing, spec: ModelSpec) -> Ans
     return ask(module, prepared, spec.name)
 
 
+def opened_with(module: nn.Module, prepared: Preprocessing) -> tuple[nn.Module, tuple[str, ...]]:
+    """`module` opened, in place: odd modules are plain ones, and what no image reaches is gone; notes on both."""
+    example = example_of(prepared)
+    module, told = opened(module, example)
+    return module, told + trimmed(module, example)
+
+
+def example_of(prepared: Preprocessing) -> Tensor:
+    """Two images, (2, C, H, W), of normal noise: the same ones each time."""
+    return torch.randn(2, *prepared.input_shape, generator=torch.Generator().manual_seed(0))
+
+
 def _check_allowed(name: str, allowed: Collection[str] | None) -> None:
     if allowed is not None and name not in MODELS and name not in allowed:
         raise InputError(
@@ -144,7 +161,7 @@ def _fill(built: Built, known: ModelEntry | None, spec: ModelSpec, seed: int, *,
         note = f"Weights are random (seed {seed}): accuracy is chance, costs and speed are real."
         return _Weights(f"random, seed {seed}", notes=(note,))
     if spec.weights is not None:
-        taken = _load_file(built.module, spec.weights, known)
+        taken = _load_file(built, spec)
         return _Weights(taken.source, taken.sha256, notes=taken.notes, code=taken.code)
     if known is None:
         note = f"The weights are {built.weights_source}."
@@ -157,8 +174,15 @@ def _licence(built: Built) -> str | None:
     return str(value) if value else None
 
 
-def _load_file(module: nn.Module, weights: str, known: ModelEntry | None) -> Taken:
-    return load_weights(module, weights, opened=open_attention, ignored=known.ignored_keys if known else ())
+def _load_file(built: Built, spec: ModelSpec) -> Taken:
+    """The weights that the run names; an export of TDQ was made of the opened network."""
+
+    def as_exported(module: nn.Module) -> nn.Module:
+        return opened_with(module, _prepared(module.float().eval(), built, spec)[0])[0]
+
+    known = MODELS.get(spec.name)
+    assert spec.weights is not None, "asked for where a file is named"
+    return load_weights(built.module, spec.weights, opened=as_exported, ignored=known.ignored_keys if known else ())
 
 
 def _load_registered(module: nn.Module, known: ModelEntry, on_progress: Progress) -> _Weights:
@@ -175,7 +199,7 @@ def _load_registered(module: nn.Module, known: ModelEntry, on_progress: Progress
             f"The weights file '{path}' is not the registered one: its SHA-256 starts with {sha256[:8]}, not "
             f"{weights.sha256[:8]}; move it away, or pass it as 'weights'."
         )
-    _load_file(module, str(path), known)
+    load_weights(module, str(path), opened=lambda module: module, ignored=known.ignored_keys)
     return _Weights(weights.source, sha256, weights.licence)
 
 

@@ -1,6 +1,5 @@
 """A module in hand as a model that can be measured."""
 
-import copy
 import hashlib
 import inspect
 import sys
@@ -11,10 +10,11 @@ from torch import nn
 
 from tdq_core.errors import InputError
 from tdq_core.graph.modules import kinds
+from tdq_core.graph.oddities import copied
+from tdq_core.graph.opened import adopted
 from tdq_core.graph.wrappers import unwrapped
 from tdq_core.models.answers import ask, require_open, taken_channels
-from tdq_core.models.attention import open_attention
-from tdq_core.models.loading import LoadedModel, digest_of
+from tdq_core.models.loading import LoadedModel, digest_of, opened_with
 from tdq_core.models.preprocess import channels_of, size_of
 from tdq_core.models.sources import live_sources
 from tdq_core.specs import ModelSpec
@@ -47,18 +47,20 @@ def wrapped(
     spec = ModelSpec(called, mean=mean, std=std, input_size=both)  # type: ignore[arg-type]  # checked there
     require_open(module, called)
     with contained(f"Wrapping the model '{called}'"):
-        own, notes = unwrapped(copy.deepcopy(module))
+        own, notes = unwrapped(copied(module))
         code = _code_of(own)
         own.float().cpu().eval()
         channels = taken_channels(own, size_of(spec), channels_of(spec), called)
         prepared = Preprocessing(size_of(spec), spec.mean or (0.0,) * channels, spec.std or (1.0,) * channels)
         answers = ask(own, prepared, called)
         own.requires_grad_(False)
-    digest = digest_of(code, prepared, own)
+        found = adopted(own)
+        digest, names = digest_of(code, prepared, own), set(own.state_dict())
+        own, told = opened_with(own, prepared)
     source = "as the module that was given in Python"
     return LoadedModel(
-        called, open_attention(own), prepared, answers.classes, source, None, None, digest, notes + answers.notes,
-        answers.repeatable, answers.batch_free,
+        called, own, prepared, answers.classes, source, None, None, digest, (*notes, *answers.notes, *found, *told),
+        renamed=names != set(own.state_dict()), repeatable=answers.repeatable, batch_free=answers.batch_free,
     )  # fmt: skip
 
 

@@ -16,9 +16,7 @@ from tdq_core.data.images import ImageSet
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
 from tdq_core.evaluation.evaluate import outcomes
-from tdq_core.graph.modules import of_kind
 from tdq_core.graph.state import state_digest
-from tdq_core.models.attention import PlainAttention
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 from tdq_core.stats.intervals import wilson
@@ -51,10 +49,10 @@ def train(
         file changed, seconds, device, versions.
     """
     loaded = load_model(ModelSpec(model, RANDOM_WEIGHTS), seed=recipe.seed)
-    if of_kind(loaded.module, PlainAttention):
+    if loaded.renamed:
         raise InputError(
-            f"The model '{model}' has attention, which TDQ takes apart: its weights would get other names. Train it "
-            "with its own library and give the file as 'weights'."
+            f"The model '{model}' has modules in whose place TDQ puts plain layers, such as attention: its weights "
+            "would get other names. Train it with its own library and give the file as 'weights'."
         )
     splits = {
         role: open_images(data, role=role, samples=None, seed=recipe.seed, num_classes=loaded.num_classes)

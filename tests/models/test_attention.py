@@ -1,16 +1,20 @@
 """Attention taken apart computes what torch's own computes, and its projections are layers like any others."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.errors import InputError
 from tdq_core.graph.layer_table import count_params, read_layers
-from tdq_core.models.attention import PlainAttention, open_attention
+from tdq_core.models.opening import opened
+from tdq_core.models.opening.attention import PlainAttention
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
 from tdq_core.system.torchvision_compat import torchvision
@@ -38,18 +42,127 @@ def test_it_computes_what_torchs_own_computes(batch_first: bool, bias: bool) -> 
         assert made(query, query, query, need_weights=False)[1] is None
 
 
-def test_a_mask_is_one_sentence() -> None:
-    made = PlainAttention(nn.MultiheadAttention(12, 3, batch_first=True))
-    with pytest.raises(InputError, match=r"^Attention with attn_mask is not taken apart"):
-        made(*[tokens(2, 5, 12)] * 3, attn_mask=torch.zeros(5, 5))
-    made(*[tokens(2, 5, 12)] * 3, average_attn_weights=True, attn_mask=None)
+@st.composite
+def attentions(draw: st.DrawFn) -> tuple[nn.MultiheadAttention, dict[str, Any]]:
+    """An attention of any make, and a call of it with any arguments that it takes."""
+    torch.manual_seed(draw(st.integers(0, 9)))
+    flag = st.booleans()
+    heads, width, first, single, cross = draw(st.sampled_from([1, 2, 3])), 12, draw(flag), draw(flag), draw(flag)
+    sizes = {"kdim": 5, "vdim": 7} if cross and draw(flag) else {}
+    whole = nn.MultiheadAttention(width, heads, bias=draw(flag), add_bias_kv=draw(flag), add_zero_attn=draw(flag),
+                                  batch_first=first, dropout=0.4, **sizes).eval().requires_grad_(False)  # fmt: skip
+    for parameter in whole.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    queries, keys, images = 4, 6 if cross else 4, 2
+
+    def inputs(length: int, size: int) -> Tensor:
+        shape = (length,) if single else (images, length) if first else (length, images)
+        return torch.randn(*shape, size)
+
+    call: dict[str, Any] = {"query": inputs(queries, width), "need_weights": draw(flag)}
+    call |= {"average_attn_weights": draw(flag)}
+    call["key"] = inputs(keys, sizes.get("kdim", width)) if cross else call["query"]
+    call["value"] = inputs(keys, sizes.get("vdim", width)) if cross else call["query"]
+    boolean = draw(flag)  # both masks are of one kind
+    if draw(flag):
+        rows = (1 if single else images) * heads
+        shape = draw(st.sampled_from([(queries, keys), (rows, queries, keys)]))
+        call["attn_mask"] = _mask(shape, boolean)
+        if draw(flag) and len(shape) == 2:
+            call["attn_mask"] = _mask(shape, boolean, torch.ones(shape, dtype=torch.bool).triu(1))
+            call["is_causal"] = True
+    if draw(flag):
+        call["key_padding_mask"] = _mask((keys,) if single else (images, keys), boolean)
+    return whole, call
 
 
-def test_attention_that_is_not_plain_stays_as_it_is() -> None:
-    net = nn.ModuleList([nn.MultiheadAttention(12, 3, kdim=5, vdim=5), nn.MultiheadAttention(12, 3, add_bias_kv=True),
-                         nn.MultiheadAttention(12, 3, add_zero_attn=True), nn.MultiheadAttention(12, 3)])  # fmt: skip
-    assert [type(m) for m in open_attention(net)] == [nn.MultiheadAttention] * 3 + [PlainAttention]
-    assert isinstance(open_attention(nn.MultiheadAttention(12, 3)), PlainAttention)
+def _mask(shape: tuple[int, ...], boolean: bool, forbidden: Tensor | None = None) -> Tensor:
+    """The first key stays, so that no query is left without any."""
+    forbidden = torch.rand(shape) < 0.4 if forbidden is None else forbidden
+    forbidden[..., 0] = False
+    return forbidden if boolean else torch.zeros(shape).masked_fill(forbidden, float("-inf"))
+
+
+@given(attentions())
+@settings(max_examples=80, deadline=None)
+def test_it_computes_what_torchs_own_computes_whatever_it_is_asked(made: tuple[nn.MultiheadAttention, Any]) -> None:
+    whole, call = made
+    plain = PlainAttention(whole).eval()
+    with torch.no_grad():
+        (ours, weights), (theirs, expected) = plain(**call), whole(**call)
+    assert ours.shape == theirs.shape and torch.allclose(ours, theirs, atol=1e-5)
+    assert (weights is None) == (expected is None)
+    if weights is not None:
+        assert weights.shape == expected.shape and torch.allclose(weights, expected, atol=1e-5)
+
+
+def test_every_attention_is_opened_but_one_that_computes_otherwise() -> None:
+    class Louder(nn.MultiheadAttention):
+        def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+            out, weights = super().forward(*args, **kwargs)
+            return 2 * out, weights
+
+    class Own(nn.MultiheadAttention):
+        pass
+
+    net = Tokens(nn.MultiheadAttention(12, 3, add_bias_kv=True), Own(12, 3, batch_first=True), Louder(12, 3)).eval()
+    images = tokens(2, 5, 12)
+    expected = net(images)
+    net, notes = opened(net, images)
+    assert [type(m) for m in net.layers] == [PlainAttention, PlainAttention, Louder]
+    assert torch.allclose(net(images), expected, atol=1e-5)
+    assert notes == ("A Louder stays as it is, since it is a Louder: 'layers.2'.",)
+
+
+class Tokens(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + layer(x, x, value=x, need_weights=False)[0]
+        return x
+
+
+class Transformer(nn.Module):
+    """torch's own blocks, encoder and decoder."""
+
+    def __init__(self, first: bool, norm_first: bool, activation: Any, *, masked: bool) -> None:
+        super().__init__()
+        how = {"batch_first": first, "norm_first": norm_first, "activation": activation}
+        self.first, self.masked = first, masked
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, **how), 2)
+        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, **how), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1]) if self.masked else None
+        padding = torch.arange(x.shape[1])[None] >= torch.tensor([[4], [3]]) if self.masked else None
+        x = x if self.first else x.transpose(0, 1)
+        seen = self.encoder(x, src_key_padding_mask=None if padding is None else padding[: len(x)])
+        said = self.decoder(x, seen, tgt_mask=mask, tgt_is_causal=mask is not None, memory_key_padding_mask=padding)
+        return said.mean(1 if self.first else 0)
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("activation", ["relu", torch.tanh])
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+def test_torchs_own_transformers_are_opened(first: bool, norm_first: bool, activation: Any, masked: bool) -> None:
+    torch.manual_seed(1)
+    net, images = (
+        Transformer(first, norm_first, activation, masked=masked).eval().requires_grad_(False),
+        tokens(2, 4, 8),
+    )
+    expected = net(images)
+    net, notes = opened(net, images)
+    assert not notes and not any(isinstance(m, nn.MultiheadAttention) for m in net.modules())
+    with torch.no_grad():
+        assert torch.allclose(net(images), expected, atol=1e-5)
+    table = read_layers(net, images, name="t", digest="")
+    assert len(table.layers) == 2 * 6 + 10 and all(layer.refusal is None for layer in table.layers)
 
 
 def vit() -> nn.Module:
@@ -60,7 +173,7 @@ def vit() -> nn.Module:
 
 
 def test_a_transformers_logits_stay_and_every_projection_is_a_layer() -> None:
-    images, plain, net = tokens(3, 3, 16, 16), vit(), open_attention(vit())
+    images, plain, net = tokens(3, 3, 16, 16), vit(), opened(vit(), tokens(2, 3, 16, 16))[0]
     assert torch.allclose(net(images), plain(images), atol=1e-5) and count_params(net) == count_params(plain)
     table = read_layers(net, images, name="vit", digest="")
     projections = [la.name for la in table.layers if "self_attention" in la.name]
@@ -69,7 +182,7 @@ def test_a_transformers_logits_stay_and_every_projection_is_a_layer() -> None:
 
 
 def test_its_linear_layers_are_factorised() -> None:
-    images, net = tokens(3, 3, 16, 16), open_attention(vit())
+    images, net = tokens(3, 3, 16, 16), opened(vit(), tokens(2, 3, 16, 16))[0]
     plan = make_plan(read_layers(net, images, name="vit", digest=""), "svd", RankRule("ratio", 1.3))
     made, _ = apply_plan(net, plan, options=Options())
     assert {p.layer.name.rsplit(".", 1)[1] for p in plan.decomposed()} >= {"q", "k", "v", "out"}
@@ -77,6 +190,6 @@ def test_its_linear_layers_are_factorised() -> None:
 
 
 def test_a_model_with_attention_is_not_trained_under_other_names(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'vit_b_16' has attention") as caught:
+    with pytest.raises(InputError, match="'vit_b_16' has modules in whose place") as caught:
         train("vit_b_16", "digits", recipe=Recipe(), folder=tmp_path)
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())

@@ -5,7 +5,6 @@ Stride, padding, dilation and padding mode go to the sub-layer with the kernel, 
 (see `tdq_core.graph.layer_table`).
 """
 
-from collections import OrderedDict
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from tdq_core.compression.decompose.cp import Cp
 from tdq_core.compression.decompose.svd import Svd
 from tdq_core.compression.decompose.tucker2 import Tucker2
+from tdq_core.graph.stand_in import Factored
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
@@ -56,6 +56,7 @@ def as_1x1(matrix: Tensor) -> Tensor:
 
 def tucker2_layers(like: nn.Conv2d, factors: Tucker2) -> nn.Sequential:
     return stages(
+        like,
         input=conv(as_1x1(factors.in_.T), like),
         core=conv(factors.core, like, **spatial(like)),
         output=conv(as_1x1(factors.out), like, like.bias),
@@ -66,6 +67,7 @@ def cp_layers(like: nn.Conv2d, factors: Cp) -> nn.Sequential:
     rank = factors.out.shape[1]
     depthwise = factors.spatial.T.reshape(rank, 1, *factors.kernel)
     return stages(
+        like,
         input=conv(as_1x1(factors.in_.T), like),
         depthwise=conv(depthwise, like, groups=rank, **spatial(like)),
         output=conv(as_1x1(factors.out), like, like.bias),
@@ -76,6 +78,7 @@ def svd_layers(like: nn.Conv2d | nn.Linear, factors: Svd) -> nn.Sequential:
     if isinstance(like, nn.Linear):
         return linear_layers(like, factors)
     return stages(
+        like,
         inner=conv(factors.inner, like, **spatial(like)),
         output=conv(as_1x1(factors.out), like, like.bias),
     )
@@ -84,6 +87,7 @@ def svd_layers(like: nn.Conv2d | nn.Linear, factors: Svd) -> nn.Sequential:
 def linear_layers(like: nn.Linear, factors: Svd) -> nn.Sequential:
     inner = factors.inner.flatten(1)
     return stages(
+        like,
         inner=filled(nn.Linear(inner.shape[1], inner.shape[0], bias=False), inner, like, None),
         output=filled(
             nn.Linear(inner.shape[0], len(factors.out), bias=like.bias is not None),
@@ -94,5 +98,5 @@ def linear_layers(like: nn.Linear, factors: Svd) -> nn.Sequential:
     )
 
 
-def stages(**layers: nn.Module) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(layers))
+def stages(like: nn.Conv2d | nn.Linear, **layers: nn.Module) -> nn.Sequential:
+    return Factored(like, layers)

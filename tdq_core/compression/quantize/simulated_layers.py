@@ -14,8 +14,9 @@ from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.simulated_file import Simulated
 from tdq_core.graph.change import change_inputs
 from tdq_core.graph.ends import ends
-from tdq_core.graph.modules import Layer, load_once, of_kind, plain_layers
+from tdq_core.graph.modules import Layer, of_kind, plain_layers
 from tdq_core.graph.observe import watch
+from tdq_core.graph.state import load_once
 
 CHUNK_VALUES = 2**21
 """Input values of a calibration step: 13 images of 224 px."""

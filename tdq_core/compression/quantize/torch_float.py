@@ -10,7 +10,7 @@ from tdq_core.compression.quantize.artefact import Artefact, Predict, Request, a
 from tdq_core.compression.quantize.fp16_range import require_fp16_range
 from tdq_core.graph.agreement import lossy_check
 from tdq_core.graph.change import change_leaves
-from tdq_core.graph.modules import load_once, state_once
+from tdq_core.graph.state import load_once, state_once
 
 FP16_NOTE = (
     "FP16 with the torch backend: weights are stored in fp16, and weights and the inputs and outputs of every layer "

@@ -21,7 +21,8 @@ from tdq_core.compression.quantize.simulated_layers import (
 from tdq_core.compression.quantize.torch_float import module_predict
 from tdq_core.compression.quantize.weight_grid import round_weight
 from tdq_core.graph.agreement import lossy_check
-from tdq_core.graph.modules import plain_layers, state_once
+from tdq_core.graph.modules import plain_layers
+from tdq_core.graph.state import state_once
 from tdq_core.specs.precision import Precision
 
 SIMULATED_NOTE = (
