@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tdq_core.graph.ends import ends_of
 from tdq_core.graph.modules import layers as layers_of
 from tdq_core.graph.observe import Call, watch
+from tdq_core.layers.methods import refused_groups
 from tdq_core.layers.table import Layer, LayerTable
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -95,8 +96,8 @@ def _refusal(module: nn.Conv2d | nn.Linear, shared: bool) -> str | None:
     if not torch.isfinite(module.weight).all():
         return "its weight holds NaN or infinite values"
     if isinstance(module, nn.Conv2d):
-        if module.groups > 1:
-            return f"it is a grouped convolution (groups={module.groups}), which is not decomposed"
+        if reason := refused_groups(module.in_channels, module.groups):
+            return reason
         if module.padding_mode not in PADDING_MODES:
             return f"its padding mode '{module.padding_mode}' cannot be carried over"
     return None

@@ -125,7 +125,7 @@ def test_spectra_of_outputs_are_those_of_all_calls(name: str) -> None:
     net, some = repeated(name), images(24)
     batches = lambda: iter(some.split(7))  # noqa: E731
     table = with_output_spectra(read_layers(net, some[:2], name="n", digest=""), net, batches, len(some))
-    made = collect(net, ["body"], batches, len(some))["body"].moments(net.body.weight)
+    made = collect(net, ["body"], batches, len(some))["body"][0].moments(net.body.weight)
     spectrum = table.layer("body").spectrum_out
     rest = made.square - sum(spectrum)
     for rank in (1, 3):
@@ -144,8 +144,8 @@ def test_sums_of_one_call_are_not_taken_for_those_of_all(tmp_path: Path) -> None
     batches = lambda: iter(some.split(7))  # noqa: E731
     once, thrice = repeated("once"), repeated("three times")
     for net in (once, thrice, once, thrice):
-        kept = collect(net, ["body"], batches, 24, folder=tmp_path / "m")["body"]
-        fresh = collect(net, ["body"], batches, 24)["body"]
+        (kept,) = collect(net, ["body"], batches, 24, folder=tmp_path / "m")["body"]
+        (fresh,) = collect(net, ["body"], batches, 24)["body"]
         assert kept.count == fresh.count and torch.equal(kept.inputs, fresh.inputs)
 
 
