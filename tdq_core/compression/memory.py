@@ -21,7 +21,7 @@ class Memory:
     def factors(
         self, weight: Tensor, method: str, ranks: tuple[int, ...], options: Options, *, groups: int = 1
     ) -> Factors:
-        """The factors of `weight` (C_out, C_in / groups, K_h, K_w) by `method`; the same arguments are computed once."""
+        """Factors of `weight` (C_out, C_in / groups, K_h, K_w) by `method`; the same arguments are computed once."""
         content = hashlib.sha256(weight.contiguous().numpy().tobytes()).hexdigest()
         key = (content, tuple(weight.shape), method, ranks, options, groups)
         if key not in self._kept:
