@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tdq_core.compression.decompose.factors import Details, Factors
 from tdq_core.compression.decompose.plain_layers import conv, spatial, stages
+from tdq_core.graph.modules import children
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,7 @@ def side_by_side(modules: Sequence[nn.Sequential]) -> nn.Sequential:
     """One chain of layers that does to each group of channels what one of `modules`, chains of equal shapes, does."""
     if len(modules) == 1:
         return modules[0]
-    return stages(
-        **{name: _beside([m.get_submodule(name) for m in modules]) for name, _ in modules[0].named_children()}
-    )
+    return stages(**{name: _beside([m.get_submodule(name) for m in modules]) for name in children(modules[0])})
 
 
 def _beside(layers: Sequence[nn.Module]) -> nn.Conv2d:
