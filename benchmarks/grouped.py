@@ -103,8 +103,9 @@ def twins() -> None:
     networks = [tdq.wrap(m, size=8, mean=(0.5,), std=(0.5,)) for m in (module, ungrouped(module))]
     images = tdq.images("digits", calib="digits")
     dense = [tdq.measure(network, images).top1 for network in networks]
-    print(f"\nScanned digits, {len(images.eval)} test images: grouped {dense[0]:.2%} ({networks[0].params:,} params), its "
-          f"ungrouped twin {dense[1]:.2%} ({networks[1].params:,}). Top-1 lost, in points: grouped / twin\n")  # fmt: skip
+    sizes = [f"{top1:.2%} ({network.params:,} params)" for top1, network in zip(dense, networks, strict=True)]
+    print(f"\nScanned digits, {len(images.eval)} test images: grouped {sizes[0]}, its ungrouped twin {sizes[1]}")
+    print("Top-1 lost, in points: grouped / twin\n")
     print(f"| method, share of a group's full rank | {' | '.join(WAYS)} |\n|{'---|' * (1 + len(WAYS))}")
     with TemporaryDirectory() as folder:
         store, session = RunStore(Path(folder)), Session()
