@@ -10,7 +10,7 @@ about the same, and at full ranks nothing.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -99,7 +99,7 @@ def _params(layers: list[Layer]) -> int:
 
 def twins() -> None:
     """The table of what a grouped network and its ungrouped twin lose."""
-    module = trained(GroupedNet(), open_images("digits", role="train", samples=None, seed=0, num_classes=10))
+    module = trained(GroupedNet, open_images("digits", role="train", samples=None, seed=0, num_classes=10))
     networks = [tdq.wrap(m, size=8, mean=(0.5,), std=(0.5,)) for m in (module, ungrouped(module))]
     images = tdq.images("digits", calib="digits")
     dense = [tdq.measure(network, images).top1 for network in networks]
@@ -147,9 +147,10 @@ def drop(
     return record.drop()[0]
 
 
-def trained(module: nn.Module, train: Images, *, epochs: int = EPOCHS) -> nn.Module:
-    """`module` after a short training with Adam under a one-cycle learning rate; seeded."""
+def trained(make: Callable[[], nn.Module], train: Images, *, epochs: int = EPOCHS) -> nn.Module:
+    """What `make` makes after a short training with Adam under a one-cycle learning rate; seeded."""
     torch.manual_seed(0)
+    module = make()
     prepared = Preprocessing(input_size=(8, 8), mean=(0.5,), std=(0.5,))
     x, y = next(iter(train.batches(prepared, batch_size=len(train))))
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-2, weight_decay=1e-4)
