@@ -10,7 +10,6 @@ from repeated_nets import NETS, images, repeated
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tdq_core.compression.calibrate import layer_by_layer
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.moments import Moments, moments
 from tdq_core.compression.calibrate.spectra import with_output_spectra
@@ -82,7 +81,7 @@ def test_what_is_seen_and_wanted_are_those_of_every_call(name: str, monkeypatch:
         got.append((rows, wanted))
         return moments(rows, wanted, weight, centred=centred)
 
-    monkeypatch.setattr(layer_by_layer, "moments", remember)
+    monkeypatch.setattr("tdq_core.compression.calibrate.moments.moments", remember)
     apply_calibrated(net, body_of(net, 3), lambda: iter(some.split(7)), options=Options())
     calls = by_hand(net, some)
     ((seen, wanted),) = got
