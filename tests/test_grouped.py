@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.grouped import dense_twin
+from dashboard.facts.planning import layer_rows
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.linalg import rel_error
 from tdq_core.compression.decompose.modules import Factorized, apply_plan, factorize
@@ -23,6 +24,7 @@ from tdq_core.ranks.allocate import tails
 from tdq_core.ranks.costs import max_ranks
 from tdq_core.ranks.modes import evbmf_modes
 from tdq_core.ranks.plan import make_plan
+from tdq_core.records.record import LayerRecord
 from tdq_core.specs import RankRule
 
 RANKS = {"tucker2": (3, 2), "cp": (5,), "svd": (3,)}
@@ -168,6 +170,11 @@ def test_words_tell_that_ranks_are_of_each_group():
     table = LayerTable("n", "", layer.params, layer.macs, (layer,))
     plan = make_plan(table, "tucker2", RankRule("manual", ranks={layer.name: (3, 2)}))
     assert "tucker2 3 x 2 a group" in str(plan)
+    (row,) = layer_rows(table, plan)
+    assert (row["shape"], row["ranks"]) == ("24→32 3x3, 4 groups", "3 x 2 a group")
+    kept = {"params": 1, "macs": 1, "dense_params": 2, "dense_macs": 2, "method": "tucker2", "ranks": (3, 2)}
+    assert LayerRecord(name="a", **kept, detail={"groups": 4}).ranks_text == "3 x 2 a group"
+    assert LayerRecord(name="a", **kept).ranks_text == "3 x 2"
     with pytest.raises(InputError, match=r"rank of each of the 4 groups .* \[1, 8\] and \[1, 6\]. Got \[9, 2\]"):
         make_plan(table, "tucker2", RankRule("manual", ranks={layer.name: (9, 2)}))
 
