@@ -19,21 +19,32 @@ from tdq_core.compression.quantize.scheme import Scheme
 
 INT8 = Scheme(8, 8)
 SCHEMES = [INT8, Scheme(8, 8, reduced=True), Scheme(4, 8), Scheme(4, None), Scheme(6, 6, granularity="tensor")]
-RANKS = {"cp": (9,), "tucker2": (5, 4), "svd": (5,)}
+RANKS = {"cp": (9,), "tucker2": (5, 4), "svd": (5,), "cp, 2 groups": (5,), "tucker2, 2 groups": (3, 2),
+         "svd, 2 groups": (3,)}  # fmt: skip
+
+
+def decomposed(name, conv):
+    """The layers that the method of `name` makes of `conv`."""
+    return factorize(conv, name.partition(",")[0], RANKS[name], options=Options())
+
+
+def groups_in(name):
+    return 2 if "groups" in name else 1
 
 
 def net(method, *, ends="norm", wild=True, seed=0):
     """A decomposed convolution, whose channels differ in size by 10^3 where `wild`, and what follows it."""
     torch.manual_seed(seed)
-    conv = nn.Conv2d(6, 8, 3, stride=2, padding=1, bias=ends == "bias")
+    conv = nn.Conv2d(6, 8, 3, stride=2, padding=1, bias=ends == "bias", groups=groups_in(method))
     if wild:
+        seen = conv.weight.shape[1]
         conv.weight.data *= torch.logspace(-1.5, 1.5, 8)[:, None, None, None]
-        conv.weight.data *= torch.logspace(-1, 1, 6)[torch.randperm(6)][None, :, None, None]
+        conv.weight.data *= torch.logspace(-1, 1, seen)[torch.randperm(seen)][None, :, None, None]
     norm = nn.BatchNorm2d(8)
     norm.running_var = torch.rand(8) + 0.1
     norm.weight.data = torch.randn(8)
     first = nn.Conv2d(3, 6, 3, bias=False)
-    layers = [first, nn.ReLU(), factorize(conv, method, RANKS[method], options=Options()).module]
+    layers = [first, nn.ReLU(), decomposed(method, conv).module]
     tail = [norm] if ends == "norm" else []
     made = nn.Sequential(*layers, *tail, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
     return made.eval().requires_grad_(False)
@@ -59,7 +70,8 @@ def test_balancing_does_not_move_the_float_output(method, ends, scheme):
         close(balanced(batch), model(batch))
     found = told["2"].balance
     assert found.predicted_noise_after <= found.predicted_noise_before
-    assert any(not torch.equal(a, b) for a, b in zip(balanced.parameters(), model.parameters(), strict=True))
+    moved = any(not torch.equal(a, b) for a, b in zip(balanced.parameters(), model.parameters(), strict=True))
+    assert moved or (found.predicted_noise_after == found.predicted_noise_before and "groups" in method)
     seen = observe(balanced, ["2"], batches)["2"]
     chain = Chain.of(balanced[2], balanced[3].weight / (balanced[3].running_var + balanced[3].eps).sqrt()
                      if ends == "norm" else None)  # fmt: skip
@@ -79,7 +91,25 @@ def test_scales_and_turns_leave_the_function(method):
 
 
 def test_only_depthwise_stages_keep_channels_from_being_mixed():
-    assert [can_mix(Chain.of(net(m)[2])) for m in ("cp", "tucker2", "svd")] == [False, True, True]
+    for groups in ("", ", 2 groups"):
+        assert [can_mix(Chain.of(net(m + groups)[2])) for m in ("cp", "tucker2", "svd")] == [False, True, True]
+
+
+def test_channels_are_mixed_with_those_of_their_own_group():
+    chain = Chain.of(net("tucker2, 2 groups")[2])
+    turned = mixed(chain, 3)
+    assert not torch.allclose(turned.stages[1], chain.stages[1])
+    for whole, half in zip(turned.of_groups, chain.of_groups, strict=True):
+        torch.testing.assert_close(whole.merged(), half.merged())
+    assert len(chain.of_groups) == 2 and chain.merged().shape == (8, 3, 9)
+
+
+def test_a_group_of_one_inner_channel_is_balanced_too():
+    torch.manual_seed(0)
+    model = nn.Sequential(factorize(nn.Conv2d(6, 8, 3, groups=2), "tucker2", (1, 1)).module)
+    batches = lambda: iter([torch.rand(8, 6, 9, 9)])  # noqa: E731
+    for scheme in SCHEMES:
+        close(balance(model, ["0"], batches, scheme)[0](batch := next(batches())), model(batch))
 
 
 @pytest.mark.parametrize("scheme", [Scheme(6, None), Scheme(6, None, "tensor"), Scheme(8, 6), Scheme(6, 6)], ids=str)
@@ -118,7 +148,7 @@ def forward(chain, x, steps):
     for j, (stage, depthwise) in enumerate(zip(chain.stages, chain.depthwise, strict=True)):
         side = 3 if stage.shape[2] == 9 else 1
         weight = stage.reshape(*stage.shape[:2], side, side)
-        x = nn.functional.conv2d(x, weight, groups=len(stage) if depthwise else 1)
+        x = nn.functional.conv2d(x, weight, groups=len(stage) if depthwise else chain.groups)
         if j < len(chain.stages) - 1:
             spans.append(span(x))
             x = (x / steps[j]).round() * steps[j] if steps else x
@@ -244,8 +274,7 @@ def test_dead_channels_stay_finite(method):
 @pytest.mark.parametrize("method", RANKS)
 def test_merged_stages_are_the_factors_multiplied_out(method):
     torch.manual_seed(0)
-    conv = nn.Conv2d(6, 8, 3)
-    made = factorize(conv, method, RANKS[method], options=Options())
+    made = decomposed(method, nn.Conv2d(6, 8, 3, groups=groups_in(method)))
     torch.testing.assert_close(Chain.of(made.module).merged(), made.factors.to_weight().double().flatten(2),
                                rtol=1e-4, atol=1e-6)  # fmt: skip
 

@@ -137,9 +137,9 @@ def test_what_cannot_be_carried_is_refused_with_its_reason():
     twin.weight = shared.weight
     broken = nn.Conv2d(4, 4, 3, padding=1)
     torch.nn.init.constant_(broken.weight, float("nan"))
-    model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=2, padding=1), Own(8, 4, 3, padding=1), shared, twin, broken)
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, groups=4, padding=1), Own(8, 4, 3, padding=1), shared, twin, broken)
     table = read_layers(model, torch.randn(1, 4, 6, 6), name="odd", digest="")
-    words = ("grouped", "Own", "shared", "shared", "NaN")
+    words = ("depthwise", "Own", "shared", "shared", "NaN")
     assert all(word in (layer.refusal or "") for word, layer in zip(words, table.layers, strict=True))
     assert "svd" in (refusal(cost_layer(nn.Conv2d(4, 4, 1)), "tucker2") or "")
 

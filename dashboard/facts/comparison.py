@@ -78,6 +78,6 @@ def _cells(name: str, by_run: Sequence[Mapping[str, LayerRecord]]) -> dict[str, 
     cells: dict[str, str] = {}
     for number, layers in enumerate(by_run, start=1):
         layer = layers.get(name)
-        cells[f"{number}. ranks"] = " x ".join(map(str, layer.ranks)) or "dense" if layer else "no such layer"
+        cells[f"{number}. ranks"] = layer.ranks_text or "dense" if layer else "no such layer"
         cells[f"{number}. error"] = f"{layer.rel_error:.4f}" if layer and layer.rel_error is not None else ""
     return cells

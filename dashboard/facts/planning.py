@@ -48,8 +48,7 @@ def saving_limit(layer: Layer, method: str) -> str:
     rungs = ladder(layer, method_for(layer, method))
     if not rungs:
         return "no rank saves params here"
-    ranks = rungs[-1][0]
-    return f"saves params up to {' x '.join(map(str, ranks))}"
+    return f"saves params up to {layer.ranks_text(rungs[-1][0])}"
 
 
 def untouched(table: LayerTable) -> Plan:
@@ -70,7 +69,7 @@ def _row(table: LayerTable, planned: LayerPlan) -> dict[str, Any]:
         "shape": layer.shape_text,
         "params": layer.params,
         "share": layer.params / table.params,
-        "ranks": " x ".join(map(str, planned.ranks)),
+        "ranks": layer.ranks_text(planned.ranks),
         "planned": planned.cost.params,
         "why": planned.skipped_because or "",
     }

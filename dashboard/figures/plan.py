@@ -31,7 +31,7 @@ def plan_bars(layers: Iterable[LayerPlan]) -> tuple[PlanBar, ...]:
 
 def _facts(planned: LayerPlan) -> str:
     layer = planned.layer
-    ranks = f"{Variant(planned.method).label} {' x '.join(map(str, planned.ranks))}".strip()
+    ranks = f"{Variant(planned.method).label} {layer.ranks_text(planned.ranks)}".strip()
     kept = f"{planned.cost.params:,} of {layer.params:,} params"
     macs = f"{text.count(planned.cost.macs)} of {text.count(layer.macs)} MACs"
     return "<br>".join((f"<b>{label(layer.name)}</b> {layer.shape_text}", ranks, kept, macs))

@@ -189,7 +189,7 @@ def layers_table(layers: Sequence[LayerRecord]) -> None:
     rows = [
         {
             "layer": la.name,
-            "ranks": " x ".join(map(str, la.ranks)),
+            "ranks": la.ranks_text,
             "dense": la.dense_params,
             "params": la.params,
             "error": la.rel_error,

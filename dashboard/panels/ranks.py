@@ -28,7 +28,7 @@ MOST_SLIDERS = 8
 _COLUMNS = {
     "params": st.column_config.NumberColumn("params", format="localized"),
     "share": st.column_config.NumberColumn("share", format="percent", help="Of the params of the whole model"),
-    "ranks": st.column_config.TextColumn("ranks", help="Tucker-2: out x in"),
+    "ranks": st.column_config.TextColumn("ranks", help="Tucker-2: out x in; of each group, where there are several"),
     "planned": st.column_config.NumberColumn("planned", format="localized"),
     "why": st.column_config.TextColumn("left alone because", width="large"),
 }
@@ -127,7 +127,7 @@ def _one_layer(planned: LayerPlan, draft: Draft) -> None:
 def _rank_sliders(planned: LayerPlan, own: str, place: str) -> None:
     layer, tops = planned.layer, max_ranks(planned.layer, own)
     keys = [f"rank:{place}:{layer.name}:{i}" for i in range(len(tops))]
-    names = method_of(own).rank_names
+    names = method_of(own).names_of_ranks(layer)
     for column, name, key, top, rank in zip(st.columns(len(tops)), names, keys, tops, planned.ranks, strict=True):
         if st.session_state.get(key) != rank:
             st.session_state[key] = rank

@@ -145,9 +145,9 @@ def _layer(
     bins = _bins([w for variant in stages.values() for w in variant.values()])
     variants = {name: _variant(weight, stages[name], inside[name], bins, scheme) for name in stages}
     return LayerComponents(
-        name=layer.name, c_out=layer.c_out, c_in=layer.c_in, kernel=layer.kernel, rank=planned.ranks[0],
-        params=planned.cost.params, macs=planned.cost.macs, dense_params=layer.params, dense_macs=layer.macs,
-        bins=tuple(bins.tolist()), variants=variants,
+        name=layer.name, c_out=layer.c_out, c_in=layer.c_in, kernel=layer.kernel,
+        rank=layer.groups * planned.ranks[0], params=planned.cost.params, macs=planned.cost.macs,
+        dense_params=layer.params, dense_macs=layer.macs, bins=tuple(bins.tolist()), variants=variants,
     )  # fmt: skip
 
 
@@ -163,14 +163,19 @@ def _bins(weights: Sequence[Tensor]) -> Tensor:
 
 def _variant(weight: Tensor, stages: dict[str, Tensor], observed: Observed, bins: Tensor, scheme: Scheme) -> Variant:
     inward, kernel, outward = stages["input"][:, :, 0], stages["depthwise"][:, 0], stages["output"][:, :, 0]
-    norms = [torch.linalg.vector_norm(f, dim=d) for f, d in ((inward, 1), (kernel, 1), (outward, 0))]
+    groups = len(kernel) // outward.shape[1]
+    parts = list(zip(outward.chunk(groups), inward.chunk(groups), kernel.chunk(groups), strict=True))
+    outer = torch.cat([torch.linalg.vector_norm(out, dim=0) for out, _, _ in parts])
+    norms = [torch.linalg.vector_norm(inward, dim=1), torch.linalg.vector_norm(kernel, dim=1), outer]
     original = weight.double()
-    rebuilt = torch.einsum("or,ri,rk->oik", outward, inward, kernel).reshape(original.shape)
+    rebuilt = torch.cat([torch.einsum("or,ri,rk->oik", *part) for part in parts]).reshape(original.shape)
+    largest = {name: stages[name].abs().amax((1, 2)) for name in STAGES}
+    largest["output"] = torch.cat([out.abs().amax(0) for out, _, _ in parts])
     whole = float(torch.linalg.vector_norm(original)) or 1.0
     return Variant(
         norms=_plain(norms[0] * norms[1] * norms[2] / whole),
         rel_error=rel_error(original, rebuilt),
-        stages={name: _stage(stages[name], 1 if name == "output" else 0, bins, scheme) for name in STAGES},
+        stages={name: _stage(stages[name], largest[name], bins, scheme) for name in STAGES},
         inner={
             name: _inner(span.low, span.high, scheme)
             for name, span in zip(STAGES[:-1], observed.inner, strict=True)
@@ -178,15 +183,15 @@ def _variant(weight: Tensor, stages: dict[str, Tensor], observed: Observed, bins
     )  # fmt: skip
 
 
-def _stage(weight: Tensor, component: int, bins: Tensor, scheme: Scheme) -> Stage:
-    """`component`: the dimension of `weight` (channels out, channels in / groups, taps) along which components lie."""
+def _stage(weight: Tensor, largest: Tensor, bins: Tensor, scheme: Scheme) -> Stage:
+    """Of a sub-layer's `weight` (channels out, channels in / groups, taps), and its `largest` entry a component."""
     size = weight.abs()
     step = size.amax() / scheme.weight_limit
     steps = size.amax((1, 2)) / scheme.weight_limit
     logs = size[size > 0].log10()
     counts = torch.histogram(logs, bins)[0].round().int()
     return Stage(
-        largest=_plain(size.movedim(component, 0).flatten(1).amax(1)),
+        largest=_plain(largest),
         counts=tuple(counts.tolist()),
         below=size.numel() - int(counts.sum()),
         step=float(step),

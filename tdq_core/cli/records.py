@@ -106,7 +106,7 @@ def _print_metrics(record: RunRecord) -> None:
 def _print_layers(record: RunRecord) -> None:
     done = [la for la in record.layers if la.method != "none"]
     if done:
-        rows = [(f"  {la.name}", la.method, "x".join(map(str, la.ranks)), f"{la.dense_params:,}", f"{la.params:,}",
+        rows = [(f"  {la.name}", la.method, la.ranks_text.replace(" x ", "x"), f"{la.dense_params:,}", f"{la.params:,}",
                  f"{la.rel_error:.4f}") for la in done]  # fmt: skip
         headers = ("  layer", "method", "ranks", "dense params", "params", "rel. error")
         say_table(headers, rows, right=("ranks", "dense params", "params", "rel. error"))

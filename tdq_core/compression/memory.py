@@ -18,12 +18,14 @@ class Memory:
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[object, ...], Factors] = OrderedDict()
 
-    def factors(self, weight: Tensor, method: str, ranks: tuple[int, ...], options: Options) -> Factors:
-        """The factors of `weight` (C_out, C_in, K_h, K_w) by `method`; computed once for the same arguments."""
+    def factors(
+        self, weight: Tensor, method: str, ranks: tuple[int, ...], options: Options, *, groups: int = 1
+    ) -> Factors:
+        """Factors of `weight` (C_out, C_in / groups, K_h, K_w) by `method`; the same arguments are computed once."""
         content = hashlib.sha256(weight.contiguous().numpy().tobytes()).hexdigest()
-        key = (content, tuple(weight.shape), method, ranks, options)
+        key = (content, tuple(weight.shape), method, ranks, options, groups)
         if key not in self._kept:
-            self._kept[key] = decompose(weight, method, ranks, options)
+            self._kept[key] = decompose(weight, method, ranks, options, groups=groups)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

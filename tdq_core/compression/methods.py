@@ -6,7 +6,7 @@ those in `decompose/`, and a row here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -16,6 +16,7 @@ from tdq_core.compression.decompose import tensorly_solver
 from tdq_core.compression.decompose.cp import Cp, decompose_cp
 from tdq_core.compression.decompose.epc import correct_cp, degeneracy
 from tdq_core.compression.decompose.factors import Details, Factors, Options
+from tdq_core.compression.decompose.groups import grouped, joined, parts_of
 from tdq_core.compression.decompose.plain_layers import cp_layers, svd_layers, tucker2_layers
 from tdq_core.compression.decompose.svd import Svd, decompose_svd
 from tdq_core.compression.decompose.tucker2 import Tucker2, decompose_tucker2
@@ -29,7 +30,7 @@ Start = Callable[[], Factors]
 
 @dataclass(frozen=True, kw_only=True)
 class Implementation:
-    """How one method is carried out; kernels are (C_out, C_in, K_h, K_w).
+    """How one method is carried out on a layer without groups, or on one group; kernels are (C_out, C_in, K_h, K_w).
 
     Attributes:
         decompose: by solver, factors of a kernel at these ranks.
@@ -49,12 +50,16 @@ class Implementation:
 class Sweeps(Details, frozen=True):
     """Of Tucker-2: alternating sweeps after the first, and the error of the start."""
 
+    RELATIVE: ClassVar[tuple[str, ...]] = ("hosvd_error",)
+
     sweeps: int
     hosvd_error: float
 
 
 class CpSweeps(Details, frozen=True):
     """Of CP: sweeps of least squares and their least error; starts tried; what the correction did."""
+
+    RELATIVE: ClassVar[tuple[str, ...]] = ("als_error",)
 
     sweeps: int
     converged: bool
@@ -115,10 +120,18 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
 }
 
 
-def decompose(weight: Tensor, method: str, ranks: Ranks, options: Options) -> Factors:
-    """Factors of `weight` (C_out, C_in, K_h, K_w) by `method` at `ranks`."""
-    factors: Factors = IMPLEMENTATIONS[method].decompose[options.solver](weight, ranks, options)
-    return factors
+def decompose(weight: Tensor, method: str, ranks: Ranks, options: Options, *, groups: int = 1) -> Factors:
+    """Factors of `weight` (C_out, C_in / groups, K_h, K_w) by `method`, of each group at `ranks`."""
+    solve = IMPLEMENTATIONS[method].decompose[options.solver]
+    return grouped([solve(kernel, ranks, options) for kernel in weight.chunk(groups)])
+
+
+def told_of(method: str, factors: Factors, kernel: Tensor) -> tuple[Details, ...]:
+    """What is told of `factors` of `kernel` (C_out, C_in / groups, K_h, K_w), for the record."""
+    parts = parts_of(factors)
+    kernels = kernel.chunk(len(parts))
+    told = [IMPLEMENTATIONS[method].details(part, k) for part, k in zip(parts, kernels, strict=True)]
+    return joined(told, [float(k.double().square().sum()) for k in kernels])
 
 
 __all__ = ["IMPLEMENTATIONS", "Implementation", "Svd", "decompose"]

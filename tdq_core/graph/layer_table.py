@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from tdq_core.graph.survey import Survey, of_one_image, survey
+from tdq_core.layers.methods import refused_groups
 from tdq_core.layers.table import Layer, LayerTable, Rest
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -87,8 +88,8 @@ def _refusal(module: nn.Conv2d | nn.Linear) -> str | None:
     if not torch.isfinite(module.weight).all():
         return "its weight holds NaN or infinite values"
     if isinstance(module, nn.Conv2d):
-        if module.groups > 1:
-            return f"it is a grouped convolution (groups={module.groups}), which is not decomposed"
+        if reason := refused_groups(module.in_channels, module.groups):
+            return reason
         if module.padding_mode not in PADDING_MODES:
             return f"its padding mode '{module.padding_mode}' cannot be carried over"
     return None

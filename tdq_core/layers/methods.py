@@ -7,6 +7,9 @@ Shapes (`weight` is (C_out, C_in, K_h, K_w), taps = K_h K_w):
     tucker2  ranks (r_out, r_in): 1x1 C_in -> r_in, K_h x K_w r_in -> r_out, 1x1 r_out -> C_out
     cp       ranks (r,):          1x1 C_in -> r, depthwise K_h x K_w on r channels, 1x1 r -> C_out
     svd      ranks (r,):          K_h x K_w C_in -> r, 1x1 r -> C_out  (two plain layers where the kernel is 1x1)
+
+A grouped convolution is so many convolutions side by side. Each takes the same ranks, and the sub-layers of all of them
+make grouped sub-layers: a method describes what it does to one layer without groups, and no more.
 """
 
 from collections.abc import Callable
@@ -29,6 +32,15 @@ class Weights(NamedTuple):
     after: Any
 
 
+def refused_groups(c_in: int, groups: int) -> str | None:
+    """Why a convolution of so many input channels and groups cannot be decomposed by any method, or None."""
+    if 1 < groups == c_in:
+        return (
+            f"it is a depthwise convolution: each of its {groups} groups sees one channel, so there are none to merge"
+        )
+    return None
+
+
 class Look(NamedTuple):
     """How runs are drawn: the colour where factors are fitted to weights, and where they are fitted to outputs."""
 
@@ -44,8 +56,9 @@ class Method:
         name: in specs, records and commands; label: for people; text: a few words for help texts.
         look: colours; the hues are those of Okabe and Ito (2008) and darker kin, told apart with every common vision.
         rank_names: one a rank, in the order of `Ranks`.
-        largest: the largest ranks that still mean something: above them nothing more can be represented.
-        weights: numbers of weights at given ranks, by arithmetic alone.
+        largest: of a layer without groups, the largest ranks that still mean something: above them nothing more can be
+            represented.
+        weights: of a layer without groups, numbers of weights at given ranks, by arithmetic alone.
         of_modes: ranks from those of a layer's two modes.
         predicts: the modes (0: out, 1: in) whose lost energy predicts its error; () where no spectrum does.
         kernels_only: whether it needs a kernel larger than 1x1.
@@ -64,9 +77,21 @@ class Method:
     kernels_only: bool = False
     generation: int = 1
 
+    def max_ranks(self, layer: Layer) -> Ranks:
+        """The largest ranks of each group of `layer`."""
+        return self.largest(layer.one_group)
+
+    def all_weights(self, layer: Layer, ranks: Any) -> Weights:
+        """Numbers of weights of all groups of `layer`, each at `ranks`."""
+        return Weights(*(layer.groups * number for number in self.weights(layer.one_group, ranks)))
+
+    def names_of_ranks(self, layer: Layer) -> tuple[str, ...]:
+        """For people: 'rank out', or 'rank out (a group)'."""
+        return tuple(f"{name} (a group)" if layer.groups > 1 else name for name in self.rank_names)
+
     def climb(self, layer: Layer) -> list[Ranks]:
         """Ranks from the smallest to the largest; several ranks rise together, in proportion up to rounding."""
-        top = self.largest(layer)
+        top = self.max_ranks(layer)
         steps = max(top)
         return [tuple(-(-n * t // steps) for t in top) for n in range(1, steps + 1)]
 

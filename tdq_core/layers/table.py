@@ -3,7 +3,9 @@
 import dataclasses
 import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -25,10 +27,13 @@ class Layer:
         in_positions, out_positions: places where the layer is applied for one image, before and after its stride
             (height x width of the input and of the output; tokens of a Linear), summed over its calls.
         bias: whether it has a bias.
-        refusal: why it can never be decomposed (grouped, ...), or None.
+        groups: of a grouped convolution, which is so many convolutions side by side, each of C_out / groups x
+            C_in / groups channels: all of them take the same ranks.
+        refusal: why it can never be decomposed (depthwise, ...), or None.
         end: 'first' for the first convolution, 'classifier' for the last Linear, '' otherwise.
         spectrum_out: squared singular values of the weight unfolded to C_out x (C_in K_h K_w), largest first.
-        spectrum_in: the same for C_in x (C_out K_h K_w). Both are () for a refused layer.
+        spectrum_in: the same for C_in x (C_out K_h K_w). Both are () for a refused layer; of a grouped convolution they
+            are those of one group, summed over the groups: beyond rank r lies what that rank loses in all of them.
         also: other names under which it is reached.
         calls: how often it runs in one pass; 0 where functions compute with its weight instead.
     """
@@ -65,10 +70,27 @@ class Layer:
 
     @property
     def shape_text(self) -> str:
-        """For people: '64→128 3x3' or '512→10 linear'."""
-        return f"{self.c_in}→{self.c_out} " + (
-            "linear" if self.kind == "linear" else f"{self.kernel[0]}x{self.kernel[1]}"
-        )
+        """For people: '64→128 3x3', '128→128 3x3, 32 groups' or '512→10 linear'."""
+        if self.kind == "linear":
+            return f"{self.c_in}→{self.c_out} linear"
+        groups = f", {self.groups} groups" if self.groups > 1 else ""
+        return f"{self.c_in}→{self.c_out} {self.kernel[0]}x{self.kernel[1]}{groups}"
+
+    @cached_property
+    def one_group(self) -> "Layer":
+        """One of its groups as a layer of its own; itself where it has one."""
+        if self.groups == 1:
+            return self
+        return dataclasses.replace(self, c_out=self.c_out // self.groups, c_in=self.c_in // self.groups, groups=1)
+
+    def ranks_text(self, ranks: Sequence[int]) -> str:
+        """For people: '32 x 16', '3 x 3 a group'."""
+        return ranks_text(ranks, self.groups)
+
+
+def ranks_text(ranks: Sequence[int], groups: int = 1) -> str:
+    """See `Layer.ranks_text`; '' of no ranks."""
+    return " x ".join(map(str, ranks)) + (" a group" if ranks and groups > 1 else "")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def cost_grid(layer: Layer, name: str, axes: Sequence[np.ndarray]) -> tuple[np.n
 
 
 def _amounts(layer: Layer, name: str, ranks: Any) -> tuple[Any, Any]:
-    before, middle, after = method(name).weights(layer, ranks)
+    before, middle, after = method(name).all_weights(layer, ranks)
     params = before + middle + after + layer.c_out * layer.bias
     return params, before * layer.in_positions + (middle + after) * layer.out_positions
 
@@ -44,8 +44,9 @@ def dense_cost(layer: Layer) -> Cost:
 
 
 def max_ranks(layer: Layer, name: str) -> Ranks:
-    """The largest ranks that still mean something: above them nothing more can be represented."""
-    return method(name).largest(layer)
+    """The largest ranks that still mean something: above them nothing more can be represented. All ranks of a grouped
+    convolution are those of each group."""
+    return method(name).max_ranks(layer)
 
 
 def method_for(layer: Layer, name: str) -> str:

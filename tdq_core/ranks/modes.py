@@ -23,9 +23,11 @@ def energy_rank(spectrum: Sequence[float] | np.ndarray, energy: float) -> int:
 
 
 def evbmf_modes(layer: Layer) -> Modes:
-    """The EVBMF rank of each mode."""
-    out = evbmf_rank(layer.spectrum_out, layer.c_out, layer.c_in * layer.taps)
-    return out, evbmf_rank(layer.spectrum_in, layer.c_in, layer.c_out * layer.taps)
+    """The EVBMF rank of each mode; of a grouped convolution that of its average group, whose spectrum is the mean of
+    the groups': they take one rank, and few weights each say little about where noise begins."""
+    one = layer.one_group
+    out = evbmf_rank(one.spectrum_out, one.c_out, one.c_in * one.taps)
+    return out, evbmf_rank(one.spectrum_in, one.c_in, one.c_out * one.taps)
 
 
 def weakened(layer: Layer, found: Modes, factor: float) -> Modes:
@@ -47,7 +49,7 @@ def ranks_or_reason(
     price = cost(layer, method, ranks)
     if saves(layer, price, budget):
         return ranks
-    shown = ranks[0] if len(ranks) == 1 else ranks
+    shown = f"{ranks[0] if len(ranks) == 1 else ranks}{' a group' * (layer.groups > 1)}"
     if price.params >= layer.params:
         return f"rank {shown} would save nothing: {price.params} params against {layer.params}"
     return f"rank {shown} would save nothing: {price.macs} MACs against {layer.macs}"

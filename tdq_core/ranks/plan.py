@@ -36,7 +36,7 @@ class LayerPlan:
         """'64→128 3x3  tucker2 32 x 16, 7,000 of 73,728 params', or why it is left alone."""
         if self.method == "none":
             return f"{self.layer.shape_text}  left alone: {self.skipped_because}"
-        ranks = " x ".join(map(str, self.ranks))
+        ranks = self.layer.ranks_text(self.ranks)
         return f"{self.layer.shape_text}  {self.method} {ranks}, {self.cost.params:,} of {self.layer.params:,} params"
 
 
@@ -179,7 +179,8 @@ def checked_ranks(layer: Layer, name: str, rank: Rank) -> Ranks:
     rungs = ladder(layer, name)
     saves = f" It saves params up to {_shown(rungs[-1][0])}." if rungs else ""
     allowed = several if len(top) > 1 else f"an int in [1, {top[0]}]"
-    raise InputError(f"The {name} rank of layer '{layer.name}' must be {allowed}. Got {_shown(given)}.{saves}")
+    which = f" of each of the {layer.groups} groups" if layer.groups > 1 else ""
+    raise InputError(f"The {name} rank{which} of layer '{layer.name}' must be {allowed}. Got {_shown(given)}.{saves}")
 
 
 def _shown(ranks: Sequence[int | None]) -> str:

@@ -42,7 +42,8 @@ def no_ranks(layer: Layer, method: str, rule: RankRule) -> str | None:
     if some:
         return None
     which = "" if rule.multiple == 1 else f" that is a multiple of {rule.multiple}"
-    return f"no rank{which} saves {'params' if rule.budget == 'params' else 'params and MACs'}: it is too small"
+    small = "it is" if layer.groups == 1 else f"its {layer.groups} groups are"
+    return f"no rank{which} saves {'params' if rule.budget == 'params' else 'params and MACs'}: {small} too small"
 
 
 def _uniform(table: LayerTable, takers: Takers, rule: RankRule) -> Shares:

@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from tdq_core.errors import InputError
+from tdq_core.layers.table import ranks_text
 from tdq_core.specs import RunSpec
 from tdq_core.stats.intervals import pack_outcomes, paired_mean, unpack_outcomes, wilson
 
@@ -83,7 +84,8 @@ class LayerRecord(Kept, frozen=True):
     Attributes:
         name: dotted path in the model.
         method: 'tucker2', 'cp', 'svd', or 'none' where the layer was left alone.
-        ranks: tucker2 (rank_out, rank_in); cp and svd (rank,); () where the layer was left alone.
+        ranks: tucker2 (rank_out, rank_in); cp and svd (rank,); () where the layer was left alone. Of a grouped
+            convolution, whose `detail` holds its `groups`, each group has these.
         params, macs: of the layer as built.
         dense_params, dense_macs: of the original layer.
         rel_error: |W - W~| / |W| (Frobenius), None where the layer was left alone.
@@ -101,6 +103,11 @@ class LayerRecord(Kept, frozen=True):
     rel_error: float | None = None
     skipped_because: str | None = None
     detail: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def ranks_text(self) -> str:
+        """For people: '32 x 16', '3 x 3 a group'; '' where the layer was left alone."""
+        return ranks_text(self.ranks, self.detail.get("groups", 1))
 
 
 class RunRecord(Kept, frozen=True):

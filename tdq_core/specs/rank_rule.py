@@ -13,7 +13,8 @@ from tdq_core.specs.option import Option, require_choice, require_choices
 from tdq_core.specs.value import Value
 
 Rank = int | tuple[int, ...] | None
-"""A rank by hand: one int (svd, cp), (rank_out, rank_in) for tucker2, or None to leave the layer alone."""
+"""A rank by hand: one int (svd, cp), (rank_out, rank_in) for tucker2, or None to leave the layer alone. Of a grouped
+convolution each group has it."""
 
 _IN_WORDS = {"energy": "kept energy", "vbmf": "VBMF weakening factor"}
 

@@ -34,7 +34,7 @@ def applied(plan: Plan, folder: Path | None = None) -> torch.nn.Module:
 
 def test_sums_in_batches_are_the_moments_of_all_rows() -> None:
     model = net()
-    made = collect(model, ["3"], batches, len(IMAGES))["3"]
+    (made,) = collect(model, ["3"], batches, len(IMAGES))["3"]
     every = torch.arange(100)
     rows = patches.input_rows(model[3], model[:3](IMAGES), every)
     wanted = patches.output_rows(model[:4](IMAGES), every, convolution=True)
@@ -76,7 +76,7 @@ def test_means_stay_in_where_nothing_can_take_them_back() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, bias=False), nn.Flatten(), nn.Linear(288, 5)).eval()
     plan = make_plan(read_layers(model, IMAGES[:2], name="n", digest=""), "svd", RankRule("manual", ranks={"1": 2}))
     made, _ = apply_symmetric(model, plan, batches, len(IMAGES), options=Options())
-    seen = collect(model, ["1"], batches, len(IMAGES))["1"].moments(model[1].weight.detach(), centred=False)
+    seen = collect(model, ["1"], batches, len(IMAGES))["1"][0].moments(model[1].weight.detach(), centred=False)
     ours = (made[1].output.weight.flatten(1) @ made[1].inner.weight.flatten(1)).double()
     assert torch.allclose(ours, fit_svd(seen, 2).to_weight().flatten(1), atol=1e-5)
 

@@ -10,7 +10,6 @@ from repeated_nets import NETS, images, repeated
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tdq_core.compression.calibrate import layer_by_layer
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.moments import Moments, moments
 from tdq_core.compression.calibrate.spectra import with_output_spectra
@@ -82,7 +81,7 @@ def test_what_is_seen_and_wanted_are_those_of_every_call(name: str, monkeypatch:
         got.append((rows, wanted))
         return moments(rows, wanted, weight, centred=centred)
 
-    monkeypatch.setattr(layer_by_layer, "moments", remember)
+    monkeypatch.setattr("tdq_core.compression.calibrate.moments.moments", remember)
     apply_calibrated(net, body_of(net, 3), lambda: iter(some.split(7)), options=Options())
     calls = by_hand(net, some)
     ((seen, wanted),) = got
@@ -125,7 +124,7 @@ def test_spectra_of_outputs_are_those_of_all_calls(name: str) -> None:
     net, some = repeated(name), images(24)
     batches = lambda: iter(some.split(7))  # noqa: E731
     table = with_output_spectra(read_layers(net, some[:2], name="n", digest=""), net, batches, len(some))
-    made = collect(net, ["body"], batches, len(some))["body"].moments(net.body.weight)
+    made = collect(net, ["body"], batches, len(some))["body"][0].moments(net.body.weight)
     spectrum = table.layer("body").spectrum_out
     rest = made.square - sum(spectrum)
     for rank in (1, 3):
@@ -144,8 +143,8 @@ def test_sums_of_one_call_are_not_taken_for_those_of_all(tmp_path: Path) -> None
     batches = lambda: iter(some.split(7))  # noqa: E731
     once, thrice = repeated("once"), repeated("three times")
     for net in (once, thrice, once, thrice):
-        kept = collect(net, ["body"], batches, 24, folder=tmp_path / "m")["body"]
-        fresh = collect(net, ["body"], batches, 24)["body"]
+        (kept,) = collect(net, ["body"], batches, 24, folder=tmp_path / "m")["body"]
+        (fresh,) = collect(net, ["body"], batches, 24)["body"]
         assert kept.count == fresh.count and torch.equal(kept.inputs, fresh.inputs)
 
 

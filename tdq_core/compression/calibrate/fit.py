@@ -1,6 +1,6 @@
 """From a layer's moments to its factors: the calibrated counterpart of the decompositions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,8 @@ from tdq_core.compression.calibrate.svd import fit_svd
 from tdq_core.compression.calibrate.tucker2 import fit_tucker2
 from tdq_core.compression.decompose.cp import Cp
 from tdq_core.compression.decompose.epc import degeneracy
-from tdq_core.compression.decompose.factors import Details, Factors, Options
+from tdq_core.compression.decompose.factors import Details, Factors, Options, relative
+from tdq_core.compression.decompose.groups import grouped, joined
 from tdq_core.compression.decompose.svd import Svd
 from tdq_core.compression.decompose.tucker2 import Tucker2
 
@@ -50,8 +51,20 @@ class Fitted:
         return told, *self.more
 
 
+def fitted_groups(parts: Sequence[Fitted], kernels: Sequence[Tensor], squares: Sequence[float]) -> Fitted:
+    """The fit of a layer from those of its groups, whose outputs have the mean `squares`; a group that has ended stays
+    as it is while others go on."""
+    if len(parts) == 1:
+        return parts[0]
+    whole, last = sum(squares), max(len(part.errors) for part in parts)
+    shares = [square / whole if whole > 0 else 0.0 for square in squares]
+    errors = tuple(relative([part.errors[min(n, len(part.errors) - 1)] for part in parts], shares) for n in range(last))
+    more = joined([part.more for part in parts], [float(kernel.double().square().sum()) for kernel in kernels])
+    return Fitted(grouped([part.factors for part in parts]), errors, more)
+
+
 def fit_svd_to(seen: Moments, weight: Tensor, ranks: Ranks, gain: Tensor, options: Options, start: Start) -> Fitted:
-    """Factors of `weight` (C_out, C_in, K_h, K_w) of least error in the outputs that were `seen`.
+    """Factors of `weight` (C_out, C_in, K_h, K_w), of a layer without groups, of least error in the outputs `seen`.
 
     Args:
         gain: (C_out,), how much an error of each output counts (what the batch norm that follows multiplies it by).

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.calibrate.moments import Moments, moments
+from tdq_core.compression.calibrate.moments import Moments, moments_of_groups
 from tdq_core.compression.calibrate.refit import Place
 from tdq_core.compression.calibrate.sample import Sample
 from tdq_core.compression.decompose.factors import Options
@@ -63,14 +63,15 @@ class _Rows:
     wanted: list[list[Tensor]]
     seen: list[Tensor] = field(default_factory=list)
 
-    def moments(self, place: Place) -> Moments:
+    def moments(self, place: Place) -> tuple[Moments, ...]:
         wanted = [torch.cat(parts) for parts in self.wanted]
         if [len(rows) for rows in self.seen] != [len(rows) for rows in wanted]:
             raise RunFailed(
                 f"The layer '{place.name}' sees inputs of other sizes in the compressed network than in the original "
                 "one, so that its calls cannot be paired: leave this layer dense, or decompose by the weights alone."
             )
-        return moments(torch.cat(self.seen), torch.cat(wanted), place.kernel, centred=place.centred)
+        rows, outputs = torch.cat(self.seen), torch.cat(wanted)
+        return moments_of_groups(rows, outputs, place.kernel, place.groups, centred=place.centred)
 
 
 class _Fits:

@@ -122,6 +122,15 @@ def moments(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool = Tru
     return with_ridge(plain, weight, ridge=ridge)
 
 
+def moments_of_groups(
+    rows: Tensor, wanted: Tensor, weight: Tensor, groups: int, *, centred: bool = True
+) -> tuple[Moments, ...]:
+    """`moments` of each group of a layer with `weight` (C_out, C_in / groups, K_h, K_w): it sees its own channels of
+    the patches (n, C_in K) and makes its own of the outputs (n, C_out)."""
+    parts = zip(rows.chunk(groups, 1), wanted.chunk(groups, 1), weight.chunk(groups), strict=True)
+    return tuple(moments(x, y, kernel, centred=centred) for x, y, kernel in parts)
+
+
 def with_ridge(plain: Moments, weight: Tensor, *, ridge: float = RIDGE) -> Moments:
     """`plain` moments of a layer with `weight`, as if each entry of a patch varied a little on its own as well."""
     kernel = weight.double().flatten(1)

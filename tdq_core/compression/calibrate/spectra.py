@@ -1,13 +1,14 @@
 """Layers' spectra in the metric of what they compute: what energy, EVBMF and least-error plans share ranks out by."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.moments import Moments, output_weights
-from tdq_core.compression.calibrate.sums import collect
+from tdq_core.compression.calibrate.sums import collect, moments_of
 from tdq_core.graph.observe import Batches
 from tdq_core.graph.uses import following_norms
 from tdq_core.layers.table import Layer, LayerTable
@@ -44,9 +45,10 @@ def with_output_spectra(
         if layer.name in sums:
             module = model.get_submodule(layer.name)
             assert isinstance(module, nn.Conv2d | nn.Linear)
-            seen = sums.pop(layer.name).moments(module.weight.detach())
+            seen = moments_of(sums.pop(layer.name), module.weight.detach())
             norm = model.get_submodule(norms[layer.name]) if layer.name in norms else None
-            layer = _with_spectra(layer, seen.weighted(output_weights(norm, layer.c_out)))
+            gains = output_weights(norm, layer.c_out).chunk(layer.groups)
+            layer = _with_spectra(layer, [part.weighted(gain) for part, gain in zip(seen, gains, strict=True)])
         layers.append(layer)
     table = dataclasses.replace(table, layers=tuple(layers))
     if kept:
@@ -59,13 +61,20 @@ def _without_spectra(table: LayerTable) -> LayerTable:
     return dataclasses.replace(table, layers=tuple(layers))
 
 
-def _with_spectra(layer: Layer, seen: Moments) -> Layer:
-    out = torch.linalg.eigvalsh(seen.best @ seen.cross.T)
+def _with_spectra(layer: Layer, seen: Sequence[Moments]) -> Layer:
+    """Those of the groups, each seen by itself, summed up."""
+    out = _summed([part.best @ part.cross.T for part in seen])
     if layer.taps == 1:
         spectra = [out, out]
     else:
-        whitened = seen.whitened_by_channel()[0]
-        spectra = [out, torch.linalg.eigvalsh(whitened.T @ whitened)]
-    tops = min(layer.c_out, layer.c_in * layer.taps), min(layer.c_in, layer.c_out * layer.taps)
-    first, second = (tuple(s.flip(0).clamp_min(0)[:top].tolist()) for s, top in zip(spectra, tops, strict=True))
+        whitened = [part.whitened_by_channel()[0] for part in seen]
+        spectra = [out, _summed([w.T @ w for w in whitened])]
+    one = layer.one_group
+    tops = min(one.c_out, one.c_in * one.taps), min(one.c_in, one.c_out * one.taps)
+    first, second = (tuple(s[:top].tolist()) for s, top in zip(spectra, tops, strict=True))
     return dataclasses.replace(layer, spectrum_out=first, spectrum_in=second)
+
+
+def _summed(grams: Sequence[Tensor]) -> Tensor:
+    """Their eigenvalues, largest first, summed up by their place."""
+    return torch.stack([torch.linalg.eigvalsh(gram).flip(0).clamp_min(0) for gram in grams]).sum(0)

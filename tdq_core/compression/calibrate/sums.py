@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.moments import Moments, with_ridge
 from tdq_core.compression.calibrate.sample import Sample
+from tdq_core.compression.decompose.groups import groups_of
 from tdq_core.graph.observe import Batches, Call
 from tdq_core.system.progress import Progress, silent
 
@@ -22,7 +23,7 @@ _FIELDS = ("inputs", "cross", "squares", "mean_in", "mean_out")
 
 
 class Sums:
-    """One layer's second moments, summed batch by batch: about (C_in K)^2 values are kept.
+    """Second moments of one layer, or of one group of it, summed batch by batch: about (C_in K)^2 values are kept.
 
     Attributes:
         inputs: (C_in K, C_in K), sum of x x^T; cross: (C_out, C_in K), of y x^T; squares: (C_out,), of y^2;
@@ -70,6 +71,16 @@ class Sums:
         return made
 
 
+Groups = tuple[Sums, ...]
+"""Those of each group of a layer."""
+
+
+def moments_of(sums: Groups, weight: Tensor, *, centred: bool = True) -> tuple[Moments, ...]:
+    """The moments of each group of a layer with `weight` (C_out, C_in / groups[, K_h, K_w])."""
+    kernels = weight.chunk(len(sums))
+    return tuple(part.moments(kernel, centred=centred) for part, kernel in zip(sums, kernels, strict=True))
+
+
 def collect(
     model: nn.Module,
     names: list[str],
@@ -78,8 +89,8 @@ def collect(
     *,
     folder: Path | None = None,
     on_progress: Progress = silent,
-) -> dict[str, Sums]:
-    """The sums of the layers `names` over `batches` of `images` unlabelled images.
+) -> dict[str, Groups]:
+    """The sums of the layers `names`, group by group, over `batches` of `images` unlabelled images.
 
     Args:
         folder: belongs to this model on these images: what is there is read, what is not is collected and left there.
@@ -90,23 +101,40 @@ def collect(
     missing = [name for name in names if name not in kept]
     if missing:
         for name, sums in _passed(model, missing, sample, batches, images, on_progress).items():
-            kept[name] = sums.rounded()
+            kept[name] = _stacked(sums)
             if folder:
                 _keep(paths[name], kept[name])
     if folder and names:
         _prune(folder)
-    return {name: Sums.of(kept.pop(name)) for name in names}
+    return {name: _unstacked(kept.pop(name)) for name in names}
+
+
+def _stacked(sums: Groups) -> dict[str, Tensor]:
+    """What is kept of a layer: that of its groups on top of each other, where there are several."""
+    parts = [part.rounded() for part in sums]
+    return parts[0] if len(parts) == 1 else {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+
+
+def _unstacked(kept: dict[str, Tensor]) -> Groups:
+    """The inverse of `_stacked`."""
+    if kept["count"].ndim == 0:
+        return (Sums.of(kept),)
+    groups = len(kept["count"])
+    return tuple(Sums.of({name: tensor[group] for name, tensor in kept.items()}) for group in range(groups))
 
 
 def _passed(
     model: nn.Module, names: list[str], sample: Sample, batches: Batches, images: int, on_progress: Progress
-) -> dict[str, Sums]:
-    sums = {name: Sums() for name in names}
+) -> dict[str, Groups]:
+    sums = {name: tuple(Sums() for _ in range(groups_of(sample.layers[name]))) for name in names}
     done = 0
 
     def see(call: Call) -> None:
         if call.name in sums:
-            sums[call.name].add(sample.inputs(call.name, call.index, call.input), sample.outputs(call))
+            groups = sums[call.name]
+            x, y = sample.inputs(call.name, call.index, call.input), sample.outputs(call)
+            for part, own_x, own_y in zip(groups, x.chunk(len(groups), 1), y.chunk(len(groups), 1), strict=True):
+                part.add(own_x, own_y)
 
     def after(batch: Tensor) -> None:
         nonlocal done

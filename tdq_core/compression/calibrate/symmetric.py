@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tdq_core.compression.calibrate.refit import Place
-from tdq_core.compression.calibrate.sums import collect
+from tdq_core.compression.calibrate.sums import collect, moments_of
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import Made
 from tdq_core.compression.memory import Memory
@@ -48,7 +48,7 @@ def apply_symmetric(
         name = planned.layer.name
         place = Place(model, compressed, name, norms.get(name))
         with torch.no_grad():
-            seen = sums.pop(name).moments(place.layer.weight.detach(), centred=place.centred)
+            seen = moments_of(sums.pop(name), place.layer.weight.detach(), centred=place.centred)
             made[name] = place.settle(planned, seen, options, memory)
         replace(compressed, {name: made[name].module})
         on_progress("decompose", len(made), len(chosen))

@@ -1,4 +1,4 @@
-"""Orthogonal mixing of the inner channels of a Tucker-2 layer: large channels and small ones become alike."""
+"""Orthogonal mixing of the inner channels of a Tucker-2 layer, within each group: large ones and small become alike."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,17 @@ from tdq_core.compression.condition.chain import Chain
 
 
 def can_mix(chain: Chain) -> bool:
-    """Only channels that all flow into one dense stage may be mixed; a depthwise stage keeps them apart."""
+    """Only channels that all flow into the same outputs may be mixed; a depthwise stage keeps them apart."""
     return not any(chain.depthwise)
 
 
 def mixed(chain: Chain, seed: int) -> Chain:
     """The same function with every inner activation turned by a seeded orthogonal matrix."""
     generator = torch.Generator().manual_seed(seed)
+    return Chain.side_by_side([_turned(group, generator) for group in chain.of_groups])
+
+
+def _turned(chain: Chain, generator: torch.Generator) -> Chain:
     stages = list(chain.stages)
     for j in range(len(stages) - 1):
         turn = _orthogonal(len(stages[j]), generator)

@@ -31,15 +31,12 @@ def _weight_noise(chain: Chain, squares: list[Tensor], gains: list[Tensor], sche
     """12 x the variance that rounded weights make at the output."""
     total = torch.zeros((), dtype=torch.float64)
     last = len(chain.stages) - 1
-    for j, (stage, depthwise, square, gain) in enumerate(
-        zip(chain.stages, chain.depthwise, squares, gains, strict=True)
-    ):
+    for j, (stage, square, gain) in enumerate(zip(chain.stages, squares, gains, strict=True)):
         largest = stage.abs().amax((1, 2))
         if scheme.granularity == "tensor":  # the batch norm is folded into the last stage before it is rounded
             folded = chain.gain.abs() if j == last else torch.ones_like(largest)
             largest = (largest * folded).amax() / folded.clamp_min(1e-30)
-        into = square * stage.shape[2] if depthwise else square.sum() * stage.shape[2]
-        total = total + ((largest / scheme.weight_limit).square() * into * gain).sum()
+        total = total + ((largest / scheme.weight_limit).square() * chain.into(j, square) * gain).sum()
     return total
 
 

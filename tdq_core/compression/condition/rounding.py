@@ -1,6 +1,7 @@
 """What rounding the factors does to a decomposed layer's kernel, before any image is seen."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ def rounded(chain: Chain, scheme: Scheme) -> Chain:
         largest = largest.amax() if scheme.granularity == "tensor" else largest
         scale = (largest / scheme.weight_limit).clamp_min(1e-30)
         stages.append((weights / scale).round() * scale / folded[:, None, None])
-    return Chain(tuple(stages), chain.gain)
+    return replace(chain, stages=tuple(stages))
 
 
 def rounding_error(chain: Chain, scheme: Scheme) -> float:

@@ -20,16 +20,17 @@ def choose_scales(chain: Chain, observed: Observed, scheme: Scheme) -> tuple[Ten
     weights: for every inner activation a geometric blend of the two is chosen, all combinations being tried. The
     predicted noise is never above that of no scales at all.
     """
-    ways = [_blends(*between) for between in zip(observed.inner, chain.stages[1:], chain.depthwise[1:], strict=True)]
+    ways = [_blends(span, chain.largest_by_input(j)) for j, span in enumerate(observed.inner, start=1)]
     ones = tuple(torch.ones_like(span.low) for span in observed.inner)
     tried = [ones, *itertools.product(*ways)]
     noises = [float(predicted_noise(chain, observed, scales, scheme)) for scales in tried]
     return tried[min(range(len(tried)), key=noises.__getitem__)]
 
 
-def _blends(span: Span, stage: Tensor, depthwise: bool) -> list[Tensor]:
-    """From equal columns of the stage that follows to equal activation ranges, the longer ends turned upwards."""
-    columns = _positive(stage.abs().amax((1, 2)) if depthwise else stage.abs().amax((0, 2)))
+def _blends(span: Span, columns: Tensor) -> list[Tensor]:
+    """From equal columns of the stage that follows, whose largest weights are `columns`, to equal activation ranges,
+    the longer ends turned upwards."""
+    columns = _positive(columns)
     reach = _positive(torch.maximum(span.high, -span.low))
     turn = torch.where(span.high >= -span.low, 1.0, -1.0).double()
     return [turn * columns ** (1 - share) / reach**share for share in BLENDS]

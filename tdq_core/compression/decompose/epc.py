@@ -12,7 +12,9 @@ larger than the kernel itself, and no components are left that could cancel.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -89,6 +91,18 @@ class Degeneracy(Details, frozen=True):
     sensitivity: float = 0.0
     largest_component: float = 0.0
     smallest_component: float = 0.0
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self], shares: Sequence[float]) -> Self:
+        """Of all components of all groups, over the whole kernel's norm."""
+        sums = sum(share * 10**part.log10_norms for part, share in zip(parts, shares, strict=True))
+        roots = [math.sqrt(share) for share in shares]
+        return cls(
+            log10_norms=math.log10(sums),
+            sensitivity=sum(share * part.sensitivity for part, share in zip(parts, shares, strict=True)),
+            largest_component=max(root * part.largest_component for part, root in zip(parts, roots, strict=True)),
+            smallest_component=min(root * part.smallest_component for part, root in zip(parts, roots, strict=True)),
+        )
 
 
 def degeneracy(made: Cp, weight: Tensor) -> Degeneracy:

@@ -1,7 +1,9 @@
 """What every decomposition gives, and what it may be told beside weight and ranks."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from msgspec import Struct
 from torch import Tensor
@@ -31,4 +33,32 @@ class Options:
 
 
 class Details(Struct, frozen=True, kw_only=True):
-    """What a step tells of one layer; its fields become those of the record's `detail`."""
+    """What a step tells of one layer; its fields become those of the record's `detail`.
+
+    Attributes:
+        RELATIVE: the fields that are errors relative to a norm.
+    """
+
+    RELATIVE: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self], shares: Sequence[float]) -> Self:
+        """Of a grouped layer, from what is told of each group: relative errors are those of the whole, of everything
+        else the largest is told, and what is true or false holds where it holds of all groups.
+
+        Args:
+            shares: of the whole's squared norm, they sum up to 1.
+        """
+
+        def field(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            if name in cls.RELATIVE:
+                return relative(values, shares)
+            return min(values) if isinstance(values[0], bool) else max(values)
+
+        return cls(**{name: field(name) for name in cls.__struct_fields__})
+
+
+def relative(errors: Sequence[float], shares: Sequence[float]) -> float:
+    """The relative error of a whole from those of its parts, which have these shares of its squared norm."""
+    return math.sqrt(sum(share * error**2 for error, share in zip(errors, shares, strict=True)))

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from tdq_core.compression.decompose.factors import Details, Factors, Options
+from tdq_core.compression.decompose.groups import groups_of, layers_of_groups, parts_of, side_by_side
 from tdq_core.compression.decompose.linalg import rel_error
 from tdq_core.compression.memory import Memory
-from tdq_core.compression.methods import IMPLEMENTATIONS
+from tdq_core.compression.methods import IMPLEMENTATIONS, told_of
 from tdq_core.errors import RunFailed
 from tdq_core.graph.replace import replace
 from tdq_core.ranks.plan import LayerPlan, Plan
@@ -22,6 +23,12 @@ class Spread(Details, frozen=True):
     span."""
 
     factor_spread: dict[str, float]
+
+
+class InGroups(Details, frozen=True):
+    """Of a grouped convolution: the number of its groups, each of which has the ranks."""
+
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ Made = dict[str, Factorized]
 
 
 def kernel_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
-    """The weight as (C_out, C_in, K_h, K_w)."""
+    """The weight as (C_out, C_in / groups, K_h, K_w)."""
     weight = layer.weight.detach()
     return weight[:, :, None, None] if isinstance(layer, nn.Linear) else weight
 
@@ -59,17 +66,19 @@ def factorize(
     options: Options = DEFAULTS,
     memory: Memory | None = None,
 ) -> Factorized:
-    """Decompose one layer by `method` at `ranks` (already checked against `ranks.costs.max_ranks`)."""
+    """Decompose one layer by `method` at `ranks` (already checked against `ranks.costs.max_ranks`), of each group."""
     kernel = kernel_of(layer)
-    factors = (memory or Memory()).factors(kernel, method, ranks, options)
-    return assemble(layer, method, factors, IMPLEMENTATIONS[method].details(factors, kernel))
+    factors = (memory or Memory()).factors(kernel, method, ranks, options, groups=groups_of(layer))
+    return assemble(layer, method, factors, told_of(method, factors, kernel))
 
 
 def assemble(layer: nn.Conv2d | nn.Linear, method: str, factors: Factors, details: tuple[Details, ...]) -> Factorized:
     """The layers that `factors` of `layer` make, with what is told of them."""
-    module = IMPLEMENTATIONS[method].build(layer, factors)
+    build, layers = IMPLEMENTATIONS[method].build, layers_of_groups(layer)
+    module = side_by_side([build(like, part) for like, part in zip(layers, parts_of(factors), strict=True)])
     error = rel_error(kernel_of(layer), factors.to_weight())
-    return Factorized(module, factors, error, (*details, Spread(factor_spread=_factor_spread(module))))
+    more = [InGroups(groups=len(layers))] if len(layers) > 1 else []
+    return Factorized(module, factors, error, (*details, Spread(factor_spread=_factor_spread(module)), *more))
 
 
 def _factor_spread(module: nn.Sequential) -> dict[str, float]:

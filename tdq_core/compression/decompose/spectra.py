@@ -1,7 +1,9 @@
 """Spectra of layers' weights: what energy, EVBMF and least-error plans share ranks out by."""
 
 import dataclasses
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from tdq_core.compression.decompose.linalg import squared_singular_values
@@ -24,10 +26,13 @@ def with_weight_spectra(table: LayerTable, model: nn.Module, *, on_progress: Pro
 
 
 def _with_spectra(layer: Layer, weight: Tensor) -> Layer:
-    out = _spectrum(weight, 0)
-    in_ = out if layer.taps == 1 else _spectrum(weight, 1)  # a matrix has one spectrum
+    kernels = weight.chunk(layer.groups)
+    out = _spectrum(kernels, 0)
+    in_ = out if layer.taps == 1 else _spectrum(kernels, 1)  # a matrix has one spectrum
     return dataclasses.replace(layer, spectrum_out=out, spectrum_in=in_)
 
 
-def _spectrum(weight: Tensor, mode: int) -> tuple[float, ...]:
-    return tuple(squared_singular_values(weight.movedim(mode, 0).flatten(1)).tolist())
+def _spectrum(kernels: Sequence[Tensor], mode: int) -> tuple[float, ...]:
+    """Summed over the groups' kernels."""
+    spectra = [squared_singular_values(kernel.movedim(mode, 0).flatten(1)) for kernel in kernels]
+    return tuple(torch.stack(spectra).sum(0).tolist())
