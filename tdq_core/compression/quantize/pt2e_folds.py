@@ -26,7 +26,9 @@ def keep_wrong_folds_apart(graph: GraphModule) -> None:
         if str(layer.target).startswith(LAYERS) and not _may_fold(graph, layer, norm, uses):
             with graph.graph.inserting_before(norm):
                 copied = graph.graph.call_function(aten.clone.default, (layer,))
-            copied.meta = {"val": layer.meta["val"]}  # not where it comes from: the quantizer would take it for the layer
+            copied.meta = {
+                "val": layer.meta["val"]
+            }  # not where it comes from: the quantizer would take it for the layer
             norm.replace_input_with(layer, copied)
     graph.recompile()
 
