@@ -132,9 +132,8 @@ def _checks(model: nn.Module, folded: Path, path: Path, request: Request) -> dic
         what="The int8 graph without the rounding of activations is not the float graph on its weights",
         way_out=WAY_OUT,
     )  # fmt: skip
-    ranges = {
-        n: (float(d.range_value[0]), float(d.range_value[1])) for n, d in load_tensors_data(_ranges_of(folded)).items()
-    }
+    calibrated = load_tensors_data(_ranges_of(folded))
+    ranges = {name: (data.range_value[0].item(), data.range_value[1].item()) for name, data in calibrated.items()}
     return {
         "float_check": float_check,
         "weights_check": weights_check,
@@ -163,8 +162,8 @@ def _kept_note(kept: list[str]) -> tuple[str, ...]:
     if not kept:
         return ()
     return (
-        f"Transposed convolutions in groups have no scale per output channel here: {', '.join(kept)} stay in fp32; with "
-        "one scale per tensor ('granularity' tensor) they are quantized.",
+        f"Transposed convolutions in groups have no scale per output channel here: {', '.join(kept)} stay in fp32; "
+        "with one scale per tensor ('granularity' tensor) they are quantized.",
     )
 
 

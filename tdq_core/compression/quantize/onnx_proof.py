@@ -65,11 +65,11 @@ def on_stored_weights(floats: ModelProto, quantized: ModelProto) -> ModelProto:
 
 
 def require_ranges(quantized: ModelProto, ranges: Ranges) -> int:
-    """How many activations are rounded, each on a grid that holds what the calibration images gave; RunFailed if not."""
+    """How many activations are rounded, each on a grid that holds what calibration images gave; RunFailed: not."""
     constants = {t.name: t for t in quantized.graph.initializer}
     rounded = [node for node in quantized.graph.node if node.op_type == Q and node.input[0] not in constants]
     for node in rounded:
-        scale, zero_point = (float(numpy_helper.to_array(constants[name])) for name in node.input[1:3])
+        scale, zero_point = (float(numpy_helper.to_array(constants[name]).item()) for name in node.input[1:3])
         name = node.input[0].removesuffix("_QuantizeLinear_Input")
         low, high = ranges.get(name, (0.0, 0.0))
         if low < -(zero_point + 1) * scale or high > (LEVELS - zero_point + 1) * scale:

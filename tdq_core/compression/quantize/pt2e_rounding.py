@@ -20,8 +20,8 @@ SMALLEST = torch.finfo(torch.float32).eps
 def rounded_by_hand(prepared: GraphModule) -> nn.Module:
     """A copy of the calibrated graph, each observer of a range turned into the rounding to the grid of that range.
 
-    Weights: integers within +-limit times max|w| / limit, per output channel or per tensor. Activations: 0 ... 255, from
-    the smallest to the largest value seen, zero on the grid. Ties go to even.
+    Weights: integers within +-limit times max|w| / limit, per output channel or per tensor. Activations: 0 ... 255,
+    from the smallest to the largest value seen, zero on the grid. Ties go to even.
     """
     from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 

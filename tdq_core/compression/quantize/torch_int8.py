@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from tdq_core.compression.quantize.artefact import Artefact, Predict, Request, artefact
+from tdq_core.compression.quantize.artefact import Artefact, Request, artefact
 from tdq_core.compression.quantize.calibration import calibration_chunks
 from tdq_core.compression.quantize.failures import failing_as_run_failed
 from tdq_core.compression.quantize.left_in_float import left_in_float, left_in_float_note
