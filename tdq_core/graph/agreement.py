@@ -90,8 +90,8 @@ def require_rounding(
     """How far `got` is from the same rounding done operator by operator, and how far that is from no rounding at all.
 
     Both as root mean squares, as shares of the largest spread of an image's logits. A sum in another order moves a
-    value across the middle of two steps here and there, and deep networks carry that on until two right realisations differ
-    like two draws of the same noise: by sqrt(2) times what rounding costs, which REALISATIONS bounds.
+    value across the middle of two steps here and there, and deep networks carry that on until two right realisations
+    differ like two draws of the same noise: by sqrt(2) times what rounding costs, which REALISATIONS bounds.
 
     RunFailed: `got` is further away than that.
     """

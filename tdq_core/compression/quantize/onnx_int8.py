@@ -126,9 +126,10 @@ def _checks(model: nn.Module, folded: Path, path: Path, request: Request) -> dic
         model, running(floats), example,
         what="The float graph that int8 is made from is not the model, before anything is rounded", way_out=WAY_OUT,
     )  # fmt: skip
-    unrounded = running(without_rounding(quantized, floats))
+    unrounded = without_rounding(quantized, floats)
+    exact = running(unrounded)
     weights_check = require_same(
-        running(on_stored_weights(floats, quantized)), unrounded, example,
+        running(on_stored_weights(floats, unrounded)), exact, example,
         what="The int8 graph without the rounding of activations is not the float graph on its weights",
         way_out=WAY_OUT,
     )  # fmt: skip
@@ -139,7 +140,7 @@ def _checks(model: nn.Module, folded: Path, path: Path, request: Request) -> dic
         "weights_check": weights_check,
         "activations_rounded": require_ranges(quantized, ranges),
         "rounding_check": require_rounding(
-            unrounded, running(quantized), session_predict(path, request.session_threads), example, way_out=WAY_OUT
+            exact, running(quantized), session_predict(path, request.session_threads), example, way_out=WAY_OUT
         ),
     }
 

@@ -14,7 +14,6 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from tdq_core.errors import RunFailed
 
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
-QUANTIZED, BEFORE = "_quantized", "_before"
 LEVELS = 255
 SLACK = 1e-3
 """Of half a step: quotients of float32 numbers."""
@@ -47,20 +46,31 @@ def without_rounding(quantized: ModelProto, floats: ModelProto) -> ModelProto:
     return proto
 
 
-def on_stored_weights(floats: ModelProto, quantized: ModelProto) -> ModelProto:
-    """A copy of the float graph with the file's constants, each within half a step of what it was.
+def on_stored_weights(floats: ModelProto, unrounded: ModelProto) -> ModelProto:
+    """A copy of the float graph with the constants of the file, each within half a step of what it was.
 
-    RunFailed: one is not, or its steps are larger than one grid for the whole weight would need.
+    Args:
+        unrounded: see `without_rounding`; its operators are paired with those of the float graph by what they give.
+
+    RunFailed: a constant is further away, its steps are larger than one grid for the whole weight would need, or it
+    has no counterpart.
     """
     proto = ModelProto()
     proto.CopyFrom(floats)
-    stored = _stored(quantized.graph)
-    for tensor in proto.graph.initializer:
-        if (found := stored.pop(tensor.name, None)) is not None:
-            _require_near(tensor.name, numpy_helper.to_array(tensor), found)
-            tensor.CopyFrom(numpy_helper.from_array(found.values, tensor.name))
-    if stored:
-        raise RunFailed(f"The int8 graph has constants that the float graph lacks: {', '.join(stored)}.")
+    stored = _stored(unrounded.graph)
+    constants = {t.name: numpy_helper.to_array(t) for t in floats.graph.initializer}
+    operators = {node.output[0]: node for node in proto.graph.node}
+    unpaired = set(stored)
+    for node in unrounded.graph.node:
+        operator = operators.get(_own_name(node.output[0]))
+        for place, name in enumerate(node.input if operator else ()):
+            if name in stored and operator.input[place] in constants:
+                _require_near(operator.input[place], constants[operator.input[place]], stored[name])
+                operator.input[place] = name
+                unpaired.discard(name)
+    if unpaired:
+        raise RunFailed(f"The int8 graph has constants that the float graph lacks: {', '.join(sorted(unpaired))}.")
+    proto.graph.initializer.extend(numpy_helper.from_array(each.values, name) for name, each in stored.items())
     return proto
 
 
@@ -70,7 +80,7 @@ def require_ranges(quantized: ModelProto, ranges: Ranges) -> int:
     rounded = [node for node in quantized.graph.node if node.op_type == Q and node.input[0] not in constants]
     for node in rounded:
         scale, zero_point = (float(numpy_helper.to_array(constants[name]).item()) for name in node.input[1:3])
-        name = node.input[0].removesuffix("_QuantizeLinear_Input")
+        name = _own_name(node.input[0])
         low, high = ranges.get(name, (0.0, 0.0))
         if low < -(zero_point + 1) * scale or high > (LEVELS - zero_point + 1) * scale:
             raise RunFailed(
@@ -80,11 +90,16 @@ def require_ranges(quantized: ModelProto, ranges: Ranges) -> int:
     return len(rounded)
 
 
+def _own_name(name: str) -> str:
+    """Of a tensor in the float graph: the quantizer renames what it rounds on its way out."""
+    return name.removesuffix("_QuantizeLinear_Input")
+
+
 def _stored(graph: GraphProto) -> dict[str, Stored]:
-    """The quantized constants by the names that they had in floats."""
+    """The quantized constants by the names that they are used by."""
     constants = {t.name: t for t in graph.initializer}
     quantized = [node for node in graph.node if node.op_type == DQ and node.input[0] in constants]
-    return {node.input[0].removesuffix(QUANTIZED): _read(node, constants) for node in quantized}
+    return {node.output[0]: _read(node, constants) for node in quantized}
 
 
 def _read(node: NodeProto, constants: Mapping[str, object]) -> Stored:
@@ -110,19 +125,15 @@ def _require_near(name: str, floats: np.ndarray, stored: Stored) -> None:
 
 
 def _restore_activations(graph: GraphProto, floats: GraphProto) -> None:
-    """Put back the nodes of the float graph whose outputs another operator gives now."""
-    wanted = {node.output[0]: node for node in floats.node}
+    """Put back the activation functions of the float graph whose outputs another operator gives now."""
+    wanted = {node.output[0]: node for node in floats.node if node.op_type in ("Relu", "Clip")}
     nodes = []
     for node in graph.node:
-        nodes.append(node)
         dropped = wanted.get(node.output[0])
-        if dropped is not None and dropped.op_type in ("Relu", "Clip") and node.op_type != dropped.op_type:
-            if node.op_type == "Identity":
-                continue
-            nodes.append(
-                helper.make_node(dropped.op_type, [node.output[0] + BEFORE, *dropped.input[1:]], list(dropped.output))
-            )
-            node.output[0] += BEFORE
+        nodes.append(node)
+        if dropped is not None and node.op_type not in ("Identity", dropped.op_type):
+            node.output[0] = dropped.input[0]
+            nodes.append(dropped)
     kept = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(kept)
