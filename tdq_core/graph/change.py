@@ -31,8 +31,8 @@ def change_inputs_by_call(model: nn.Module, changes: Mapping[str, Sequence[Chang
             calls[name] += 1
             if calls[name] > len(each):
                 raise RunFailed(
-                    f"The layer '{name}' is called more than the {len(each)} times in a pass for which it was prepared: "
-                    "its calls depend on the images, and so they have no grids of their own."
+                    f"The layer '{name}' is called more than the {len(each)} times in a pass for which it was "
+                    "prepared: its calls depend on the images, and so they have no grids of their own."
                 )
             return each[calls[name] - 1](values)
 

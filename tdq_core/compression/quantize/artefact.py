@@ -66,7 +66,7 @@ class Artefact:
 
     Attributes:
         path: the file on disk.
-        bytes: its size.
+        bytes: its size, without the weights that no image reaches: a graph does not hold them, a state dict does.
         predict: (N, C, H, W) float32 to logits (N, classes) float32, without gradients; N may differ per call.
         details: what was done, as plain JSON values.
         notes: what a reader of the numbers must know.
@@ -79,6 +79,14 @@ class Artefact:
     notes: tuple[str, ...] = ()
 
 
-def artefact(path: Path, predict: Predict, *, details: Mapping[str, Any], notes: tuple[str, ...] = ()) -> Artefact:
-    """The artefact of a file that has been written."""
-    return Artefact(path=path, bytes=path.stat().st_size, predict=predict, details=details, notes=notes)
+def artefact(
+    path: Path, predict: Predict, *, details: Mapping[str, Any], notes: tuple[str, ...] = (), unused: int = 0
+) -> Artefact:
+    """The artefact of a file that has been written, `unused` bytes of which are weights that no image reaches."""
+    if unused:
+        details = {**details, "bytes_unused": unused}
+        notes = (
+            *notes,
+            f"The file also holds {unused:,} bytes of weights that no image reaches: they are not counted.",
+        )
+    return Artefact(path=path, bytes=path.stat().st_size - unused, predict=predict, details=details, notes=notes)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tdq_core.compression.quantize.activation_grid import ActivationGrid
-from tdq_core.compression.quantize.packing import pack, unpack
+from tdq_core.compression.quantize.packing import pack, packed_size, unpack
 from tdq_core.compression.quantize.weight_grid import RoundedWeight
 
 SCALES, ZERO_POINTS = "activations.scale", "activations.zero_point"
@@ -41,6 +41,13 @@ class Simulated:
     def state_dict(self) -> dict[str, Tensor]:
         """The model's state dict, weights back in float32."""
         return {f"{name}.weight": weight.to_weight() for name, weight in self.weights.items()} | dict(self.rest)
+
+    def bytes_of(self, name: str) -> int:
+        """What the tensor of the model's state dict takes in the file."""
+        weight = self.weights.get(name.removesuffix(".weight"))
+        if weight is None or not name.endswith(".weight"):
+            return self.rest[name].nbytes
+        return packed_size(weight.integers.numel(), weight.bits) + weight.scale.nbytes
 
     def numbers_by_type(self) -> dict[str, int]:
         """How many numbers the file holds of each type; packed integers count as what they are."""

@@ -25,6 +25,7 @@ from tdq_core.compression.quantize.weight_grid import round_weight
 from tdq_core.errors import RunFailed
 from tdq_core.graph.agreement import lossy_check, require_same
 from tdq_core.graph.modules import plain_layers
+from tdq_core.graph.reached import unreached
 from tdq_core.specs.precision import Precision
 
 SIMULATED_NOTE = (
@@ -76,7 +77,8 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
         *_kept_note(kept),
         *_left_notes(len(norms_left), left, stored),
     )
-    return artefact(path, predict, details=details, notes=notes)
+    unused = sum(stored.bytes_of(name) for name in unreached(plain, request.example[:2]))
+    return artefact(path, predict, details=details, notes=notes, unused=unused)
 
 
 def _require_near(stored: Simulated, layers: Layers) -> dict[str, float]:
