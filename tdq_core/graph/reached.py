@@ -1,4 +1,4 @@
-"""Which weights of a network an image reaches: a head that only training uses is in the state dict and computes nothing."""
+"""Which weights of a network an image reaches: a head that only training uses is stored and computes nothing."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

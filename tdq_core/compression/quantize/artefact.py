@@ -27,6 +27,7 @@ class Request:
         threads: threads of an ONNX Runtime session; None: as many as torch uses. The torch backend always uses
             torch's own setting, which belongs to the process.
         reduce_range: keep 8-bit weights within 7 bits; None: as this CPU needs it.
+        opset: of an ONNX file; None: the usual one, see `onnx_version`.
         granularity, ranges: of integer weights and activations, see `quantize.scheme`.
     """
 
@@ -38,6 +39,7 @@ class Request:
     reduce_range: bool | None = None
     granularity: str = "channel"
     ranges: str = "minmax"
+    opset: int | None = None
 
     def __post_init__(self) -> None:
         if self.example.ndim != 4 or len(self.example) < 2 or self.example.dtype != torch.float32:

@@ -23,6 +23,7 @@ from tdq_core.compression.quantize.onnx_compact import compact
 from tdq_core.compression.quantize.onnx_export import INPUT, export_onnx
 from tdq_core.compression.quantize.onnx_proof import on_stored_weights, require_ranges, without_rounding
 from tdq_core.compression.quantize.onnx_session import session_predict
+from tdq_core.compression.quantize.onnx_version import told, write_for_oldest
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.third_party_noise import quiet
 from tdq_core.graph.agreement import lossy_check, require_rounding, require_same
@@ -70,23 +71,28 @@ def onnx_int8(model: nn.Module, request: Request, precision: Precision) -> Artef
         checks = _checks(model, floats, path, request)
     quantized = onnx.load(path)
     compact(quantized)
+    write_for_oldest(quantized, request.opset)
     onnx.save(quantized, path)
     predict = session_predict(path, request.session_threads)
-    details = export.details | {
-        "quantizer": "onnxruntime.quantization.quantize_static",
-        "format": "QDQ",
-        "per_channel": scheme.granularity == "channel",
-        "reduce_range": scheme.reduced,
-        "activations": scheme.activations_text,
-        "weights": scheme.weights_text,
-        "threads": request.session_threads,
-        "calibration_images": reader.images,
-        "batch_norms_left": (norms := _batch_norms(path)),
-        "numbers_by_type": _initializers_by_type(quantized),
-        "left_in_fp32": (left := _left(quantized)),
-        **checks,
-        "precision_check": lossy_check(model, predict, request.example),
-    }
+    details = (
+        export.details
+        | told(quantized)
+        | {
+            "quantizer": "onnxruntime.quantization.quantize_static",
+            "format": "QDQ",
+            "per_channel": scheme.granularity == "channel",
+            "reduce_range": scheme.reduced,
+            "activations": scheme.activations_text,
+            "weights": scheme.weights_text,
+            "threads": request.session_threads,
+            "calibration_images": reader.images,
+            "batch_norms_left": (norms := _batch_norms(path)),
+            "numbers_by_type": _initializers_by_type(quantized),
+            "left_in_fp32": (left := _left(quantized)),
+            **checks,
+            "precision_check": lossy_check(model, predict, request.example),
+        }
+    )
     notes = (*export.notes, *left_note(norms), *left_in_float_note(left), *_kept_note(kept))
     return artefact(path, predict, details=details, notes=notes)
 

@@ -3,7 +3,8 @@
 Of a layer 'L': 'L.weight' (uint8, see `packing`) and 'L.weight.scale' (float32, one per output channel or one).
 'activations.scale' and 'activations.zero_point' hold one number for each layer whose input is rounded, or one for each
 of its calls in a pass. The metadata 'tdq' is JSON: {"weights": {layer: [bits, shape]}, "activations": {layer: bits}},
-the second in the order of those numbers; a layer with several has [bits, calls] there. Every other tensor is as in the model's state dict.
+the second in the order of those numbers; a layer with several has [bits, calls] there. Every other tensor is as
+in the model's state dict.
 """
 
 import itertools

@@ -15,8 +15,8 @@ from tdq_core.graph.reached import unreached
 
 FP16_NOTE = (
     "FP16 with the torch backend: weights are stored in fp16, and weights and the inputs and outputs of every layer "
-    "(not what functions compute between) are rounded to fp16, but the arithmetic between is fp32 (CPUs without FP16 units convolve halves 30 times "
-    "slower): size and accuracy are valid, latency is not meaningful."
+    "(not what functions compute between) are rounded to fp16, but the arithmetic between is fp32 (CPUs without FP16 "
+    "units convolve halves 30 times slower): size and accuracy are valid, latency is not meaningful."
 )
 
 

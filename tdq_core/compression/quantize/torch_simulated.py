@@ -130,7 +130,7 @@ def _kept_note(kept: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _left_notes(batch_norms: int, layers: list[str], stored: Simulated) -> tuple[str, ...]:
-    others = {n: t for n, t in stored.rest.items() if n.rpartition(".")[0] not in layers}
+    others = {n: t for n, t in stored.rest.items() if not n.startswith(tuple(f"{each}." for each in layers))}
     notes = (*left_note(batch_norms), *left_in_float_note(left_in_float(others)))
     if layers:
         notes += (f"Not plain convolutions or linear layers, and so left in fp32: {', '.join(layers)}.",)
