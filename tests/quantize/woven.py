@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 WIDTH, CLASSES = 4, 5
 STEPS = (
-    "plain", "norm's input used", "two norms", "conv again", "pair again", "norm again", "by keyword", "changed in place",
-    "a slice changed", "no statistics", "transposed in groups", "weight used by a function",
+    "plain", "norm's input used", "two norms", "conv again", "pair again", "norm again", "by keyword",
+    "changed in place", "a slice changed", "no statistics", "transposed in groups", "weight used by a function",
 )  # fmt: skip
 
 
