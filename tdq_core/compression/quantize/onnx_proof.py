@@ -63,7 +63,9 @@ def on_stored_weights(floats: ModelProto, unrounded: ModelProto) -> ModelProto:
     unpaired = set(stored)
     for node in unrounded.graph.node:
         operator = operators.get(_own_name(node.output[0]))
-        for place, name in enumerate(node.input if operator else ()):
+        if operator is None:
+            continue
+        for place, name in enumerate(node.input):
             if name in stored and operator.input[place] in constants:
                 _require_near(operator.input[place], constants[operator.input[place]], stored[name])
                 operator.input[place] = name
