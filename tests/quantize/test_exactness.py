@@ -67,7 +67,12 @@ def test_a_program_that_rounds_otherwise_stops_int8_through_torch(tmp_path, monk
 
     monkeypatch.setattr(torch_int8, "_converted", spoiled)
     with pytest.raises(RunFailed, match="rounding the same graph by hand"):
-        realise(small_net(), "int8", "torch", request=request_in(tmp_path, example=images(4)))
+        realise(
+            small_net(),
+            "int8",
+            "torch",
+            request=request_in(tmp_path, example=images(4), calibration=lambda: [images(8)]),
+        )
 
 
 SPOILT = {
