@@ -1,6 +1,7 @@
 """Batch norms that PT2E would fold wrongly, kept from it: it looks at what a norm takes and at nothing else."""
 
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,21 +49,23 @@ def _may_fold(graph: GraphModule, layer: Node, norm: Node, uses: Counter[int]) -
 
 def _channels(graph: GraphModule, layer: Node) -> int:
     """Along the axis of the weight that PT2E multiplies; 0 where the norm's channels are another axis of the output."""
-    weight = _tensor(graph, layer.args[1])
+    weight: Tensor = _tensor(graph, layer.args[1])
     if str(layer.target).startswith("aten.linear") and layer.meta["val"].ndim > 2:
         return 0
-    return weight.shape[1 if str(layer.target).startswith(TRANSPOSED) else 0]
+    channels: int = weight.shape[1 if str(layer.target).startswith(TRANSPOSED) else 0]
+    return channels
 
 
 def _constants(graph: GraphModule) -> list[Node]:
     return [node for node in graph.graph.nodes if node.op == "get_attr" and isinstance(_tensor(graph, node), Tensor)]
 
 
-def _place(graph: GraphModule, node: Node) -> int:
+def _place(graph: GraphModule, node: Any) -> int:
     """Where the constant lies in memory: a weight that is tied has several names and one place."""
-    return _tensor(graph, node).untyped_storage().data_ptr()
+    place: int = _tensor(graph, node).untyped_storage().data_ptr()
+    return place
 
 
-def _tensor(graph: GraphModule, node: Node) -> Tensor:
+def _tensor(graph: GraphModule, node: Any) -> Any:
     owner, _, name = str(node.target).rpartition(".")
-    return getattr(graph.get_submodule(owner), name)  # type: ignore[no-any-return]
+    return getattr(graph.get_submodule(owner), name)
