@@ -80,7 +80,7 @@ def build(work: Work, folder: Path) -> Built:
     calibration = inputs.calibration if inputs.calib else None
     precision = spec.precision
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=work.on_progress,
-                      granularity=precision.granularity, ranges=precision.ranges)  # fmt: skip
+                      granularity=precision.granularity, ranges=precision.ranges, opset=precision.opset)  # fmt: skip
     scheme = request.scheme(precision.numbers) if spec.quantized else None
     compressed, warnings, tuning = compress(work, scheme)
     require_replaced(compressed.module, example[:2])

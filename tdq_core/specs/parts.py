@@ -23,6 +23,8 @@ IMAGES = "'digits', 'cifar10[:ROOT]', 'cifar10-jpeg[:ROOT]', 'imagenet:ROOT' or 
 """The grammar of image sources, see `tdq_core.data.refs`."""
 
 Pair = Annotated[int, Meta(ge=2)]
+Opset = Annotated[int, Meta(ge=13, le=20)]
+"""Integers with one scale per output channel came with 13; 20 is the last that both exporters write."""
 
 
 class ModelSpec(Value, frozen=True):
@@ -239,6 +241,8 @@ class PrecisionSpec(Value, frozen=True):
         backend: what runs the model.
         granularity: one scale per output channel of a weight, or one per weight tensor; integers only.
         ranges: 'minmax', or 'mse' (the range of least squared rounding error); simulated bits only.
+        opset: version of the ONNX operators of the file; None: 20. One that is given is written with nothing that an
+            older runtime refuses: no operator sets that the file does not use.
     """
 
     name: Annotated[
@@ -255,25 +259,18 @@ class PrecisionSpec(Value, frozen=True):
     backend: Annotated[
         str,
         Option(
-            flag="--backend",
-            label="Runs on",
-            choices=lambda: BACKENDS,
-            labels=lambda: {n: b.label for n, b in BACKENDS.items()},
-            help="What runs the model.",
+            flag="--backend", label="Runs on", choices=lambda: BACKENDS,
+            labels=lambda: {n: b.label for n, b in BACKENDS.items()}, help="What runs the model.",
         ),
-    ] = "torch"
+    ] = "torch"  # fmt: skip
     granularity: Annotated[
         str,
         Option(
-            flag="--granularity",
-            label="Integer weights",
-            choices=lambda: GRANULARITIES,
-            labels=lambda: labels(GRANULARITIES),
-            help="Scales of integer weights.",
-            needs=_integer,
+            flag="--granularity", label="Integer weights", choices=lambda: GRANULARITIES,
+            labels=lambda: labels(GRANULARITIES), help="Scales of integer weights.", needs=_integer,
             because="The 'granularity' is one of integer weights, int8 and below.",
         ),
-    ] = "channel"
+    ] = "channel"  # fmt: skip
     ranges: Annotated[
         str,
         Option(
@@ -284,6 +281,14 @@ class PrecisionSpec(Value, frozen=True):
             because="The 'ranges' are those of simulated bits.",
         ),
     ] = "minmax"  # fmt: skip
+    opset: Annotated[
+        Opset | None,
+        Option(
+            flag="--opset", needs=lambda f: f["backend"] == "onnxruntime",
+            help="Version of the ONNX operators (13 to 20), for older runtimes; see the record's lowest_onnxruntime.",
+            because="The 'opset' is one of ONNX files: it takes the backend 'onnxruntime'.",
+        ),
+    ] = None  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,6 +5,7 @@ Jacob et al., "Quantization and training of neural networks for efficient intege
 """
 
 import dataclasses
+from collections import Counter
 from functools import partial
 
 import torch
@@ -30,12 +31,14 @@ class InRounding:
     tensor, 8 bits at both ends. Ranges are min-max, those of inputs as moving means over the batches of training.
 
     Attributes:
-        ranges: layer name -> (smallest, largest) input, zero within; empty before the first batch.
+        ranges: layer name -> (smallest, largest) input, zero within; empty before the first batch. A layer that is
+            called again in a pass has a range for each call, under 'name#1', 'name#2' and so on.
     """
 
     def __init__(self, model: nn.Module, scheme: Scheme, example: Tensor) -> None:
         self.model = model
         self.ranges: dict[str, tuple[float, float]] = {}
+        self._calls: Counter[str] = Counter()
         self._layers = plain_layers(model)
         outer = rounded_ends(model, self._layers, example)
         plain = dataclasses.replace(scheme, ranges="minmax")
@@ -47,6 +50,7 @@ class InRounding:
     def __call__(self, images: Tensor) -> Tensor:
         """Logits of the rounded model; gradients reach the float weights."""
         weights = {f"{name}.weight": self._weight(name) for name in self._layers}
+        self._calls.clear()
         with inputs_changed(self.model, self._changes):
             logits: Tensor = torch.func.functional_call(self.model, weights, (images,))
         return logits
@@ -66,7 +70,9 @@ class InRounding:
         return gain_of(self.model.get_submodule(self._norms[name])).abs().clamp_min(1e-12)
 
     def _on_grid(self, name: str, levels: int, values: Tensor) -> Tensor:
-        low, high = self._follow(name, values)
+        call = self._calls[name]
+        self._calls[name] += 1
+        low, high = self._follow(f"{name}#{call}" if call else name, values)
         return ActivationGrid.spanning(low, high, levels).round(values)
 
     def _follow(self, name: str, values: Tensor) -> tuple[float, float]:

@@ -27,6 +27,7 @@ class Request:
         threads: threads of an ONNX Runtime session; None: as many as torch uses. The torch backend always uses
             torch's own setting, which belongs to the process.
         reduce_range: keep 8-bit weights within 7 bits; None: as this CPU needs it.
+        opset: of an ONNX file; None: the usual one, see `onnx_version`.
         granularity, ranges: of integer weights and activations, see `quantize.scheme`.
     """
 
@@ -38,6 +39,7 @@ class Request:
     reduce_range: bool | None = None
     granularity: str = "channel"
     ranges: str = "minmax"
+    opset: int | None = None
 
     def __post_init__(self) -> None:
         if self.example.ndim != 4 or len(self.example) < 2 or self.example.dtype != torch.float32:
@@ -66,7 +68,7 @@ class Artefact:
 
     Attributes:
         path: the file on disk.
-        bytes: its size.
+        bytes: its size, without the weights that no image reaches: a graph does not hold them, a state dict does.
         predict: (N, C, H, W) float32 to logits (N, classes) float32, without gradients; N may differ per call.
         details: what was done, as plain JSON values.
         notes: what a reader of the numbers must know.
@@ -79,6 +81,14 @@ class Artefact:
     notes: tuple[str, ...] = ()
 
 
-def artefact(path: Path, predict: Predict, *, details: Mapping[str, Any], notes: tuple[str, ...] = ()) -> Artefact:
-    """The artefact of a file that has been written."""
-    return Artefact(path=path, bytes=path.stat().st_size, predict=predict, details=details, notes=notes)
+def artefact(
+    path: Path, predict: Predict, *, details: Mapping[str, Any], notes: tuple[str, ...] = (), unused: int = 0
+) -> Artefact:
+    """The artefact of a file that has been written, `unused` bytes of which are weights that no image reaches."""
+    if unused:
+        details = {**details, "bytes_unused": unused}
+        notes = (
+            *notes,
+            f"The file also holds {unused:,} bytes of weights that no image reaches: they are not counted.",
+        )
+    return Artefact(path=path, bytes=path.stat().st_size - unused, predict=predict, details=details, notes=notes)

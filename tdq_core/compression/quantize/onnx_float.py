@@ -12,6 +12,7 @@ from tdq_core.compression.quantize.artefact import Artefact, Request, artefact
 from tdq_core.compression.quantize.fp16_range import require_fp16_range
 from tdq_core.compression.quantize.onnx_export import export_onnx
 from tdq_core.compression.quantize.onnx_session import session_predict
+from tdq_core.compression.quantize.onnx_version import told, write_for_oldest
 from tdq_core.graph.agreement import lossy_check
 
 CPU_NOTE = (
@@ -39,9 +40,11 @@ def onnx_fp16(model: nn.Module, request: Request) -> Artefact:
         export = export_onnx(model, Path(folder) / "fp32.onnx", request)
         proto, details = onnx.load(export.path), export.details
     require_fp16_range({t.name: numpy_helper.to_array(t) for t in proto.graph.initializer})
-    onnx.save(convert_float_to_float16(proto, keep_io_types=True), path)
+    halves = convert_float_to_float16(proto, keep_io_types=True)
+    write_for_oldest(halves, request.opset)
+    onnx.save(halves, path)
     predict = session_predict(path, request.session_threads)
-    details |= {
+    details |= told(halves) | {
         "threads": request.session_threads,
         "converter": "onnxruntime.transformers.float16",
         "precision_check": lossy_check(model, predict, request.example),

@@ -1,11 +1,13 @@
 """The file of simulated bits: packed integers, scales, and what stays fp32, in one safetensors file.
 
 Of a layer 'L': 'L.weight' (uint8, see `packing`) and 'L.weight.scale' (float32, one per output channel or one).
-'activations.scale' and 'activations.zero_point' hold one number for each layer whose input is rounded. The metadata
-'tdq' is JSON: {"weights": {layer: [bits, shape]}, "activations": {layer: bits}}, the second in the order of those
-numbers. Every other tensor is as in the model's state dict.
+'activations.scale' and 'activations.zero_point' hold one number for each layer whose input is rounded, or one for each
+of its calls in a pass. The metadata 'tdq' is JSON: {"weights": {layer: [bits, shape]}, "activations": {layer: bits}},
+the second in the order of those numbers; a layer with several has [bits, calls] there. Every other tensor is as
+in the model's state dict.
 """
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tdq_core.compression.quantize.activation_grid import ActivationGrid
-from tdq_core.compression.quantize.packing import pack, unpack
+from tdq_core.compression.quantize.packing import pack, packed_size, unpack
 from tdq_core.compression.quantize.weight_grid import RoundedWeight
 
 SCALES, ZERO_POINTS = "activations.scale", "activations.zero_point"
@@ -31,17 +33,24 @@ class Simulated:
 
     Attributes:
         weights: by layer name.
-        activations: grid of the layer's input, by layer name.
+        activations: grids of the layer's input in each of its calls in a pass, by layer name; a single one is of all.
         rest: what stays fp32, by name in the state dict.
     """
 
     weights: Mapping[str, RoundedWeight]
-    activations: Mapping[str, ActivationGrid]
+    activations: Mapping[str, tuple[ActivationGrid, ...]]
     rest: Mapping[str, Tensor]
 
     def state_dict(self) -> dict[str, Tensor]:
         """The model's state dict, weights back in float32."""
         return {f"{name}.weight": weight.to_weight() for name, weight in self.weights.items()} | dict(self.rest)
+
+    def bytes_of(self, name: str) -> int:
+        """What the tensor of the model's state dict takes in the file."""
+        weight = self.weights.get(name.removesuffix(".weight"))
+        if weight is None or not name.endswith(".weight"):
+            return self.rest[name].nbytes
+        return packed_size(weight.integers.numel(), weight.bits) + weight.scale.nbytes
 
     def numbers_by_type(self) -> dict[str, int]:
         """How many numbers the file holds of each type; packed integers count as what they are."""
@@ -49,7 +58,8 @@ class Simulated:
         numbers = [(f"int{w.bits}", w.integers.numel()) for w in self.weights.values()]
         numbers += [(_type_of(t), t.numel()) for t in (*self.rest.values(), *(w.scale for w in self.weights.values()))]
         if self.activations:
-            numbers += [("float32", len(self.activations)), ("uint8", len(self.activations))]
+            grids = sum(len(calls) for calls in self.activations.values())
+            numbers += [("float32", grids), ("uint8", grids)]
         for kind, count in numbers:
             counts[kind] = counts.get(kind, 0) + count
         return counts
@@ -61,13 +71,13 @@ def save_simulated(model: Simulated, path: Path) -> None:
     for name, weight in model.weights.items():
         tensors[f"{name}.weight"] = torch.from_numpy(pack(weight.integers.numpy(), weight.bits))
         tensors[f"{name}.weight.scale"] = weight.scale
-    grids = model.activations.values()
+    grids = [grid for calls in model.activations.values() for grid in calls]
     if model.activations:
         tensors[SCALES] = torch.tensor([grid.scale for grid in grids], dtype=torch.float32)
         tensors[ZERO_POINTS] = torch.tensor([grid.zero_point for grid in grids], dtype=torch.uint8)
     about = {
         "weights": {name: [w.bits, list(w.integers.shape)] for name, w in model.weights.items()},
-        "activations": {name: grid.levels.bit_length() for name, grid in model.activations.items()},
+        "activations": {name: _told(calls) for name, calls in model.activations.items()},
     }
     save_file(tensors, path, metadata={ABOUT: json.dumps(about, separators=(",", ":"))})
 
@@ -84,9 +94,16 @@ def load_simulated(path: Path) -> Simulated:
     activations = {}
     if about["activations"]:
         numbers = zip(tensors.pop(SCALES).tolist(), tensors.pop(ZERO_POINTS).tolist(), strict=True)
-        for (name, bits), (scale, zero_point) in zip(about["activations"].items(), numbers, strict=True):
-            activations[name] = ActivationGrid(scale, zero_point, 2**bits - 1)
+        for name, told in about["activations"].items():
+            bits, calls = told if isinstance(told, list) else (told, 1)
+            grids = itertools.islice(numbers, calls)
+            activations[name] = tuple(ActivationGrid(scale, zero, 2**bits - 1) for scale, zero in grids)
     return Simulated(weights, activations, tensors)
+
+
+def _told(calls: tuple[ActivationGrid, ...]) -> int | list[int]:
+    bits = calls[0].levels.bit_length()
+    return bits if len(calls) == 1 else [bits, len(calls)]
 
 
 def _type_of(tensor: Tensor) -> str:

@@ -12,10 +12,11 @@ from tdq_core.compression.quantize.artefact import Request
 from tdq_core.compression.quantize.calibration import calibration_chunks
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.simulated_file import Simulated
-from tdq_core.graph.change import change_inputs
+from tdq_core.errors import RunFailed
+from tdq_core.graph.change import change_inputs_by_call
 from tdq_core.graph.ends import ends
 from tdq_core.graph.modules import Layer, of_kind, plain_layers
-from tdq_core.graph.observe import watch
+from tdq_core.graph.observe import Call, watch
 from tdq_core.graph.state import load_once
 
 CHUNK_VALUES = 2**21
@@ -24,6 +25,8 @@ CHUNK_VALUES = 2**21
 END_BITS = 8
 
 Layers = Mapping[str, Layer]
+Key = tuple[str, int]
+"""A layer's name and the number of its call in a pass."""
 
 
 def other_layers(model: nn.Module) -> list[str]:
@@ -45,8 +48,9 @@ def at_ends(scheme: Scheme) -> Scheme:
 
 def input_grids(
     model: nn.Module, schemes: Mapping[str, Scheme], request: Request, *, precision: str
-) -> tuple[dict[str, ActivationGrid], int]:
-    """The grid of each layer's input over the calibration images, and how many those are.
+) -> tuple[dict[str, tuple[ActivationGrid, ...]], int]:
+    """The grids of each layer's input, one for each of its calls in a pass, over the calibration images, and how many
+    those are.
 
     Ranges 'minmax' take one pass, 'mse' two: the first finds the range that the histograms of the second are laid in,
     so neither depends on how the images are batched. Layers that no image reaches have no grid.
@@ -54,19 +58,20 @@ def input_grids(
     InputError: no calibration images.
     """
     layers = plain_layers(model)
-    ranges = {name: Range() for name in layers}
-    reached: dict[str, int] = {}
+    ranges: dict[Key, Range] = {}
 
-    def see(name: str, values: Tensor) -> None:
-        reached[name] = levels_of(schemes[name])
-        ranges[name].add(values)
+    def see(key: Key, values: Tensor) -> None:
+        ranges.setdefault(key, Range()).add(values)
 
     images = _pass(model, layers, see, request, precision)
-    if all(scheme.ranges == "minmax" for scheme in schemes.values()):
-        return {name: ranges[name].grid(levels) for name, levels in reached.items()}, images
-    histograms = {name: Histogram(ranges[name]) for name in reached}
-    _pass(model, layers, lambda name, values: histograms[name].add(values), request, precision)
-    return {name: histograms[name].grid(levels) for name, levels in reached.items()}, images
+    seen: Mapping[Key, Range | Histogram] = ranges
+    if any(scheme.ranges != "minmax" for scheme in schemes.values()):
+        histograms = {key: Histogram(within) for key, within in ranges.items()}
+        _pass(model, layers, lambda key, values: histograms[key].add(values), request, precision)
+        seen = histograms
+    names = dict.fromkeys(name for name, _ in ranges)
+    calls = {name: [seen[key] for key in sorted(ranges) if key[0] == name] for name in names}
+    return {n: tuple(each.grid(levels_of(schemes[n])) for each in found) for n, found in calls.items()}, images
 
 
 def levels_of(scheme: Scheme) -> int:
@@ -78,16 +83,36 @@ def running(model: nn.Module, simulated: Simulated) -> nn.Module:
     """A copy of `model` with the weights of `simulated` that rounds the inputs of its layers."""
     copied = copy.deepcopy(model)
     load_once(copied, simulated.state_dict())
-    change_inputs(copied, {name: grid.round for name, grid in simulated.activations.items()})
+    change_inputs_by_call(copied, {n: [grid.round for grid in calls] for n, calls in simulated.activations.items()})
     return copied
 
 
+def require_on_grids(model: nn.Module, simulated: Simulated, example: Tensor) -> int:
+    """How many inputs of layers are on the grid of their call as `example` passes; RunFailed where one is not."""
+    off: list[str] = []
+    seen = 0
+
+    def see(call: Call) -> None:
+        nonlocal seen
+        grids = simulated.activations[call.name]
+        grid = grids[min(call.index, len(grids) - 1)]
+        seen += 1
+        if not torch.equal(grid.round(call.input), call.input):
+            off.append(call.name)
+
+    with watch(model, simulated.activations, see), torch.no_grad():
+        model(example)
+    if off:
+        raise RunFailed(f"The inputs of {', '.join(dict.fromkeys(off))} are not on their grids: run it at int8.")
+    return seen
+
+
 def _pass(
-    model: nn.Module, layers: Layers, see: Callable[[str, Tensor], None], request: Request, precision: str
+    model: nn.Module, layers: Layers, see: Callable[[Key, Tensor], None], request: Request, precision: str
 ) -> int:
     """Show every layer's inputs over the calibration images to `see`; returns the number of images."""
     images = 0
-    with watch(model, layers, lambda call: see(call.name, call.input)), torch.no_grad():
+    with watch(model, layers, lambda call: see((call.name, call.index), call.input)), torch.no_grad():
         for chunk in calibration_chunks(request, values=CHUNK_VALUES, precision=precision):
             model(chunk)
             images += len(chunk)

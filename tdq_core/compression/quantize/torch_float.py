@@ -1,6 +1,7 @@
 """fp32 and fp16 for torch."""
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,20 +11,22 @@ from tdq_core.compression.quantize.artefact import Artefact, Predict, Request, a
 from tdq_core.compression.quantize.fp16_range import require_fp16_range
 from tdq_core.graph.agreement import lossy_check
 from tdq_core.graph.change import change_leaves
+from tdq_core.graph.reached import unreached
 from tdq_core.graph.state import load_once, state_once
 
 FP16_NOTE = (
     "FP16 with the torch backend: weights are stored in fp16, and weights and the inputs and outputs of every layer "
-    "are rounded to fp16, but the arithmetic between is fp32 (CPUs without FP16 units convolve halves 30 times "
-    "slower): size and accuracy are valid, latency is not meaningful."
+    "(not what functions compute between) are rounded to fp16, but the arithmetic between is fp32 (CPUs without FP16 "
+    "units convolve halves 30 times slower): size and accuracy are valid, latency is not meaningful."
 )
 
 
 def torch_fp32(model: nn.Module, request: Request) -> Artefact:
     """The state dict as safetensors; the model runs as it is."""
     path = request.folder / "model.fp32.safetensors"
-    save_file(_state(model), path)
-    return artefact(path, module_predict(model), details={"kernels": "torch float32"})
+    save_file(state := _state(model), path)
+    unused = _unused(model, state, request)
+    return artefact(path, module_predict(model), details={"kernels": "torch float32"}, unused=unused)
 
 
 def torch_fp16(model: nn.Module, request: Request) -> Artefact:
@@ -34,7 +37,8 @@ def torch_fp16(model: nn.Module, request: Request) -> Artefact:
     path = request.folder / "model.fp16.safetensors"
     state = _state(model)
     require_fp16_range(state)
-    save_file({name: t.half() if t.is_floating_point() else t for name, t in state.items()}, path)
+    halves = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+    save_file(halves, path)
     rounded = copy.deepcopy(model)
     load_once(rounded, {name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()})
     change_leaves(rounded, _rounded)
@@ -43,7 +47,7 @@ def torch_fp16(model: nn.Module, request: Request) -> Artefact:
         "kernels": "torch float32 on values rounded to fp16",
         "precision_check": lossy_check(model, predict, request.example),
     }
-    return artefact(path, predict, details=details, notes=(FP16_NOTE,))
+    return artefact(path, predict, details=details, notes=(FP16_NOTE,), unused=_unused(model, halves, request))
 
 
 def module_predict(model: nn.Module) -> Predict:
@@ -59,6 +63,11 @@ def module_predict(model: nn.Module) -> Predict:
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.contiguous().clone() for name, tensor in state_once(model).items()}
+
+
+def _unused(model: nn.Module, state: Mapping[str, Tensor], request: Request) -> int:
+    """Bytes of what no image reaches."""
+    return sum(state[name].nbytes for name in unreached(model, request.example[:2]))
 
 
 def _rounded(value: Tensor) -> Tensor:

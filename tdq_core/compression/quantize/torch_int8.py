@@ -8,16 +8,18 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from tdq_core.compression.quantize.artefact import Artefact, Predict, Request, artefact
+from tdq_core.compression.quantize.artefact import Artefact, Request, artefact
 from tdq_core.compression.quantize.calibration import calibration_chunks
 from tdq_core.compression.quantize.failures import failing_as_run_failed
+from tdq_core.compression.quantize.left_in_float import left_in_float, left_in_float_note
 from tdq_core.compression.quantize.pt2_file import LOAD_HINT, load_program, save_program
+from tdq_core.compression.quantize.pt2e_folds import keep_wrong_folds_apart
+from tdq_core.compression.quantize.pt2e_rounding import rounded_by_hand
 from tdq_core.compression.quantize.pt2e_scheme import quantizer
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.third_party_noise import quiet
 from tdq_core.compression.quantize.torch_float import module_predict
-from tdq_core.errors import RunFailed
-from tdq_core.graph.agreement import check_batches, lossy_check
+from tdq_core.graph.agreement import lossy_check, require_same
 from tdq_core.specs.precision import Precision
 from tdq_core.system.extras import require_extra
 
@@ -35,19 +37,26 @@ REFERENCE_NOTE = (
 def torch_int8(model: nn.Module, request: Request, precision: Precision) -> Artefact:
     """The quantized program as a .pt2 file; what is run is that file, loaded again.
 
-    InputError: torchao is not installed, or no calibration images. RunFailed: PT2E cannot take this model, or the
-    loaded file gives other logits than what was saved.
+    InputError: torchao is not installed, or no calibration images. RunFailed: PT2E cannot take this model, its graph
+    is not the model before anything is rounded, or the loaded file does not compute what rounding by hand gives.
     """
     require_extra("pt2e")
     path = request.folder / "model.int8.pt2"
     scheme = request.scheme(precision)
     chunks = calibration_chunks(request, values=CHUNK_VALUES)
     with quiet():
-        converted, images = _quantized(model, request, scheme, chunks)
-        program = _exported(converted, request.example, strict=False)
+        prepared = _prepared(model, request, scheme)
+        float_check = _require_the_model(model, prepared, request)
+        images = _calibrated(prepared, chunks)
+        by_hand = rounded_by_hand(prepared)
+        program = _exported(_converted(prepared), request.example, strict=False)
         save_program(program, path)
         predict = module_predict(load_program(path))
-    _require_same(module_predict(converted), predict, request.example)
+    rounding_check = require_same(
+        module_predict(by_hand), predict, request.example,
+        what="The int8 program does not compute what rounding the same graph by hand gives", way_out=WAY_OUT,
+    )  # fmt: skip
+    counts = _numbers_by_type(program)
     details = {
         "kernels": "reference quantize / dequantize around torch float32",
         "quantizer": "torchao.quantization.pt2e",
@@ -57,29 +66,51 @@ def torch_int8(model: nn.Module, request: Request, precision: Precision) -> Arte
         "activations": scheme.activations_text,
         "weights": scheme.weights_text,
         "calibration_images": images,
-        "numbers_by_type": _numbers_by_type(program),
+        "numbers_by_type": counts,
+        "left_in_fp32": (left := left_in_float(program.state_dict)),
+        "float_check": float_check,
+        "rounding_check": rounding_check,
         "precision_check": lossy_check(model, predict, request.example),
     }
-    return artefact(path, predict, details=details, notes=(REFERENCE_NOTE,))
+    return artefact(path, predict, details=details, notes=(REFERENCE_NOTE, *left_in_float_note(left)))
 
 
-def _quantized(model: nn.Module, request: Request, scheme: Scheme, chunks: Iterator[Tensor]) -> tuple[GraphModule, int]:
-    """The converted reference graph and the number of calibration images."""
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+def _prepared(model: nn.Module, request: Request, scheme: Scheme) -> GraphModule:
+    """The float graph, batch norms folded, that observes the ranges of what passes."""
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
     with failing_as_run_failed("Capturing the model with PT2E for int8", WAY_OUT):
         # strict: without it a ReLU module that is called twice, as in torchvision's ResNets, stops the quantizer
         graph = _exported(copy.deepcopy(model), request.example, strict=True).module()
-        prepared = prepare_pt2e(graph, quantizer(scheme))
+        keep_wrong_folds_apart(graph)
+        prepared: GraphModule = prepare_pt2e(graph, quantizer(scheme))
+    return prepared
+
+
+def _require_the_model(model: nn.Module, prepared: GraphModule, request: Request) -> dict[str, float | int]:
+    """Before anything is rounded; on a copy, since whatever passes through `prepared` is observed."""
+    return require_same(
+        model, module_predict(copy.deepcopy(prepared)), request.example,
+        what="The graph that PT2E prepared for int8 is not the model, before anything is rounded", way_out=WAY_OUT,
+    )  # fmt: skip
+
+
+def _calibrated(prepared: GraphModule, chunks: Iterator[Tensor]) -> int:
     images = 0
     with torch.no_grad():
         for chunk in chunks:
             prepared(chunk)
             images += len(chunk)
+    return images
+
+
+def _converted(prepared: GraphModule) -> GraphModule:
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
+
     with failing_as_run_failed("Converting the model to int8 with PT2E", WAY_OUT):
-        converted = convert_pt2e(prepared)
+        converted: GraphModule = convert_pt2e(prepared)
     _drop_unused(converted)
-    return converted, images
+    return converted
 
 
 def _exported(model: nn.Module, example: Tensor, *, strict: bool) -> ExportedProgram:
@@ -93,12 +124,6 @@ def _drop_unused(graph: GraphModule) -> None:
     for name in [n for n, _ in (*graph.named_parameters(), *graph.named_buffers()) if n not in used]:
         owner, _, attribute = name.rpartition(".")
         delattr(graph.get_submodule(owner), attribute)
-
-
-def _require_same(converted: Predict, loaded: Predict, example: Tensor) -> None:
-    for batch in check_batches(example):
-        if not torch.equal(converted(batch), loaded(batch)):
-            raise RunFailed("The saved int8 program gives other logits than the program that was saved.")
 
 
 def _numbers_by_type(program: ExportedProgram) -> dict[str, int]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from tdq_core.compression.quantize.artefact import Artefact, Request, artefact
 from tdq_core.compression.quantize.fold import folded, left_note
+from tdq_core.compression.quantize.left_in_float import left_in_float, left_in_float_note
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.simulated_file import Simulated, load_simulated, save_simulated
 from tdq_core.compression.quantize.simulated_layers import (
@@ -15,13 +16,16 @@ from tdq_core.compression.quantize.simulated_layers import (
     at_ends,
     input_grids,
     other_layers,
+    require_on_grids,
     rounded_ends,
     running,
 )
 from tdq_core.compression.quantize.torch_float import module_predict
 from tdq_core.compression.quantize.weight_grid import round_weight
-from tdq_core.graph.agreement import lossy_check
+from tdq_core.errors import RunFailed
+from tdq_core.graph.agreement import lossy_check, require_same
 from tdq_core.graph.modules import plain_layers
+from tdq_core.graph.reached import unreached
 from tdq_core.graph.state import state_once
 from tdq_core.specs.precision import Precision
 
@@ -30,6 +34,11 @@ SIMULATED_NOTE = (
     "rounded to their grids, and the arithmetic between is fp32; size and accuracy are valid, latency is not "
     "meaningful."
 )
+
+FOLDED = "The model with its batch norms folded is not the model, before anything is rounded"
+WAY_OUT = "run it at int8 with the backend 'onnxruntime'"
+HALF_STEP_SLACK = 1e-3
+"""Quotients of float32 numbers."""
 
 
 def torch_simulated(model: nn.Module, request: Request, precision: Precision) -> Artefact:
@@ -51,15 +60,40 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
     weights = {name: round_weight(layer.weight, schemes[name]) for name, layer in layers.items()}
     save_simulated(Simulated(weights, grids, _rest(plain, layers)), path)
     stored = load_simulated(path)
-    predict = module_predict(running(plain, stored))
+    runs = running(plain, stored)
+    predict = module_predict(runs)
+    weights_check = _require_near(stored, layers)
     details = _told(scheme, stored, layers) | {
         "calibration_images": images,
         "batch_norms_left": len(norms_left),
         "layers_left": (left := other_layers(plain)),
+        "left_in_fp32": left_in_float(stored.rest),
+        "float_check": require_same(model, module_predict(plain), request.example, what=FOLDED, way_out=WAY_OUT),
+        "weights_check": weights_check,
+        "inputs_on_grids": require_on_grids(runs, stored, request.example),
         "precision_check": lossy_check(model, predict, request.example),
     }
-    notes = (SIMULATED_NOTE.format(precision=precision.name), *_kept_note(kept), *_left_notes(len(norms_left), left))
-    return artefact(path, predict, details=details, notes=notes)
+    notes = (
+        SIMULATED_NOTE.format(precision=precision.name),
+        *_kept_note(kept),
+        *_left_notes(len(norms_left), left, stored),
+    )
+    unused = sum(stored.bytes_of(name) for name in unreached(plain, request.example[:2]))
+    return artefact(path, predict, details=details, notes=notes, unused=unused)
+
+
+def _require_near(stored: Simulated, layers: Layers) -> dict[str, float]:
+    """The largest distance of a weight from its integer, in steps; RunFailed above a half where nothing is cut off."""
+    worst = 0.0
+    for name, rounded in stored.weights.items():
+        limit = 2 ** (rounded.bits - 1) - 1
+        step = rounded.scale.reshape(-1, *[1] * (rounded.integers.ndim - 1))
+        off = (rounded.to_weight() - layers[name].weight.detach()).abs() / step
+        within = off[rounded.integers.abs() < limit]
+        worst = max(worst, float(within.max()) if within.numel() else 0.0)
+    if worst > 0.5 + HALF_STEP_SLACK:
+        raise RunFailed(f"The file of simulated bits holds weights {worst:.3g} steps from what they were: {WAY_OUT}.")
+    return {"largest_offset_in_steps": worst}
 
 
 def _rest(model: nn.Module, layers: Layers) -> dict[str, Tensor]:
@@ -96,8 +130,9 @@ def _kept_note(kept: tuple[str, ...]) -> tuple[str, ...]:
     return (f"The first convolution and the last layer ({', '.join(kept)}) keep {END_BITS} bits, as is usual.",)
 
 
-def _left_notes(batch_norms: int, layers: list[str]) -> tuple[str, ...]:
-    notes = left_note(batch_norms)
+def _left_notes(batch_norms: int, layers: list[str], stored: Simulated) -> tuple[str, ...]:
+    others = {n: t for n, t in stored.rest.items() if not n.startswith(tuple(f"{each}." for each in layers))}
+    notes = (*left_note(batch_norms), *left_in_float_note(left_in_float(others)))
     if layers:
         notes += (f"Not plain convolutions or linear layers, and so left in fp32: {', '.join(layers)}.",)
     return notes
