@@ -41,7 +41,8 @@ TIMM = (
     "hardcorenas_a", "rexnet_100", "tinynet_e", "lcnet_050", "semnasnet_075", "spnasnet_100", "densenet121", "dla34",
     "dpn48b", "vovnet39a", "darknet17", "cspresnet50", "repvgg_a0", "repvit_m0_9", "mobileone_s0", "convnext_atto",
     "convnextv2_atto", "convmixer_768_32", "mixer_s32_224", "resmlp_12_224", "gmlp_ti16_224", "poolformer_s12",
-    "vit_tiny_patch16_224", "deit_tiny_patch16_224", "cait_xxs24_224", "levit_128s", "mobilevit_xxs", "xcit_nano_12_p16_224",
+    "vit_tiny_patch16_224", "deit_tiny_patch16_224", "cait_xxs24_224", "levit_128s", "mobilevit_xxs",
+    "xcit_nano_12_p16_224",
     "pvt_v2_b0", "nf_resnet26", "nfnet_f0", "skresnet18", "hrnet_w18_small", "swin_tiny_patch4_window7_224",
     "edgenext_xx_small", "fastvit_t8", "inception_v4",
 )  # fmt: skip
@@ -98,7 +99,9 @@ def _ended(name: str, size: int, step: str, session: object) -> str:
     asked = dict(STEPS[step])
     if "method" in asked:
         asked["rule"] = RankRule("ratio", 1.5)
-    spec = RunSpec.of(name, "digits", weights=RANDOM_WEIGHTS, samples=10, calib_samples=10, input_size=(size, size), **asked)
+    spec = RunSpec.of(
+        name, "digits", weights=RANDOM_WEIGHTS, samples=10, calib_samples=10, input_size=(size, size), **asked
+    )
     try:
         with tempfile.TemporaryDirectory() as folder:
             record = run(spec, store=RunStore(Path(folder)), session=session).record
@@ -136,8 +139,13 @@ def main() -> None:
         say(f"{name}: {results[name]}")
         if given.out:
             given.out.write_text(json.dumps(results, indent=1))
-    counts = {step: Counter(r.get(step, "not tried").split(":")[0][:60] for r in results.values()) for step in ("table", *steps)}
-    say_table(("step", "how it ended"), [(s, ", ".join(f"{k} {n}" for k, n in c.most_common())) for s, c in counts.items()])
+    counts = {
+        step: Counter(r.get(step, "not tried").split(":")[0][:60] for r in results.values())
+        for step in ("table", *steps)
+    }
+    say_table(
+        ("step", "how it ended"), [(s, ", ".join(f"{k} {n}" for k, n in c.most_common())) for s, c in counts.items()]
+    )
 
 
 if __name__ == "__main__":

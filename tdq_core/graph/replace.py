@@ -111,7 +111,7 @@ def _held(name: str, value: Any, within: tuple[int, ...]) -> Iterator[tuple[str,
 
 
 def _exchanged(value: Any, new: Mapping[int, nn.Module], within: tuple[int, ...] = ()) -> Any:
-    """`value` with the modules `new` in the places of those that have their ids; lists and dicts stay the same objects."""
+    """`value` with the modules `new` in the places of those with their ids; lists and dicts stay the same objects."""
     if isinstance(value, nn.Module):
         return new.get(id(value), value)
     if not isinstance(value, dict | list | tuple) or id(value) in within:

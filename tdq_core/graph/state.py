@@ -1,9 +1,10 @@
-"""A network's state by content."""
+"""A network's state: by content, and with every tensor once."""
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 COUNTER = "num_batches_tracked"
 """Batch norm's counters end so: they take no part at inference."""

@@ -140,7 +140,7 @@ def _places(layer: Layer, shape: torch.Size) -> int:
 
 
 def unreached(module: nn.Module, pass_: Trace, name: str = "") -> dict[str, str]:
-    """Name -> class of the largest modules with params in which nothing was entered or read; `name` is `module`'s own."""
+    """Name -> class of the largest modules with params in which nothing was entered or read; `module` bears `name`."""
     inside = [name, *(f"{name}.{n}".lstrip(".") for n, _ in module.named_modules() if n)]
     tensors = [f"{name}.{n}".lstrip(".") for n, _ in (*module.named_parameters(), *module.named_buffers())]
     if name and not pass_.entered.intersection(inside) and not pass_.read.intersection(tensors):
@@ -156,7 +156,9 @@ def _used_by_function(survey: Survey, name: str) -> str | None:
     if not readings:
         return None
     where = f"in '{readings[0].inside}'" if readings[0].inside else "in the network's own forward"
-    return f"it is not called: {readings[0].operation}() {where} computes with its weight, so nothing can take its place"
+    return (
+        f"it is not called: {readings[0].operation}() {where} computes with its weight, so nothing can take its place"
+    )
 
 
 def _read_from_outside(survey: Survey, name: str) -> str | None:
@@ -164,8 +166,12 @@ def _read_from_outside(survey: Survey, name: str) -> str | None:
     readings = [r for r in survey.pass_.readings if r.parameter in own and r.operation not in HARMLESS]
     if not readings:
         return None
-    where = f"'{readings[0].inside}'" if readings[0].inside else "the network's own forward"
-    return f"{where} reads its {readings[0].parameter.rpartition('.')[2]} ({readings[0].operation}), which factors have not"
+    first = readings[0]
+    where, what = (
+        f"'{first.inside}'" if first.inside else "the network's own forward",
+        first.parameter.rpartition(".")[2],
+    )
+    return f"{where} reads its {what} ({first.operation}), which factors have not"
 
 
 def _shares_its_weight(survey: Survey, name: str) -> str | None:

@@ -83,8 +83,8 @@ def load_model(
         InputError: unknown or refused model, a factory that fails, weights that are missing or do not fit.
     """
     _check_allowed(spec.name, allowed)
-    with contained(f"Loading the model '{spec.name}'"), uncompiled():  # what is drawn is seeded, and nobody else's draws change
-        _seed_everything(seed)
+    with contained(f"Loading the model '{spec.name}'"), uncompiled():
+        _seed_everything(seed)  # and nobody else's draws change
         built = _build(spec, seed)
         require_open(built.module, spec.name)
         module, around = taken_out(built.module)

@@ -23,8 +23,7 @@ IMAGES = "'digits', 'cifar10[:ROOT]', 'cifar10-jpeg[:ROOT]', 'imagenet:ROOT' or 
 """The grammar of image sources, see `tdq_core.data.refs`."""
 
 Pair = Annotated[int, Meta(ge=2)]
-Opset = Annotated[int, Meta(ge=13, le=20)]
-"""Integers with one scale per output channel came with 13; 20 is the last that both exporters write."""
+Opset = Annotated[int, Meta(ge=13, le=20)]  # a scale per output channel came with 13; both exporters write up to 20
 
 
 class ModelSpec(Value, frozen=True):
@@ -41,23 +40,19 @@ class ModelSpec(Value, frozen=True):
     name: Annotated[
         str,
         Option(
-            flag="--model",
-            key="model",
-            named=False,
+            flag="--model", key="model", named=False,
             help="A name from `tdq models`, path/to/file.py:factory, package.module:factory or timm:NAME.",
         ),
-    ]
+    ]  # fmt: skip
     weights: Annotated[
         str | None,
         Option(
-            flag="--weights",
-            named=False,
-            shorthand=("--weights-random", RANDOM_WEIGHTS),
+            flag="--weights", named=False, shorthand=("--weights-random", RANDOM_WEIGHTS),
             help="A file or folder with weights, of torch, safetensors, the Hugging Face hub or --export (code in it "
             "never runs); FILE::NAME takes one of several sets, as FILE::state_dict_ema.",
             shorthand_help="Seeded random weights: for cost and speed studies.",
         ),
-    ] = None
+    ] = None  # fmt: skip
     mean: Annotated[
         tuple[float, ...] | None,
         Option(flag="--mean", named=False, help="Mean of each channel in [0, 1], as 0.5,0.5,0.5 (own models)."),

@@ -14,8 +14,8 @@ from tdq_core.system.progress import Progress, silent
 def reestimate_batch_norms(model: nn.Module, batches: Batches, *, on_progress: Progress = silent) -> nn.Module:
     """A copy of `model` whose batch norms hold the mean over the batches of their inputs' means and variances.
 
-    All kinds of batch norm that keep statistics. No labels, no gradients. It is an approximation that follows the decomposed model through its depth: earlier batch
-    norms normalise by the batch while later ones are estimated.
+    All kinds of batch norm that keep statistics. No labels, no gradients. It is an approximation that follows the
+    decomposed model through its depth: earlier batch norms normalise by the batch while later ones are estimated.
     """
     model = copy.deepcopy(model).eval()
     norms = list(with_statistics(model).values())
