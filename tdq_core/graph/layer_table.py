@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from tdq_core.graph.survey import Survey, of_one_image, survey
+from tdq_core.graph.survey import Survey, of_one_image, of_one_more, survey
 from tdq_core.layers.methods import refused_groups
 from tdq_core.layers.table import Layer, LayerTable, Rest
 
@@ -32,8 +32,8 @@ def count_macs(model: nn.Module, example: Tensor) -> int:
     Args:
         example: (N, C, H, W); passed as it is, and with one image more.
     """
-    more = torch.cat([example, example[:1]])
-    return of_one_image(_macs(model, example), _macs(model, more), len(example))
+    more = of_one_more(lambda images: _macs(model, images), example)
+    return of_one_image(_macs(model, example), more, len(example))
 
 
 def _macs(model: nn.Module, images: Tensor) -> int:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from tdq_core.graph.trace import Reading, Trace, owners, trace
 
 HARMLESS = ("dtype", "device", "requires_grad", "is_floating_point", "shape", "ndim", "dim", "numel", "size")
 """Facts about a weight that what stands in a layer's place offers too, see `stand_in`."""
+T = TypeVar("T")
 MATRIX_FUNCTIONS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "addmm", "bmm", "einsum", "bilinear")
 
 
@@ -42,14 +44,14 @@ class Survey:
     """What passes of a few images show; made by `survey`.
 
     Attributes:
-        images: in the pass `pass_`; `larger` is that of one more.
+        images: in the pass `pass_`; `larger` is that of one more, None where the network takes so many only.
         stuck: ids of the parameters that a copy of the network still reads from the original.
     """
 
     model: nn.Module
     images: int
     pass_: Trace
-    larger: Trace
+    larger: Trace | None
     stuck: frozenset[int]
 
     @cached_property
@@ -95,7 +97,8 @@ class Survey:
         return dict(found)
 
     def _way(self, name: str) -> Way:
-        small, large = (self._places(name, pass_) for pass_ in (self.pass_, self.larger))
+        small = self._places(name, self.pass_)
+        large = self._places(name, self.larger) if self.larger else (None, None)
         positions = tuple(of_one_image(a, b, self.images) for a, b in zip(small, large, strict=True))
         return Way(
             names=references(self.model, self.layers[name]),
@@ -121,14 +124,25 @@ class Survey:
 
 def survey(model: nn.Module, example: Tensor) -> Survey:
     """Pass `example` (N, C, H, W), and once more with one image more: what grows with it belongs to the images."""
-    names, more = list(layers(model)), torch.cat([example, example[:1]])
+    names = list(layers(model))
+    larger = of_one_more(lambda images: trace(model, names, images), example)
     stuck = trace(copy.deepcopy(model), (), example).foreign
-    return Survey(model, len(example), trace(model, names, example), trace(model, names, more), frozenset(stuck))
+    return Survey(model, len(example), trace(model, names, example), larger, frozenset(stuck))
 
 
-def of_one_image(small: int, large: int, images: int) -> int:
+def of_one_more(ask: Callable[[Tensor], T], example: Tensor) -> T | None:
+    """What `ask` finds of `example` and one image more; None where the network takes no other number of images."""
+    try:
+        return ask(torch.cat([example, example[:1]]))
+    except RuntimeError:
+        return None
+
+
+def of_one_image(small: int, large: int | None, images: int) -> int:
     """What is counted for one image: `small` for so many `images`, `large` for one image more; what does not grow with
-    the images counts once."""
+    the images counts once. Where `large` is not known, all is taken to grow."""
+    if large is None:
+        return small // images
     each = large - small
     return each + (small - images * each)
 

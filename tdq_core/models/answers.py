@@ -53,7 +53,7 @@ def taken_channels(module: nn.Module, size: tuple[int, int], candidates: tuple[i
         InputError: it takes none of them; says what it raised, and whether it takes whole numbers instead.
     """
     reasons = {}
-    with contained(), _as_it_was(module):
+    with contained(), as_it_was(module):
         for channels in candidates:
             try:
                 _ask(module, _noise((channels, *size)))
@@ -72,7 +72,7 @@ def ask(module: nn.Module, prepared: Preprocessing, name: str) -> Answers:
         InputError: it takes no such images, or gives no logits (N, classes).
     """
     images = _noise(prepared.input_shape)
-    with contained(), _as_it_was(module):
+    with contained(), as_it_was(module):
         try:
             returned = _ask(module, images)
         except _Silent as reason:
@@ -157,7 +157,7 @@ def _random_state() -> tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def _as_it_was(module: nn.Module) -> Iterator[None]:
+def as_it_was(module: nn.Module) -> Iterator[None]:
     """Undo what asking does to the buffers, where they are there already."""
     kept = [(buffer, buffer.clone()) for buffer in module.buffers() if not nn.parameter.is_lazy(buffer)]
     try:

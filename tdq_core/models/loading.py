@@ -17,7 +17,7 @@ from tdq_core.graph.opened import adopted, trimmed
 from tdq_core.graph.state import state_digest
 from tdq_core.graph.wrappers import note_on, taken_out, without_wrappers
 from tdq_core.models import factories, preprocess
-from tdq_core.models.answers import Answers, ask, require_open, taken_channels
+from tdq_core.models.answers import Answers, as_it_was, ask, require_open, taken_channels
 from tdq_core.models.factories import TIMM, Built
 from tdq_core.models.opening import opened, uncompiled
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, WeightsEntry, entry
@@ -132,8 +132,9 @@ def _answers(module: nn.Module, prepared: Preprocessing, spec: ModelSpec) -> Ans
 def opened_with(module: nn.Module, prepared: Preprocessing) -> tuple[nn.Module, tuple[str, ...]]:
     """`module` opened, in place: odd modules are plain ones, and what no image reaches is gone; notes on both."""
     example = example_of(prepared)
-    module, told = opened(module, example)
-    return module, told + trimmed(module, example)
+    with as_it_was(module):
+        module, told = opened(module, example)
+        return module, told + trimmed(module, example)
 
 
 def example_of(prepared: Preprocessing) -> Tensor:

@@ -21,7 +21,6 @@ RANDOM_WEIGHTS = "random"
 DEFAULT_ETA = 0.0
 IMAGES = "'digits', 'cifar10[:ROOT]', 'cifar10-jpeg[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'"
 """The grammar of image sources, see `tdq_core.data.refs`."""
-
 Pair = Annotated[int, Meta(ge=2)]
 Opset = Annotated[int, Meta(ge=13, le=20)]  # a scale per output channel came with 13; both exporters write up to 20
 

@@ -41,13 +41,12 @@ def test_each_layer_sees_the_compressed_network(monkeypatch: pytest.MonkeyPatch)
     model = net()
     plan = make_plan(read_layers(model, IMAGES[:2], name="n", digest=""), "svd", RankRule("ratio", 1.5))
     got: list[tuple[Tensor, Tensor]] = []
-    real = walk.moments
 
     def remember(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool) -> Moments:
         got.append((rows, wanted))
-        return real(rows, wanted, weight, centred=centred)
+        return moments(rows, wanted, weight, centred=centred)
 
-    monkeypatch.setattr(walk, "moments", remember)
+    monkeypatch.setattr("tdq_core.compression.calibrate.moments.moments", remember)
     made, _ = apply_calibrated(model, plan, batches, options=Options())
     names = [p.layer.name for p in plan.decomposed()]
     at = int(names[1])

@@ -30,7 +30,7 @@ class Net(nn.Module):
         self.way = way
 
     def body(self, x: Tensor) -> Tensor:
-        return self.conv(x).relu().mean((2, 3))
+        return self.conv(x).relu().mean((2, 3)) + self.norm.bias  # zeros, so that the norm is used
 
     def plain(self, x: Tensor) -> Tensor:
         return self.fc(self.body(x))

@@ -25,15 +25,15 @@ class Wrong(nn.Module):
 RIGHT = onnx_export._legacy
 
 
-def wrong(model, example, path):
-    RIGHT(Wrong(model).eval(), example, path)
+def wrong(model, example, path, opset=None):
+    RIGHT(Wrong(model).eval(), example, path, opset)
 
 
-def frozen_batch(model, example, path):
+def frozen_batch(model, example, path, opset=None):
     torch.onnx.export(model, (example,), path, dynamo=False, opset_version=onnx_export.OPSET, input_names=["images"])
 
 
-def broken(model, example, path):
+def broken(model, example, path, opset=None):
     raise KeyError("an operator")
 
 

@@ -49,11 +49,12 @@ def layers_of_groups(layer: nn.Conv2d | nn.Linear) -> list[nn.Conv2d | nn.Linear
     return [conv(kernel, layer, bias, **spatial(layer)) for kernel, bias in zip(kernels, biases, strict=True)]
 
 
-def side_by_side(modules: Sequence[nn.Sequential]) -> nn.Sequential:
-    """One chain of layers that does to each group of channels what one of `modules`, chains of equal shapes, does."""
+def side_by_side(like: nn.Conv2d | nn.Linear, modules: Sequence[nn.Sequential]) -> nn.Sequential:
+    """One chain of layers that does to each group of channels of `like` what one of `modules`, chains of equal shapes,
+    does."""
     if len(modules) == 1:
         return modules[0]
-    return stages(**{name: _beside([m.get_submodule(name) for m in modules]) for name in children(modules[0])})
+    return stages(like, **{name: _beside([m.get_submodule(name) for m in modules]) for name in children(modules[0])})
 
 
 def _beside(layers: Sequence[nn.Module]) -> nn.Conv2d:

@@ -75,7 +75,7 @@ def factorize(
 def assemble(layer: nn.Conv2d | nn.Linear, method: str, factors: Factors, details: tuple[Details, ...]) -> Factorized:
     """The layers that `factors` of `layer` make, with what is told of them."""
     build, layers = IMPLEMENTATIONS[method].build, layers_of_groups(layer)
-    module = side_by_side([build(like, part) for like, part in zip(layers, parts_of(factors), strict=True)])
+    module = side_by_side(layer, [build(one, part) for one, part in zip(layers, parts_of(factors), strict=True)])
     error = rel_error(kernel_of(layer), factors.to_weight())
     more = [InGroups(groups=len(layers))] if len(layers) > 1 else []
     return Factorized(module, factors, error, (*details, Spread(factor_spread=_factor_spread(module)), *more))

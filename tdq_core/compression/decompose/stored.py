@@ -32,7 +32,7 @@ def stored_layers(like: nn.Module, weights: Mapping[str, Tensor]) -> nn.Sequenti
         raise InputError(f"a {type(like).__name__} has no such stages")
     assert isinstance(like, nn.Conv2d | nn.Linear)
     if isinstance(like, nn.Linear):
-        return stages(**{s: _linear(weights[s], like, like.bias if s == order[-1] else None) for s in order})
+        return stages(like, **{s: _linear(weights[s], like, like.bias if s == order[-1] else None) for s in order})
     carrier = next((s for s in order if tuple(weights[s].shape[2:]) == like.kernel_size), None)
     if carrier is None:
         raise InputError(f"no stage has a kernel of {like.kernel_size[0]} x {like.kernel_size[1]}")
@@ -45,7 +45,7 @@ def stored_layers(like: nn.Module, weights: Mapping[str, Tensor]) -> nn.Sequenti
         bias = like.bias if stage == order[-1] else None
         made[stage] = conv(weights[stage], like, bias, groups=groups, **carried)
         channels = len(weights[stage])
-    return stages(**made)
+    return stages(like, **made)
 
 
 def _linear(weight: Tensor, like: nn.Linear, bias: Tensor | None) -> nn.Linear:

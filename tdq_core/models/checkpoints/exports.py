@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tdq_core.compression.methods import IMPLEMENTATIONS
 from tdq_core.compression.quantize.activation_grid import ActivationGrid
 from tdq_core.compression.quantize.simulated_file import ABOUT, load_simulated
 from tdq_core.errors import InputError
-from tdq_core.graph.change import change_inputs
+from tdq_core.graph.change import change_inputs_by_call
 from tdq_core.graph.modules import of_kind
 from tdq_core.graph.replace import replace
 from tdq_core.models.checkpoints.contents import Contents
@@ -33,23 +33,23 @@ class Rebuilt:
 
     Attributes:
         contents: its tensors as floats; None: as they lie in the file.
-        grids: on which the inputs of layers are rounded, by layer.
+        grids: on which the inputs of layers are rounded, by layer: one for all of its calls, or one a call.
     """
 
     contents: Contents | None = None
-    grids: Mapping[str, ActivationGrid] = field(default_factory=dict)
+    grids: Mapping[str, Sequence[ActivationGrid]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
     def code(self) -> str:
         if not self.grids:
             return ""
-        told = sorted((name, g.scale, g.zero_point, g.levels) for name, g in self.grids.items())
+        told = sorted((name, g.scale, g.zero_point, g.levels) for name, calls in self.grids.items() for g in calls)
         return " inputs rounded " + hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def finish(self, module: nn.Module) -> None:
         """From now on `module`, in which the weights lie, rounds the inputs of its layers as the exported one did."""
-        change_inputs(module, {name: grid.round for name, grid in self.grids.items()})
+        change_inputs_by_call(module, {name: [grid.round for grid in calls] for name, calls in self.grids.items()})
 
 
 NOTHING = Rebuilt()
@@ -84,7 +84,7 @@ def rebuild(module: nn.Module, file: Path, contents: Contents, about: Mapping[st
     Raises:
         InputError: a layer is stored in a way that none of the methods makes, or in place of one that TDQ cannot build.
     """
-    grids: Mapping[str, ActivationGrid] = {}
+    grids: Mapping[str, Sequence[ActivationGrid]] = {}
     packed = ABOUT in about
     if packed:
         simulated = _unpacked(file)

@@ -58,6 +58,9 @@ class PlainAttention(nn.Module):
         q, k, v = (self._batch(x, single) for x in (query, key, value))
         mask = self._mask(attn_mask, key_padding_mask, q, is_causal=is_causal, keys=k.shape[1])
         k, v = self._extended(self.k(k), self.bias_k), self._extended(self.v(v), self.bias_v)
+        if is_causal and key_padding_mask is None and not need_weights:  # then torch counts what is added as later keys
+            mask = torch.ones(q.shape[1], k.shape[1], device=q.device, dtype=torch.bool).tril().logical_not()
+            mask = _added(mask, q)
         mixed, weights = self._mix((self.q(q), k, v), mask, need_weights)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         if single:
