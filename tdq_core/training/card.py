@@ -26,6 +26,11 @@ from tdq_core.system.progress import Progress, silent
 from tdq_core.training.fit import EpochTold, Fit
 from tdq_core.training.recipe import Recipe
 
+JUDGED = ("val", "eval")
+"""Splits that a card has scores of."""
+Right = dict[str, np.ndarray]
+"""By split whether each image is classified right: bool of shape (n,)."""
+
 
 def train(
     model: str,
@@ -45,8 +50,7 @@ def train(
         command: that the card names as its source.
 
     Returns:
-        The card: file, sha256, source, licence, recipe, history, scores with n and split, what half precision in the
-        file changed, seconds, device, versions.
+        The card, as `write_card` writes it; also what half precision in the file changed (`storage`).
     """
     loaded = load_model(ModelSpec(model, RANDOM_WEIGHTS), seed=recipe.seed)
     if loaded.renamed:
@@ -63,25 +67,64 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # dropout draws from the process' generator
         done = fit.run(on_progress, on_epoch)
-    path = _write(loaded, folder / f"{model}.safetensors", recipe)
-    card = {
-        "file": path.name,
-        "sha256": file_sha256(path),
-        "source": f"trained by `{command or f'tdq train {model} --data {data}'}`",
-        "licence": "made by this project; the training images keep their own terms",
+    trained = {
         "recipe": asdict(recipe),
-        **_scores(loaded, splits, path),
         "history": done.history,
         "seconds": round(done.seconds, 1),
-        "device": torch.cuda.get_device_name() if fit.device == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        **machine.describe(),
+        **_here(torch.cuda.get_device_name() if fit.device == "cuda" else "cpu"),
     }
-    write_atomically(folder / f"{model}.json", json.dumps(card, indent=1))
+    judged = {role: splits[role] for role in JUDGED}
+    before = right_of(loaded, judged)
+    path = _write(loaded, folder / f"{model}.safetensors", recipe)
+    after = right_of_file(path, loaded, judged)
+    told = {"storage": _storage(before, after), **trained}
+    card = write_card(path, after, judged, command or f"tdq train {model} --data {data}", told)
     if state:
         state.unlink(missing_ok=True)
     return card
+
+
+def right_of(loaded: LoadedModel, judged: dict[str, ImageSet]) -> Right:
+    """How the module classifies the images that judge it."""
+    return {role: outcomes(loaded.module, images, loaded.preprocessing) for role, images in judged.items()}
+
+
+def right_of_file(path: Path, loaded: LoadedModel, judged: dict[str, ImageSet]) -> Right:
+    """The same of the file as it is read again, which `loaded` holds afterwards."""
+    loaded.module.load_state_dict(safetensors.torch.load_file(path))
+    return right_of(loaded, judged)
+
+
+def write_card(
+    path: Path, right: Right, judged: dict[str, ImageSet], command: str, trained: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the card of the weights in `path` beside them; they may have been trained elsewhere.
+
+    Args:
+        right: of the file, on `judged`, found on this machine.
+        trained: what the training tells of itself: recipe, history, seconds, device, threads, versions, storage.
+
+    Returns:
+        The card: file, sha256, source, licence, scores with n and split, where they were measured (`scored_on`; the
+        other names of a machine are those of the training), and all of `trained`.
+    """
+    card = {
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "source": f"trained by `{command}`",
+        "licence": "made by this project; the training images keep their own terms",
+        "scores": {role: _score(right[role], images) for role, images in judged.items()},
+        "scored_on": _here("cpu"),
+        **trained,
+    }
+    write_atomically(path.with_suffix(".json"), json.dumps(card, indent=1))
+    return card
+
+
+def _here(device: str) -> dict[str, Any]:
+    """This machine, now."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"device": device, "threads": torch.get_num_threads(), "time": now, **machine.describe()}
 
 
 def _key(loaded: LoadedModel, splits: dict[str, ImageSet], recipe: Recipe) -> str:
@@ -108,16 +151,10 @@ def _write(loaded: LoadedModel, path: Path, recipe: Recipe) -> Path:
     return path
 
 
-def _scores(loaded: LoadedModel, splits: dict[str, ImageSet], path: Path) -> dict[str, Any]:
-    """Of the file as it is read again, and on how many images it decides otherwise than the weights as trained."""
-    judged = [images for role, images in splits.items() if role != "train"]
-    trained = [outcomes(loaded.module, images, loaded.preprocessing) for images in judged]
-    loaded.module.load_state_dict(safetensors.torch.load_file(path))
-    again = [outcomes(loaded.module, images, loaded.preprocessing) for images in judged]
-    scores = {role: _score(right, splits[role]) for role, right in zip(("val", "eval"), again, strict=True)}
-    changed = sum(int((a != b).sum()) for a, b in zip(trained, again, strict=True))
-    storage = {"top1_as_trained": float(trained[1].mean()), "images_decided_otherwise": changed}
-    return {"scores": scores, "storage": storage}
+def _storage(before: Right, after: Right) -> dict[str, Any]:
+    """On how many images the file decides otherwise than the weights as they were trained."""
+    changed = sum(int((before[role] != after[role]).sum()) for role in after)
+    return {"top1_as_trained": float(before["eval"].mean()), "images_decided_otherwise": changed}
 
 
 def _score(right: np.ndarray, images: ImageSet) -> dict[str, Any]:

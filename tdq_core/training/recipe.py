@@ -1,6 +1,6 @@
 """What decides the trained weights, beside model and data, and the recipes that the shipped weights were made by."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tdq_core.errors import InputError
 
@@ -72,26 +72,14 @@ _CIFAR = Recipe(
 
 RECIPES: dict[str, Recipe] = {
     "digits_resnet": Recipe(),
-    "resnet20_cifar10": Recipe(
-        28, 128, 0.2, 5e-4, 0.0, 4, True, sizes=((16, 10), (24, 8)), bf16=True, fp16_file=True
-    ),
-    "resnet18_cifar10": Recipe(
-        10, 128, 0.2, 5e-4, 0.1, 4, True, sizes=((16, 5), (24, 3)), bf16=True, fp16_file=True
-    ),
-    "googlenet_cifar10": Recipe(
-        13, 128, 0.1, 5e-4, 0.1, 4, True, sizes=((16, 9),), bf16=True, fp16_file=True
-    ),
-    "resnet34_cifar10": Recipe(
-        11, 128, 0.2, 5e-4, 0.1, 4, True, sizes=((16, 9), (24, 1)), depths=((1, 5), (2, 2)), bf16=True, fp16_file=True
-    ),
-    "resnet50_cifar10": Recipe(
-        8, 128, 0.2, 5e-4, 0.1, 4, True, sizes=((16, 6), (24, 1)), depths=((1, 4),), bf16=True, fp16_file=True
-    ),
-    "alexnet_cifar10": Recipe(
-        20, 128, 0.02, 5e-4, 0.1, 4, True, bf16=True, fp16_file=True
-    ),
-}  # fmt: skip
-"""By model; shortened where a CPU of two cores had to do."""
+    "resnet20_cifar10": replace(_CIFAR, epochs=97, batch=256, peak_lr=0.3, label_smoothing=0.0),
+    "alexnet_cifar10": replace(_CIFAR, epochs=77, batch=256, peak_lr=0.03),
+    "googlenet_cifar10": replace(_CIFAR, epochs=13, peak_lr=0.1, sizes=((16, 9),)),
+    "resnet18_cifar10": replace(_CIFAR, epochs=10, sizes=((16, 5), (24, 3))),
+    "resnet34_cifar10": replace(_CIFAR, epochs=11, sizes=((16, 9), (24, 1)), depths=((1, 5), (2, 2))),
+    "resnet50_cifar10": replace(_CIFAR, epochs=29, batch=512, peak_lr=0.4),
+}
+"""By model, as its card tells. Those with `sizes` were made for two cores of a CPU, the others for a GPU."""
 
 
 def recipe_of(model: str) -> Recipe:

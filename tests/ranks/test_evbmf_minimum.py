@@ -1,6 +1,8 @@
 """EVBMF finds the least free energy of all, not the one that a search of one valley happens to meet."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from tdq_core.ranks.evbmf import Energy, evbmf_rank, noise_variance
 from tdq_core.records.store import shipped_folder
 from tdq_core.specs import RunSpec
 
+TWO_VALLEYS = json.loads(Path(__file__).with_name("two_valleys.json").read_text())
 DENSE = 100_000
 """Variances of the grid that is believed."""
 SHIPPED = (RunSpec.of("digits_resnet", "digits"), dense_spec("resnet20_cifar10"))
@@ -52,24 +55,16 @@ def test_no_point_of_a_dense_grid_lies_lower_on_real_kernels(spec):
     assert len(of_shape) > 5 and worse == {}
 
 
-@pytest.mark.parametrize(
-    ("model", "layer", "output_mode", "valley", "rank"),
-    [("resnet20_cifar10", "layer1.2.conv1", False, 6, 7), ("resnet20_cifar10", "layer3.2.conv1", True, 23, 24),
-     ("resnet34_cifar10", "layer1.0.conv2", True, 23, 25),
-     ("googlenet_cifar10", "inception4d.branch1.conv", True, 2, 0)],
-)  # fmt: skip
-def test_kernels_with_two_valleys_get_the_deeper_one(model, layer, output_mode, valley, rank):
-    """`valley`: the rank that a single bounded search ended at."""
-    la = next(la for la in LayerTable.read(shipped_folder() / table_path(dense_spec(model))).layers if la.name == layer)
-    spectrum = la.spectrum_out if output_mode else la.spectrum_in
-    rows = la.c_out if output_mode else la.c_in
-    columns = la.c_out * la.c_in * la.taps // rows
-    assert evbmf_rank(spectrum, rows, columns) == rank
-    energy = energy_of(spectrum, rows, columns)
+@pytest.mark.parametrize("kernel", TWO_VALLEYS, ids=lambda k: k["of"])
+def test_kernels_with_two_valleys_get_the_deeper_one(kernel):
+    """Squared singular values of kernels that the zoo once had; `valley`: where a single bounded search ended."""
+    shape = kernel["rows"], kernel["columns"]
+    assert evbmf_rank(kernel["spectrum"], *shape) == kernel["rank"]
+    energy = energy_of(kernel["spectrum"], *shape)
     variances = np.geomspace(energy.lower, 1.0, 20_000)
     values = energy.at(variances)
     signals = np.array([energy.signals(v) for v in variances])
-    assert values[signals == rank].min() < values[signals == valley].min()
+    assert values[signals == kernel["rank"]].min() < values[signals == kernel["valley"]].min()
 
 
 spectra = st.tuples(

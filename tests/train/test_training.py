@@ -13,8 +13,9 @@ from small_net import NAME
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
 from tdq_core.models.loading import load_model
-from tdq_core.models.registry import entry
+from tdq_core.models.registry import WEIGHTS_FOLDER, entry
 from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
+from tdq_core.system import machine
 from tdq_core.system.progress import silent
 from tdq_core.training import card, fit
 from tdq_core.training.augment import augmented, resized
@@ -144,6 +145,7 @@ def test_the_card_tells_what_the_file_in_half_precision_does(tmp_path):
     changed = told["storage"]["images_decided_otherwise"]
     assert abs(told["storage"]["top1_as_trained"] - score["top1"]) * 700 <= changed
     assert {"recipe", "history", "seconds", "device", "versions", "cpu", "licence"} <= told.keys()
+    assert {"device", "threads", "time", "versions", "cpu"} <= told["scored_on"].keys()
 
 
 def test_scores_are_of_the_file_and_not_of_what_was_trained(tmp_path, monkeypatch):
@@ -159,6 +161,20 @@ def test_scores_are_of_the_file_and_not_of_what_was_trained(tmp_path, monkeypatc
     assert stored == 0.1, "one class of ten equally many"
     assert as_trained > 0.5, "four epochs bring it far above chance"
     assert told["storage"]["images_decided_otherwise"] >= (as_trained - stored) * 700
+
+
+def test_a_card_of_weights_from_elsewhere_tells_both_machines(straight, tmp_path):
+    """Trained on one machine and scored on another: each keeps its own names."""
+    path = tmp_path / f"{NAME}.safetensors"
+    path.write_bytes((straight / path.name).read_bytes())
+    loaded = load_model(ModelSpec(NAME, RANDOM_WEIGHTS))
+    judged = {r: open_images("digits", role=r, samples=None, seed=0, num_classes=10) for r in card.JUDGED}
+    trained = {"recipe": {"epochs": 4}, "device": "a GPU", "cpu": "another", "seconds": 9.0}
+    told = card.write_card(path, card.right_of_file(path, loaded, judged), judged, "tdq train", trained)
+    assert told == json.loads((tmp_path / f"{NAME}.json").read_text())
+    assert told["scores"] == json.loads((straight / f"{NAME}.json").read_text())["scores"]
+    assert {name: told[name] for name in trained} == trained
+    assert told["scored_on"]["device"] == "cpu" and told["scored_on"]["cpu"] == machine.describe()["cpu"]
 
 
 def test_products_are_in_bfloat16_and_learn():
@@ -191,6 +207,18 @@ def test_a_recipe_that_cannot_be_is_one_sentence(wrong, words):
 def test_every_recipe_written_down_is_of_a_registered_model():
     assert all(entry(model) for model in RECIPES)
     assert recipe_of("googlenet_cifar10").mirror and not recipe_of("digits_resnet").mirror
+
+
+@pytest.mark.parametrize("model", RECIPES)
+def test_the_command_of_every_card_asks_for_the_recipe_that_it_tells(model):
+    told = json.loads((WEIGHTS_FOLDER / f"{model}.json").read_text())
+    data = "digits" if model == "digits_resnet" else "cifar10-jpeg"
+    assert told["source"] == f"trained by `tdq train {model} --data {data}`"
+    assert Recipe(**{k: lists_to_tuples(v) for k, v in told["recipe"].items()}) == recipe_of(model)
+
+
+def lists_to_tuples(value: Any) -> Any:
+    return tuple(lists_to_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def test_shifts_and_mirrors_are_those_of_a_plain_loop():
