@@ -153,7 +153,7 @@ def test_the_loop_rounds_inputs_on_the_quantizers_grids(tmp_path):
     loop(some)
     assert loop.ranges.keys() == grids.keys()
     steps = {n: ActivationGrid.spanning(*span, scheme.activation_levels).scale for n, span in loop.ranges.items()}
-    assert all(steps[name] == pytest.approx(grid.scale, rel=0.1) for name, grid in grids.items())
+    assert all(steps[name] == pytest.approx(grid.scale, rel=0.1) for name, (grid,) in grids.items())
     torch.testing.assert_close(loop(some), model(some), rtol=0, atol=0.1 * float(model(some).abs().max()))
     assert float((loop(some) - model(some)).norm()) > 0
 

@@ -24,7 +24,8 @@ def change_inputs(model: nn.Module, changes: Mapping[str, Change]) -> None:
 def change_inputs_by_call(model: nn.Module, changes: Mapping[str, Sequence[Change]]) -> None:
     """`change_inputs`, each call in a pass of `model` with its own; where there is one change, it serves all calls."""
     calls: Counter[str] = Counter()
-    model.register_forward_pre_hook(lambda *_: calls.clear())
+    if any(len(each) > 1 for each in changes.values()):
+        model.register_forward_pre_hook(lambda *_: calls.clear())
 
     def of_call(name: str, each: Sequence[Change]) -> Change:
         def change(values: Tensor) -> Tensor:
