@@ -1,6 +1,6 @@
 """Every network of torchvision, and families of timm, with random weights: what TDQ does with them, and why not.
 
-    python -m benchmarks.architectures [--only resnet18,timm:efficientnet_b0] [--steps table,ratio,...] [--out FILE]
+    python -m benchmarks.architectures [--only torchvision:resnet18,timm:efficientnet_b0] [--steps ratio,calibrated]
 
 Each network runs in a process of its own, at the smallest of a few sizes that it takes. Of each: whether its layer
 table is complete (every param is in a layer or in a named rest), and whether `auto` at ratio 1.5, with and without
@@ -12,13 +12,25 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from tdq_core.cli.terminal import say, say_table
+import torch
+
+from tdq_core.cli.terminal import say
+from tdq_core.errors import TDQError
+from tdq_core.graph.layer_table import count_params
+from tdq_core.models.loading import load_model
+from tdq_core.pipeline.inputs import table_of
+from tdq_core.pipeline.run import run
+from tdq_core.pipeline.session import Session
+from tdq_core.records.store import RunStore
+from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec, RankRule, RunSpec
 
 SIZES = (32, 64, 96, 128, 224, 256, 299)
-STEPS = {
+STEPS: dict[str, dict[str, Any]] = {
     "ratio": {"method": "auto"},
     "calibrated": {"method": "auto", "calibrated": True},
     "fp16 torch": {"method": "auto", "precision": "fp16"},
@@ -49,54 +61,53 @@ TIMM = (
 
 
 def names() -> list[str]:
-    """All that are tried: torchvision's by the name of their factory, timm's after 'timm:'."""
-    return [f"torchvision.models:{name}" for name in TORCHVISION] + [f"timm:{name}" for name in TIMM]
+    """All that are tried, as 'torchvision:NAME' and 'timm:NAME'."""
+    return [f"torchvision:{name}" for name in TORCHVISION] + [f"timm:{name}" for name in TIMM]
+
+
+FACTORIES = {
+    "torchvision": "from torchvision.models import get_model\ndef net():\n    return get_model({name!r}, num_classes=10)\n",
+    "timm": "import timm\ndef net():\n    return timm.create_model({name!r}, num_classes=10)\n",
+}
+"""A file of one's own around the library: ten classes, as the images have."""
 
 
 def tried(name: str, steps: list[str]) -> dict[str, str]:
     """What became of one network, by step; 'complete', or a sentence."""
-    import torch
-
     torch.set_num_threads(1)
-    from tdq_core.errors import TDQError
-    from tdq_core.models.loading import load_model
-    from tdq_core.pipeline.inputs import table_of
-    from tdq_core.pipeline.session import Session
-    from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
+    library, _, kind = name.partition(":")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "m.py"
+        file.write_text(FACTORIES[library].format(name=kind))
+        found = _table(f"{file}:net")
+        if found["table"] == "complete":
+            session = Session()
+            found |= {step: _ended(f"{file}:net", int(found["size"]), step, session) for step in steps}
+    return found
 
-    found: dict[str, str] = {}
+
+def _table(name: str) -> dict[str, str]:
+    """At the smallest size that the network takes: whether every param is in a layer or in the rest."""
+    reason = ""
     for size in SIZES:
         try:
             model = load_model(ModelSpec(name, RANDOM_WEIGHTS, input_size=(size, size)))
             table = table_of(model, torch.zeros(2, *model.preprocessing.input_shape), spectra=False)
-            break
         except TDQError as error:
-            found["table"] = str(error)
-    else:
-        return found
-    shared = {id(p): p for p in model.module.parameters()}
-    listed = sum(layer.params for layer in table.layers) + sum(part.params for part in table.rest)
-    whole = sum(p.numel() for p in shared.values())
-    able = sum(layer.params for layer in table.layers if layer.refusal is None)
-    found = {"size": str(size), "params": str(table.params), "able": f"{able / max(table.params, 1):.3f}"}
-    found["table"] = "complete" if listed == whole == table.params else f"{listed:,} of {whole:,} params listed"
-    session = Session()
-    for step in steps:
-        found[step] = _ended(name, size, step, session)
-    return found
+            reason = str(error)
+            continue
+        listed = sum(layer.params for layer in table.layers) + sum(part.params for part in table.rest)
+        able = sum(layer.params for layer in table.layers if layer.refusal is None)
+        complete = listed == table.params == count_params(model.module)
+        return {
+            "size": str(size), "params": str(table.params), "able": f"{able / max(table.params, 1):.3f}",
+            "table": "complete" if complete else f"{listed:,} of {table.params:,} params listed",
+        }  # fmt: skip
+    return {"table": reason}
 
 
-def _ended(name: str, size: int, step: str, session: object) -> str:
-    import tempfile
-
-    from tdq_core.errors import TDQError
-    from tdq_core.pipeline.run import run
-    from tdq_core.pipeline.session import Session
-    from tdq_core.records.store import RunStore
-    from tdq_core.specs import RANDOM_WEIGHTS, RankRule, RunSpec
-
-    assert isinstance(session, Session)
-    asked = dict(STEPS[step])
+def _ended(name: str, size: int, step: str, session: Session) -> str:
+    asked: dict[str, Any] = dict(STEPS[step])
     if "method" in asked:
         asked["rule"] = RankRule("ratio", 1.5)
     spec = RunSpec.of(
@@ -139,13 +150,9 @@ def main() -> None:
         say(f"{name}: {results[name]}")
         if given.out:
             given.out.write_text(json.dumps(results, indent=1))
-    counts = {
-        step: Counter(r.get(step, "not tried").split(":")[0][:60] for r in results.values())
-        for step in ("table", *steps)
-    }
-    say_table(
-        ("step", "how it ended"), [(s, ", ".join(f"{k} {n}" for k, n in c.most_common())) for s, c in counts.items()]
-    )
+    for step in ("table", *steps):
+        ends = Counter(found.get(step, "not tried").split(":")[0][:60] for found in results.values())
+        say(f"{step}: " + ", ".join(f"{how} {count}" for how, count in ends.most_common()))
 
 
 if __name__ == "__main__":
