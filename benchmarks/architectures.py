@@ -66,7 +66,7 @@ def names() -> list[str]:
 
 
 FACTORIES = {
-    "torchvision": "from torchvision.models import get_model\ndef net():\n    return get_model({name!r}, num_classes=10)\n",
+    "torchvision": "import torchvision.models as t\ndef net():\n    return t.get_model({name!r}, num_classes=10)\n",
     "timm": "import timm\ndef net():\n    return timm.create_model({name!r}, num_classes=10)\n",
 }
 """A file of one's own around the library: ten classes, as the images have."""

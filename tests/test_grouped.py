@@ -185,7 +185,7 @@ def test_spectra_of_groups_predict_the_error_of_all_at_one_rank(rank):
     conv.weight.data *= torch.logspace(-1, 0, 32)[:, None, None, None]  # groups of unequal size
     layer = only_layer(conv)
     assert len(layer.spectrum_out) == 8 and len(layer.spectrum_in) == 6
-    assert sum(layer.spectrum_out) == pytest.approx(float(conv.weight.square().sum()))
+    assert sum(layer.spectrum_out) == pytest.approx(float(conv.weight.detach().square().sum()))
     lost = [float(tails(s, 8)[rank]) for s in (layer.spectrum_out, layer.spectrum_in)]
     assert factorize(conv, "svd", (rank,)).rel_error ** 2 == pytest.approx(lost[0])
     assert factorize(conv, "tucker2", (rank, rank)).rel_error ** 2 <= sum(lost) + 1e-9
