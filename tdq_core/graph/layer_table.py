@@ -119,6 +119,8 @@ def _notes(seen: Survey) -> Iterator[str]:
     unknown = sorted(n for n in seen.pass_.operators if n in UNKNOWN_OPERATORS or not n.startswith(("aten::", "prim")))
     if unknown:
         yield f"MACs of these operators are not counted: {', '.join(unknown)}."
+    if seen.larger is None:
+        yield f"The network takes {seen.images} images at once and not one more: all MACs count as those of images."
     if foreign := seen.pass_.foreign.values():
         count = sum(shape.numel() for shape in foreign)
         yield f"The network computes with {count:,} params that are not among its own: they are not counted."

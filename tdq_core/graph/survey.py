@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tdq_core.graph.ends import Ends, ends_of
 from tdq_core.graph.modules import Layer, layers
+from tdq_core.graph.oddities import borrowed, hooks, patched
 from tdq_core.graph.replace import references
 from tdq_core.graph.trace import Reading, Trace, owners, trace
 
@@ -202,11 +203,11 @@ def _held_by_a_copy(survey: Survey, name: str) -> str | None:
 
 def _patched(survey: Survey, name: str) -> str | None:
     layer = survey.layers[name]
-    if layer._forward_hooks or layer._forward_pre_hooks:
+    if hooks(layer):
         return "it has forward hooks of its own, which what takes its place would not run"
-    if "forward" in vars(layer):
+    if patched(layer):
         return "its forward was replaced on the object itself, which what takes its place would not do"
-    if "weight" not in layer._parameters:
+    if "weight" in borrowed(layer):
         return "its weight is no parameter of its own but made anew in every pass (weight norm, pruning)"
     return None
 

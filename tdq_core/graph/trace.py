@@ -69,7 +69,6 @@ class Trace:
         read: names of the parameters and buffers whose values any operation read.
         entered: names of all modules that were called.
         operators: names of torch's operators that ran, as 'aten::convolution'.
-        returned: what the network gave.
     """
 
     sites: tuple[Site, ...]
@@ -78,7 +77,6 @@ class Trace:
     read: frozenset[str]
     entered: frozenset[str]
     operators: frozenset[str]
-    returned: Any
 
 
 def trace(model: nn.Module, names: Iterable[str], example: Tensor) -> Trace:
@@ -97,7 +95,6 @@ def trace(model: nn.Module, names: Iterable[str], example: Tensor) -> Trace:
         read=frozenset(operators.read),
         entered=frozenset(calls.entered),
         operators=frozenset(operators.names),
-        returned=returned,
     )
 
 

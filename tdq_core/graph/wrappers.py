@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+from tdq_core.graph.oddities import hooks, take_off_compiling
 from tdq_core.graph.replace import replace
 
 
@@ -26,8 +27,8 @@ def without_wrappers(model: nn.Module) -> tuple[str, ...]:
         replace(model, {name: taken_out(module)[0]})
     for module in model.modules():
         if module._compiled_call_impl is not None:
-            module._compiled_call_impl = None
             kinds.add("Module.compile")
+        take_off_compiling(module)
     return tuple(sorted(kinds))
 
 
@@ -44,7 +45,9 @@ def note_on(kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _inside(module: nn.Module) -> str:
-    """Where a wrapper holds what it wraps; '' for what is no wrapper."""
+    """Where a wrapper holds what it wraps; '' for what is no wrapper, and for one whose hooks would be lost."""
+    if hooks(module):
+        return ""
     if isinstance(module, DataParallel | DistributedDataParallel | AveragedModel):
         return "module"
     dynamo = sys.modules.get("torch._dynamo.eval_frame")  # seconds to import, and nothing is compiled without it

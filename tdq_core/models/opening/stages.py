@@ -11,12 +11,13 @@ from tdq_core.graph.arguments import Arguments, arguments
 from tdq_core.graph.layer_table import count_params
 from tdq_core.graph.oddities import hooks
 from tdq_core.graph.replace import replace
+from tdq_core.graph.wrappers import unwrapped
 from tdq_core.models.opening.attention import odd_attention, odd_encoders, plain_attention, plain_encoder
 from tdq_core.models.opening.norms import odd_norms, plain_norm
 from tdq_core.models.opening.proof import WHOLE, StaysOdd, answer, same
 from tdq_core.models.opening.subclasses import odd_layers, plain_layer
 from tdq_core.models.opening.weights import computed_weights, plain_weights, zeros_of
-from tdq_core.models.opening.wrappers import scripted, without_wrappers
+from tdq_core.models.opening.wrappers import scripted
 
 _SHOWN = 3
 
@@ -60,7 +61,7 @@ def opened(module: nn.Module, example: Tensor) -> tuple[nn.Module, tuple[str, ..
         The network, which answers as `module` did; and a sentence each for what was replaced, what that changes in its
         costs, and what stays odd and why.
     """
-    module = without_wrappers(module)
+    module, _ = unwrapped(module)
     before, zeros = count_params(module), zeros_of(dict(computed_weights(module)))
     replaced: Counter[str] = Counter()
     left: Left = defaultdict(list)
