@@ -12,6 +12,7 @@ from tdq_core.errors import RunFailed
 from tdq_core.graph.layer_table import count_macs, count_params, read_layers
 from tdq_core.graph.opened import adopted, trimmed
 from tdq_core.graph.replace import references, replace, require_replaced
+from tdq_core.graph.uses import following_norms
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
 
@@ -179,3 +180,18 @@ def test_a_head_that_no_image_reaches_is_taken_out_and_says_so_should_one_come()
     net.when = -1e9
     with pytest.raises(RunFailed, match=r"The part 'aux' \(Sequential\) ran"):
         net(IMAGES)
+
+
+class Tokens(nn.Module):
+    """A batch norm over eight positions, behind a linear layer of eight channels: not that layer's channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm, self.head = nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.fc(x[:, 0])).mean(1))
+
+
+def test_a_norm_over_positions_does_not_follow_the_layers_channels() -> None:
+    assert following_norms(Tokens().eval(), ["fc"], IMAGES[:2]) == {}
