@@ -4,6 +4,7 @@ Links are followed. Hidden files and folders, and those that systems leave behin
 """
 
 import itertools
+import os
 import stat
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -96,13 +97,14 @@ def _class_folders(root: Path) -> list[Path]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return sorted((p for p in _inside(folder) if p.is_dir()), key=lambda p: p.name)
+    return [folder / name for name in sorted(entry.name for entry in _inside(folder) if entry.is_dir())]
 
 
-def _inside(folder: Path) -> Iterator[Path]:
+def _inside(folder: str | Path) -> list[os.DirEntry[str]]:
     """What lies in a folder, but what is hidden or was left behind."""
     try:
-        yield from (p for p in folder.iterdir() if not p.name.startswith(".") and p.name not in LEFT_BEHIND)
+        with os.scandir(folder) as entries:
+            return [e for e in entries if not e.name.startswith(".") and e.name not in LEFT_BEHIND]
     except OSError as error:
         raise InputError(f"The image folder '{folder}' cannot be read: {error.strerror}.") from error
 
@@ -129,18 +131,24 @@ def _list(
 
 def _files(folder: Path) -> tuple[list[Path], list[Path]]:
     """The images of one class, sub-folders included, and the other files."""
-    files = sorted(_walk(folder), key=lambda p: p.relative_to(folder).as_posix())
-    images = [p for p in files if p.suffix.lower() in SUFFIXES]
-    return images, [p for p in files if p.suffix.lower() not in SUFFIXES]
+    files = sorted(_walk(folder))
+    images = [folder / name for name in files if _is_image(name)]
+    return images, [folder / name for name in files if not _is_image(name)]
 
 
-def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Every file below `folder`, links included: one that leads nowhere is told of when it is read."""
-    here = folder.resolve()
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - of a hundred thousand names
+
+
+def _walk(folder: Path, inside: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every file below `folder`, by its path from there, links included: one that leads nowhere is told of when it is
+    read."""
+    here = os.path.realpath(folder / inside)
     if here in above:
-        raise InputError(f"The image folder '{folder}' is a link to a folder that it lies in: remove it.")
-    for path in _inside(folder):
-        if path.is_dir():
-            yield from _walk(path, (*above, here))
-        elif path.is_file() or path.is_symlink():
-            yield path
+        raise InputError(f"The image folder '{folder / inside}' is a link to a folder that it lies in: remove it.")
+    for entry in _inside(folder / inside):
+        name = f"{inside}{entry.name}"
+        if entry.is_dir():
+            yield from _walk(folder, f"{name}/", (*above, here))
+        elif entry.is_file() or entry.is_symlink():
+            yield name

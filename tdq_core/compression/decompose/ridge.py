@@ -87,4 +87,4 @@ def _solve(gram: Tensor, product: Tensor, ridge: float) -> tuple[Tensor, Tensor]
     damped = gram.clone()
     damped.diagonal().add_(ridge)
     lower, failed = torch.linalg.cholesky_ex(damped)
-    return None if failed else (torch.cholesky_solve(product.T, lower).T, lower)
+    return None if failed else (torch.cholesky_solve(product.T, lower).T.contiguous(), lower)
