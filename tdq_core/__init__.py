@@ -13,6 +13,7 @@
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from tdq_core.api.verbs import Quantized, Score, compress, measure, plan, quantize
     from tdq_core.errors import InputError, Refused, RunFailed, TDQError
     from tdq_core.specs import RankRule, RunSpec
+
+# Before torch is loaded, which reads it once: threads that wait for each other sleep instead of spinning, so that one
+# whose core somebody else has taken does not keep the others' cores busy too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _FROM = {
     "tdq_core.api.networks": ("Network", "load", "load_export", "wrap"),

@@ -13,6 +13,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 # Before any test imports torch, and for the processes that tests start: the nets are small, so that a second thread
 # costs more than it gives, and tests run two at a time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What one test has found is no other test's: see `tdq_core.system.cache`.
+os.environ["TDQ_CACHE_GB"] = "0"
 
 
 @pytest.fixture(scope="session")

@@ -140,3 +140,16 @@ def test_a_csv_goes_where_a_file_can_be(tdq: Tdq, tmp_path: Path, out: str, says
     told = tdq("csv", "--out", out)
     assert told.returncode == 2 and says in told.stderr and len(told.stderr.splitlines()) == 1
     assert tdq("csv", "--out", "new/ü [x].csv").returncode == 0 and (tmp_path / "new" / "ü [x].csv").is_file()
+
+
+def test_what_is_kept_beside_the_runs_is_shown_and_cleared(tdq, tmp_path, monkeypatch):
+    monkeypatch.setenv("TDQ_CACHE_GB", "1")
+    spec = ("--model", "digits_resnet", "--data", "digits", "--samples", "50")
+    assert tdq("run", *spec, "--method", "cp", "--epc", "--ratio", "1.5").returncode == 0
+    kept = json.loads(tdq("cache", "--json").stdout)
+    assert kept["factors"]["files"] > 0 and kept["moments"]["files"] == 0
+    assert "factors" in tdq("cache").stdout and "TDQ_CACHE_GB" in tdq("cache").stdout
+    refused = tdq("cache", "--clear", "everything")
+    assert refused.returncode == 2 and "factors, moments, layers, finetune, all" in refused.stderr
+    assert "factors: " in tdq("cache", "--clear", "factors").stdout
+    assert json.loads(tdq("cache", "--json").stdout)["factors"]["files"] == 0

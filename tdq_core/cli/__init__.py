@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from tdq_core.cli import components, dashboard, doctor, models, recipe, records, run, training
+from tdq_core.cli import cache, components, dashboard, doctor, models, recipe, records, run, training
 from tdq_core.cli.terminal import any_terminal, complain, write_out
 from tdq_core.errors import InputError, Refused, TDQError
 
@@ -29,6 +29,7 @@ app.command("show")(records.show)
 app.command("csv")(records.csv)
 app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
+app.command("cache")(cache.cache)
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ class Implementation:
         stages: names of those layers, in their order: files keep weights by them.
         details: what is told of the factors of a kernel, for the record.
         fit: factors of least error in a layer's outputs, see `calibrate.fit`.
+        fit_starts: the fit begins at factors of the weights.
     """
 
     decompose: dict[str, Callable[[Tensor, Ranks, Options], Any]]
@@ -45,6 +46,7 @@ class Implementation:
     stages: tuple[str, ...]
     fit: Callable[[Moments, Tensor, Ranks, Tensor, Options, Start], Fitted]
     details: Callable[[Any, Tensor], tuple[Details, ...]] = lambda factors, kernel: ()
+    fit_starts: bool = False
 
 
 class Sweeps(Details, frozen=True):
@@ -107,6 +109,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         stages=("input", "depthwise", "output"),
         details=_told_of_cp,
         fit=fit_cp_to,
+        fit_starts=True,
     ),
     "svd": Implementation(
         decompose={

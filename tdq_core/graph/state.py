@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from tdq_core.errors import RunFailed
+
 COUNTER = "num_batches_tracked"
 """Batch norm's counters end so: they take no part at inference."""
 
@@ -28,7 +30,13 @@ def state_once(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_once(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put a state of `state_once` into `model`, in place; what it shares it has under all names."""
-    lacking = model.load_state_dict(dict(state), strict=False)
+    """Put a state of `state_once` into `model`, in place; what it shares it has under all names.
+
+    Tensor by tensor: a network's own loading may translate, or ask for, what only files of older versions have.
+    """
     known = state_once(model)
-    assert not lacking.unexpected_keys and not known.keys() & set(lacking.missing_keys), "of this model"
+    assert known.keys() == state.keys(), "of this model"
+    for name, tensor in known.items():
+        tensor.copy_(state[name])
+    if not all(torch.equal(kept, state[name].to(kept.dtype)) for name, kept in state_once(model).items()):
+        raise RunFailed("The network does not keep the state that is put into it: its `state_dict` gives copies.")

@@ -14,6 +14,7 @@ from tdq_core.layers.table import LayerTable
 from tdq_core.models.registry import MODELS
 from tdq_core.models.sources import named_sources
 from tdq_core.models.weights_ref import stamp
+from tdq_core.records.caches import CACHES
 from tdq_core.records.store import runs_folder, shipped_folder
 from tdq_core.specs import RANDOM_WEIGHTS, RunSpec
 from tdq_core.system.files import write_atomically
@@ -56,7 +57,7 @@ def _stamp(path: str | None) -> list[str | int] | None:
 
 def table_path(spec: RunSpec) -> Path:
     """Where the table of the spec's model and weights lies, inside a folder of runs."""
-    return Path("layers") / layer_file_name(spec)
+    return CACHES["layers"].folder / layer_file_name(spec)
 
 
 def find_layer_file(spec: RunSpec) -> Path | None:

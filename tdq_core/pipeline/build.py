@@ -25,6 +25,7 @@ from tdq_core.graph.replace import require_replaced
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.session import Compressed, LayerResult, Session
 from tdq_core.ranks.plan import LayerPlan, Plan
+from tdq_core.records.caches import CACHES
 from tdq_core.records.record import LayerRecord
 from tdq_core.records.store import runs_folder
 from tdq_core.system.progress import Progress
@@ -158,7 +159,7 @@ def _fine_tuned(work: Work, module: nn.Module, scheme: Scheme | None) -> tuple[n
         seed=inputs.spec.seed,
         scheme=scheme,
         on_progress=work.on_progress,
-        checkpoint=runs_folder() / "finetune" / f"{inputs.run_id}.pt",
+        checkpoint=runs_folder() / CACHES["finetune"].folder / f"{inputs.run_id}.pt",
     )
 
 

@@ -19,6 +19,7 @@ from tdq_core.graph.layer_table import read_layers
 from tdq_core.graph.observe import Batches
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.loading import LoadedModel, load_model
+from tdq_core.records.caches import CACHES
 from tdq_core.records.store import runs_folder
 from tdq_core.specs import ModelSpec, RunSpec
 from tdq_core.system.progress import Progress, silent
@@ -52,7 +53,7 @@ class RunInputs:
     def sums_folder(self) -> Path:
         """Where second moments of this model's layers on these calibration images are kept."""
         named = f"{self.digests['model']}\n{self.digests['calib']}"
-        return runs_folder() / "moments" / hashlib.sha256(named.encode()).hexdigest()[:16]
+        return runs_folder() / CACHES["moments"].folder / hashlib.sha256(named.encode()).hexdigest()[:16]
 
     def example(self) -> Tensor:
         """Images spread evenly over the set, (N, C, H, W)."""

@@ -33,6 +33,7 @@ from tdq_core.system import machine
 from tdq_core.system.containment import contained
 from tdq_core.system.extras import require_extra
 from tdq_core.system.progress import Progress, silent
+from tdq_core.system.threads import free_threads
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ def _carry_out(
         plan = _plan(inputs, clock, on_progress)
         dense = _baseline(inputs, store, session, on_progress)
         with _folder(export) as folder:
-            built = build(Work(inputs, plan, session, clock, on_progress), folder)
+            with free_threads():
+                built = build(Work(inputs, plan, session, clock, on_progress), folder)
             layers = built.layers
             record = _measured(inputs, built, dense, clock, on_progress)
             if export is None:

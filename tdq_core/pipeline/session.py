@@ -17,7 +17,10 @@ from tdq_core.data.images import ImageSet
 from tdq_core.data.sources import open_images
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.pipeline.inputs import RunInputs, overlap_note
+from tdq_core.records.caches import CACHES
+from tdq_core.records.store import runs_folder
 from tdq_core.specs import ModelSpec, RunSpec
+from tdq_core.system.cache import Cache
 from tdq_core.system.memo import Latest
 from tdq_core.system.progress import Progress, silent
 
@@ -53,7 +56,7 @@ class Session:
     """Work that one run has done and the next may use."""
 
     def __init__(self) -> None:
-        self.memory = Memory()
+        self.memory = Memory(Cache(runs_folder() / CACHES["factors"].folder))
         self.decomposed: Latest[Compressed] = Latest()
         self.conditioned: Latest[Compressed] = Latest()
         self._models: OrderedDict[Hashable, LoadedModel] = OrderedDict()

@@ -54,8 +54,11 @@ def test_the_calls_of_a_layer_are_looked_at_alike(images: int, count: int) -> No
         assert len(often) == places and int(often.max() - often.min()) <= 1
 
 
-def test_unfolding_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer, images, chosen = nn.Conv2d(3, 4, 3, padding=1), normal(5, 3, 6, 6), torch.arange(36)
-    whole = patches.input_rows(layer, images, chosen)
-    monkeypatch.setattr(patches, "CHUNK", 1)
-    assert torch.equal(whole, patches.input_rows(layer, images, chosen))
+@pytest.mark.parametrize("layer", [la for la in LAYERS if la.padding_mode == "zeros"], ids=lambda la: str(la)[:60])
+def test_the_rows_are_those_of_torchs_own_unfolding(layer: nn.Conv2d) -> None:
+    images = normal(3, layer.in_channels, 9, 8)
+    padded = nn.functional.pad(images, layer._reversed_padding_repeated_twice)
+    every = nn.functional.unfold(padded, layer.kernel_size, dilation=layer.dilation, stride=layer.stride)
+    chosen = torch.randperm(every.shape[2], generator=torch.Generator().manual_seed(0))[:7]
+    wanted = every[:, :, chosen].transpose(1, 2).flatten(0, 1)
+    assert torch.equal(patches.input_rows(layer, images, chosen), wanted)

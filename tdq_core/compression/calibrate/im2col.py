@@ -9,8 +9,6 @@ from torch.nn import functional
 
 PATCHES = 16384
 """Places a layer that are looked at, over all calibration images: with float32 rows this bounds the memory."""
-CHUNK = 1 << 26
-"""Values that are unfolded at a time (256 MiB)."""
 
 
 def places(outputs: Sequence[int], images: int, seed: int) -> tuple[Tensor, ...]:
@@ -44,11 +42,17 @@ def input_rows(layer: nn.Conv2d | nn.Linear, inputs: Tensor, chosen: Tensor) -> 
         strided = inputs[:, :, :: layer.stride[0], :: layer.stride[1]]
         return strided.flatten(2)[:, :, chosen].transpose(1, 2).flatten(0, 1)
     padded = _padded(layer, inputs)
-    taps = layer.kernel_size[0] * layer.kernel_size[1]
-    step = max(1, CHUNK // (padded[0].numel() * taps))
-    return torch.cat(
-        [_unfolded(layer, part)[:, :, chosen].transpose(1, 2).flatten(0, 1) for part in padded.split(step)]
-    )
+    seen = padded.flatten(2).index_select(2, _taps(layer, padded.shape[-2:], chosen).flatten())  # (N, C, places x taps)
+    return seen.unflatten(2, (len(chosen), -1)).transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+def _taps(layer: nn.Conv2d, size: torch.Size, chosen: Tensor) -> Tensor:
+    """(places, K_h K_w): where in a padded image, read row by row, the taps of the places `chosen` lie."""
+    width, (down, right) = size[1], layer.kernel_size
+    columns = (width - layer.dilation[1] * (right - 1) - 1) // layer.stride[1] + 1
+    rows, places = chosen // columns * layer.stride[0], chosen % columns * layer.stride[1]
+    taps = torch.arange(down)[:, None] * layer.dilation[0] * width + torch.arange(right) * layer.dilation[1]
+    return (rows * width + places)[:, None] + taps.flatten()
 
 
 def output_rows(outputs: Tensor, chosen: Tensor, *, convolution: bool) -> Tensor:
@@ -77,7 +81,3 @@ def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
     sides = layer._reversed_padding_repeated_twice  # also of padding='same'
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     return functional.pad(inputs, sides, mode=mode)
-
-
-def _unfolded(layer: nn.Conv2d, padded: Tensor) -> Tensor:
-    return functional.unfold(padded, layer.kernel_size, dilation=layer.dilation, stride=layer.stride)

@@ -11,7 +11,7 @@ from tdq_core.compression.calibrate.moments import Moments, moments_of_groups
 from tdq_core.compression.calibrate.refit import Place
 from tdq_core.compression.calibrate.sample import Sample
 from tdq_core.compression.decompose.factors import Options
-from tdq_core.compression.decompose.modules import Made
+from tdq_core.compression.decompose.modules import Made, find_starts
 from tdq_core.compression.memory import Memory
 from tdq_core.errors import NotNow, RunFailed
 from tdq_core.graph.calls import depends_on_batch
@@ -22,6 +22,7 @@ from tdq_core.graph.walk import settle_in_turn
 from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.system.machine import free_memory
 from tdq_core.system.progress import Progress, silent
+from tdq_core.system.threads import one_thread
 
 LIVE = 4
 """Activations of the size of the largest one that are alive at a time, about; as many again where a layer is called
@@ -109,6 +110,7 @@ class _Fits:
 
     def pass_compressed(self) -> None:
         """Fit every layer of the copy to what arrives at it."""
+        find_starts(self.model, list(self._plan.values()), self._options, self._memory, on_progress=self._on_progress)
         self._on_progress("decompose", 0, len(self._plan))
         calls = {name: self._sample.calls(name) for name in self._plan}
         with torch.no_grad():
@@ -119,7 +121,8 @@ class _Fits:
 
     def _settle(self, name: str) -> nn.Module:
         place = Place(self.model, self.compressed, name, self._norms.get(name))
-        made = place.settle(self._plan[name], self._rows.pop(name).moments(place), self._options, self._memory)
+        with one_thread():
+            made = place.settle(self._plan[name], self._rows.pop(name).moments(place), self._options, self._memory)
         self.made[name] = made
         self._on_progress("decompose", len(self.made), len(self._plan))
         return made.module

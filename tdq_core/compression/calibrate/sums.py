@@ -14,6 +14,7 @@ from tdq_core.compression.calibrate.sample import Sample
 from tdq_core.compression.decompose.groups import groups_of
 from tdq_core.graph.observe import Batches, Call
 from tdq_core.system.progress import Progress, silent
+from tdq_core.system.threads import one_thread
 
 FOLDERS = 2
 """Folders of sums that stay on disk, the latest used ones: one is a model on its calibration images, half a gigabyte
@@ -37,8 +38,9 @@ class Sums:
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Patches (n, C_in K) and outputs (n, C_out)."""
-        self.inputs = self.inputs + (x.T @ x).double()
-        self.cross = self.cross + (y.T @ x).double()
+        with one_thread():  # so that the sums do not depend on how many cores are free
+            self.inputs = self.inputs + (x.T @ x).double()
+            self.cross = self.cross + (y.T @ x).double()
         self.squares = self.squares + y.double().square().sum(0)
         self.mean_in, self.mean_out = self.mean_in + x.double().sum(0), self.mean_out + y.double().sum(0)
         self.count += len(x)

@@ -9,13 +9,14 @@ from torch import nn
 from tdq_core.compression.calibrate.refit import Place
 from tdq_core.compression.calibrate.sums import collect, moments_of
 from tdq_core.compression.decompose.factors import Options
-from tdq_core.compression.decompose.modules import Made
+from tdq_core.compression.decompose.modules import Made, find_starts
 from tdq_core.compression.memory import Memory
 from tdq_core.graph.observe import Batches
 from tdq_core.graph.replace import replace
 from tdq_core.graph.uses import following_norms
 from tdq_core.ranks.plan import Plan
 from tdq_core.system.progress import Progress, silent
+from tdq_core.system.threads import one_thread
 
 
 def apply_symmetric(
@@ -43,11 +44,12 @@ def apply_symmetric(
     compressed = copy.deepcopy(model)
     made: Made = {}
     memory = memory or Memory()
+    find_starts(model, chosen, options, memory, on_progress=on_progress)
     on_progress("decompose", 0, len(chosen))
     for planned in chosen:
         name = planned.layer.name
         place = Place(model, compressed, name, norms.get(name))
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             seen = moments_of(sums.pop(name), place.layer.weight.detach(), centred=place.centred)
             made[name] = place.settle(planned, seen, options, memory)
         replace(compressed, {name: made[name].module})

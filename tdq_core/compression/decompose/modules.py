@@ -1,6 +1,7 @@
 """Layers in place of layers: factorised one by one, or all those of a plan."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from tdq_core.compression.decompose.factors import Details, Factors, Options
 from tdq_core.compression.decompose.groups import groups_of, layers_of_groups, parts_of, side_by_side
 from tdq_core.compression.decompose.linalg import rel_error
-from tdq_core.compression.memory import Memory
+from tdq_core.compression.memory import Memory, Wanted
 from tdq_core.compression.methods import IMPLEMENTATIONS, told_of
 from tdq_core.errors import RunFailed
 from tdq_core.graph.replace import replace
@@ -100,22 +101,47 @@ def apply_plan(
     on_progress: Progress = silent,
 ) -> tuple[nn.Module, Made]:
     """A copy of `model` with the layers of `plan` replaced, and what was made of them; `model` is not touched."""
-    model, memory = copy.deepcopy(model), memory or Memory()
+    model = copy.deepcopy(model)
+    found = find_factors(model, plan.decomposed(), options, memory or Memory(), on_progress=on_progress)
     made: Made = {}
-    chosen = plan.decomposed()
-    on_progress("decompose", 0, len(chosen))
-    for part in chosen:
-        made[part.layer.name] = _replace(model, part, options, memory)
-        on_progress("decompose", len(made), len(chosen))
+    for part, factors in found:
+        layer, name = planned_layer(model, part), part.layer.name
+        details = told_of(part.method, factors, kernel_of(layer))
+        made[name] = require_finite(part, assemble(layer, part.method, factors, details))
+        replace(model, {name: made[name].module})
     return model.eval(), made
 
 
-def _replace(model: nn.Module, part: LayerPlan, options: Options, memory: Memory) -> Factorized:
+def find_factors(
+    model: nn.Module,
+    parts: Sequence[LayerPlan],
+    options: Options,
+    memory: Memory,
+    *,
+    on_progress: Progress,
+    stage: str = "decompose",
+) -> list[tuple[LayerPlan, Factors]]:
+    """Factors of the weights of each planned layer of `model`, found side by side."""
+    layers = [planned_layer(model, part) for part in parts]
+    wanted = [Wanted(kernel_of(layer), part.method, part.ranks, options, groups_of(layer))
+              for layer, part in zip(layers, parts, strict=True)]  # fmt: skip
+    return list(zip(parts, memory.find(wanted, on_progress=on_progress, stage=stage), strict=True))
+
+
+def find_starts(
+    model: nn.Module, parts: Sequence[LayerPlan], options: Options, memory: Memory, *, on_progress: Progress
+) -> None:
+    """Let `memory` know the factors of the weights at which fits to outputs begin: one fit waits for another, these
+    need not."""
+    starting = [part for part in parts if IMPLEMENTATIONS[part.method].fit_starts]
+    if starting:
+        find_factors(model, starting, options, memory, on_progress=on_progress, stage="decompose the weights")
+
+
+def planned_layer(model: nn.Module, part: LayerPlan) -> nn.Conv2d | nn.Linear:
     layer = model.get_submodule(part.layer.name)
     assert isinstance(layer, nn.Conv2d | nn.Linear), "the plan was made from this model's own table"
-    made = require_finite(part, factorize(layer, part.method, part.ranks, options=options, memory=memory))
-    replace(model, {part.layer.name: made.module})
-    return made
+    return layer
 
 
 def require_finite(part: LayerPlan, made: Factorized) -> Factorized:

@@ -14,6 +14,7 @@ from tdq_core.graph.agreement import Predict
 from tdq_core.specs.precision import Precision
 from tdq_core.system import machine
 from tdq_core.system.progress import Progress, silent
+from tdq_core.system.threads import all_threads
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Request:
         example: (N >= 2, C, H, W) float32, a real batch: for tracing and for the check of an export.
         calibration: gives a fresh pass over unlabelled batches (N, C, H, W); needed for int8 and for nothing else.
         folder: where the artefact is written; made when it is absent.
-        threads: threads of an ONNX Runtime session; None: as many as torch uses. The torch backend always uses
+        threads: threads of an ONNX Runtime session; None: as many as torch may use. The torch backend always uses
             torch's own setting, which belongs to the process.
         reduce_range: keep 8-bit weights within 7 bits; None: as this CPU needs it.
         opset: of an ONNX file; None: the usual one, see `onnx_version`.
@@ -59,7 +60,7 @@ class Request:
 
     @property
     def session_threads(self) -> int:
-        return self.threads or torch.get_num_threads()
+        return self.threads or all_threads()
 
 
 @dataclass(frozen=True)
