@@ -115,6 +115,26 @@ def test_weights_of_zero_are_right_on_any_grid(zeros, backend, tmp_path):
     assert details["float_check"]["relative_diff"] < 1e-5
 
 
+class Limited(nn.Module):
+    def __init__(self, low, high):
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x):
+        return x.clamp(self.low, self.high)
+
+
+LIMITS = (nn.ReLU6(), nn.Hardtanh(), Limited(0, None), Limited(None, 1), Limited(0.1, 2), nn.Hardswish(), nn.PReLU())
+
+
+@pytest.mark.parametrize("backend", ("torch", "onnxruntime"))
+def test_activation_functions_with_limits_survive_int8(backend, tmp_path):
+    layers = [layer for act in LIMITS for layer in (nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), act)]
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(3 * 36, 5)).eval()
+    details = realise(net, "int8", backend, request=request_in(tmp_path)).details
+    assert details["float_check"]["relative_diff"] < 1e-5
+
+
 def test_kernels_may_differ_as_rounding_itself_does_and_no_more():
     exact = torch.randn(10, 10)
     noise = 0.1 * torch.randn(10, 10)

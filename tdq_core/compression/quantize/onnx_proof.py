@@ -128,8 +128,23 @@ def _require_near(name: str, floats: np.ndarray, stored: Stored) -> None:
 
 
 def _restore_activations(graph: GraphProto, floats: GraphProto) -> None:
-    """Put back the activation functions of the float graph whose outputs another operator gives now."""
+    """Put back the activation functions of the float graph whose outputs another operator gives now, with what gives
+    them their limits."""
     wanted = {node.output[0]: node for node in floats.node if node.op_type in ("Relu", "Clip")}
+    givers = {name: node for node in floats.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in floats.initializer}
+    known = {tensor.name for tensor in graph.initializer} | {name for node in graph.node for name in node.output}
+    limits: list[NodeProto] = []
+
+    def bring(name: str) -> None:
+        if name in constants and name not in known:
+            graph.initializer.append(constants[name])
+        elif name in givers and name not in known:
+            for inner in givers[name].input:
+                bring(inner)
+            limits.append(givers[name])
+        known.add(name)
+
     nodes = []
     for node in graph.node:
         dropped = wanted.get(node.output[0])
@@ -137,6 +152,8 @@ def _restore_activations(graph: GraphProto, floats: GraphProto) -> None:
         if dropped is not None and node.op_type not in ("Identity", dropped.op_type):
             node.output[0] = dropped.input[0]
             nodes.append(dropped)
-    kept = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+            for limit in dropped.input[1:]:
+                bring(limit)
+    kept = [NodeProto.FromString(node.SerializeToString()) for node in (*limits, *nodes)]
     del graph.node[:]
     graph.node.extend(kept)
