@@ -12,6 +12,7 @@ import numpy as np
 from cached_runs.pipelines import HALVES, OWN, PIPELINES, POINT, STUDYS, Chosen, over_halves, random_halves, smallest
 from tdq_core.recipes.choices import Pick
 from tdq_core.records.record import RunRecord
+from tdq_core.stats.verdict import verdict
 
 SHOWN = ("resnet20_cifar10", "resnet18_cifar10")
 """Networks of the README's table."""
@@ -33,9 +34,11 @@ class Verdict(NamedTuple):
     over: list[Chosen]
 
     @property
-    def verified(self) -> float:
-        """The share of the random halves of which the other half keeps the bound too."""
-        return sum(c.verified for c in self.over) / len(self.over)
+    def kept(self) -> float | None:
+        """Of the random halves that choose a file, the share of which the other half does not miss the bound; None:
+        no half chooses one."""
+        chosen = [c for c in self.over if c.run_id]
+        return sum(c.verified for c in chosen) / len(chosen) if chosen else None
 
 
 Verdicts = dict[str, tuple[int, dict[str, Verdict]]]
@@ -85,10 +88,9 @@ def _pick_text(found: Pick | None) -> str:
     if found is None:
         return "none"
     there, low, high = (100 * x for x in found.verified_drop)
-    verdict = "verified" if found.verified else "not verified"
     return (
         f"{found.bytes_ratio:.2f}x, loses {_points(100 * found.chosen_drop[0])}; on the others "
-        f"{_points(there)} [{_points(low)}, {_points(high)}]: {verdict}"
+        f"{_points(there)} [{_points(low)}, {_points(high)}]: {verdict(found.verified_drop, POINT)}"
     )
 
 
@@ -96,7 +98,7 @@ def _over_text(found: Verdict) -> str:
     counts = Counter(f"{c.bytes_ratio:.2f}x" if c.run_id else "none" for c in found.over)
     often = [(name, k / len(found.over)) for name, k in counts.most_common() if k >= _RARE * len(found.over)]
     told = ", ".join(f"{name} in {100 * share:.0f} %" for name, share in often)
-    return f"{told}; verified in {100 * found.verified:.0f} %"
+    return told if found.kept is None else f"{told}; of those {100 * found.kept:.0f} % not missed"
 
 
 def _advantages(models: Sequence[str], known: Verdicts) -> list[str]:

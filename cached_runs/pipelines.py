@@ -14,6 +14,7 @@ from cached_runs.study import tucker2_of
 from tdq_core.recipes.choices import Pick, best_first, pick
 from tdq_core.recipes.target import Target
 from tdq_core.records.record import RunRecord
+from tdq_core.stats.intervals import upper_bounds
 
 BOUNDS = (0.005, 0.01, 0.02, 0.03)
 """On the drop of top-1, as shares."""
@@ -69,7 +70,7 @@ class Chosen(NamedTuple):
 
     Attributes:
         run_id: None where no run keeps the bound there; bytes_ratio is 0 then.
-        verified: whether the run keeps it on the other half too.
+        verified: whether the run keeps it on the other half too, by the middle of the interval.
     """
 
     run_id: str | None
@@ -95,14 +96,14 @@ def over_halves(records: Sequence[RunRecord], pipeline: Pipeline, limit: float, 
     if not runs:
         return [Chosen(None, 0.0, False)] * len(halves)
     lost = np.stack([_lost(r) for r in runs], axis=1)  # (n, runs)
-    here = halves.astype(np.float64) @ lost
+    gone, won = (halves.astype(np.float64) @ (lost == sign) for sign in (1, -1))  # (count, runs)
     looked_at = halves.sum(axis=1, keepdims=True)
-    there = (lost.sum(axis=0) - here) / (halves.shape[1] - looked_at)
-    here /= looked_at
+    there = (lost.sum(axis=0) - gone + won) / (halves.shape[1] - looked_at)
+    here, most = (gone - won) / looked_at, upper_bounds(gone, won, looked_at)
     target, sizes = Target("drop", limit), [r.metrics.bytes for r in runs if r.metrics]
     found = []
-    for first, second in zip(here, there, strict=True):
-        met = [i for i in range(len(runs)) if target.met_by(runs[i], first[i])]
+    for first, above, second in zip(here, most, there, strict=True):
+        met = [i for i in range(len(runs)) if target.met_by(runs[i], above[i])]
         if not met:
             found.append(Chosen(None, 0.0, False))
             continue

@@ -15,13 +15,14 @@ from tdq_core.errors import InputError, RunFailed
 from tdq_core.pipeline.run import Outcome
 from tdq_core.recipes import search
 from tdq_core.recipes.candidates import ARMS, DENSE, OWN, RATIOS, REFERENCE, STUDY, Arm
-from tdq_core.recipes.choices import best_first, pick
+from tdq_core.recipes.choices import best_first, pick, verdict_on
 from tdq_core.recipes.report import RECIPES, Report, write_up
 from tdq_core.recipes.search import find_recipe
 from tdq_core.recipes.target import Target, parse_target
 from tdq_core.records.record import Latency, Metrics, RunRecord
 from tdq_core.records.store import RunStore, Store, runs_folder
 from tdq_core.specs import RunSpec
+from tdq_core.stats.verdict import Verdict
 
 PLAIN = RunSpec.of("digits_resnet", "digits")
 
@@ -118,16 +119,32 @@ def test_a_target_is_met_at_its_bound() -> None:
 
 
 def test_choices_look_at_every_other_image_and_the_rest_verifies() -> None:
-    chosen = pick(record([1, 3, 5]), "cp", 2.0, Target("drop", 0.01))
+    chosen = pick(record([1, 3, 5]), "cp", 2.0, Target("drop", 0.05))
     assert (chosen.chosen_drop[0], chosen.met) == (0.0, True)
     assert (chosen.verified_drop[0], chosen.verified) == (3 / 50, False)
-    other = pick(record([0, 2, 4]), "cp", 2.0, Target("drop", 0.01))
+    other = pick(record([0, 2, 4]), "cp", 2.0, Target("drop", 0.05))
     assert (other.chosen_drop[0], other.met, other.verified) == (3 / 50, False, True)
+
+
+def test_a_drop_that_may_be_luck_is_not_chosen() -> None:
+    """No image of 50 is lost in one case of ten where the truth is 4.5 %."""
+    assert not pick(record([]), "cp", 2.0, Target("drop", 0.03)).met
+    assert pick(record([], n=200), "cp", 2.0, Target("drop", 0.03)).met
+
+
+def test_the_other_images_show_it_agree_with_it_or_say_that_it_is_missed() -> None:
+    target = Target("drop", 0.05)
+    found = [verdict_on(pick(record(wrong, n=400), "cp", 2.0, target), target) for wrong in
+             ([], list(range(1, 17, 2)), list(range(1, 25, 2)))]  # fmt: skip
+    assert found == [Verdict.SHOWN, Verdict.CONSISTENT, Verdict.MISSED]
+    sizes = Target("ratio", 5)
+    assert verdict_on(pick(record([], size=100), "cp", 2.0, sizes), sizes) == Verdict.SHOWN
+    assert verdict_on(pick(record([], size=900), "cp", 2.0, sizes), sizes) == Verdict.MISSED
 
 
 def test_the_smallest_wins_for_a_drop_and_the_best_for_a_size() -> None:
     runs = [record([], size=300), record([0], size=100), record([0, 2, 4], size=50)]
-    drop, ratio = Target("drop", 0.02), Target("ratio", 5)
+    drop, ratio = Target("drop", 0.08), Target("ratio", 5)
     sizes = [p.bytes for p in best_first([pick(r, "cp", 2.0, drop) for r in runs], drop)]
     assert sizes == [100, 300, 50]
     sizes = [p.bytes for p in best_first([pick(r, "cp", 2.0, ratio) for r in runs], ratio)]
@@ -143,16 +160,16 @@ def written(target: Target, *tried: tuple[list[int], int, str, float]) -> Report
 
 
 def test_a_report_says_what_did_not_hold() -> None:
-    target = Target("drop", 0.01)
+    target = Target("drop", 0.035)
     report = written(target, ([1, 3], 100, "cp", 4.0), ([0, 2], 90, "study", 2.0), ([], 250, "dense", 0.0))
     assert report.chosen and report.chosen.arm == "cp" and report.study and report.study.arm == "study"
     assert (report.n_choose, report.n_verify) == (50, 50)
-    assert any("no longer meets it" in s for s in report.sentences)
+    assert any("there it misses the target" in s for s in report.sentences)
     assert any("'study' does not meet it: at 11.1x it loses 4.00 points" in s for s in report.sentences)
     assert any("9.90x smaller than the fp32 ONNX file" in s for s in report.sentences)
     assert any("takes 1.00 ms, dense fp32 9.90 ms and dense INT8 2.50 ms" in s for s in report.sentences)
     nothing = written(target, ([0, 2], 100, "study", 2.0))
-    assert nothing.chosen is None and nothing.sentences[0].startswith("Nothing that was tried meets drop<=1%")
+    assert nothing.chosen is None and nothing.sentences[0].startswith("Nothing that was tried meets drop<=3.5%")
 
 
 def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -192,7 +209,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TDQ_RUNS", str(tmp_path))
 
 
-@pytest.mark.parametrize(("text", "ratio"), [("drop<=1%", 5.0), ("ratio>=16", 4.0), ("latency<=2.5ms", 4.0)])
+@pytest.mark.parametrize(("text", "ratio"), [("drop<=1%", 2.5), ("ratio>=16", 4.0), ("latency<=2.5ms", 4.0)])
 def test_every_pipeline_is_bisected(monkeypatch: pytest.MonkeyPatch, text: str, ratio: float) -> None:
     measured = Measured()
     monkeypatch.setattr(search, "run", measured)

@@ -10,6 +10,7 @@ from tdq_core.recipes.choices import Pick
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
 from tdq_core.specs import BACKENDS
+from tdq_core.stats.verdict import verdict
 
 
 def recipe_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
@@ -19,7 +20,7 @@ def recipe_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     for limit in BOUNDS:
         for pipeline in PIPELINES:
             picks, best = smallest(records, pipeline, limit)
-            told = _recipe(best, by_id[best.run_id]) if best else _missed(picks)
+            told = _recipe(best, by_id[best.run_id], limit) if best else _missed(picks)
             rows.append({"drop at most": _bound(limit), "pipeline": pipeline.name} | told)
     return rows
 
@@ -37,7 +38,7 @@ def network_recipes(by_model: Mapping[str, Sequence[RunRecord]]) -> list[dict[st
     return rows
 
 
-def _recipe(best: Pick, record: RunRecord) -> dict[str, Any]:
+def _recipe(best: Pick, record: RunRecord, limit: float) -> dict[str, Any]:
     spec, numbers = record.spec, record.spec.precision
     return {
         "what it is": f"{text.method_label(spec)}, {ranks_text(spec)}, {numbers.numbers.label}, "
@@ -46,7 +47,7 @@ def _recipe(best: Pick, record: RunRecord) -> dict[str, Any]:
         "file": text.both_ways(best.bytes_ratio),
         "drop": f"{text.points(best.chosen_drop[0])}",
         "drop on the others": _on_others(best),
-        "verified": "yes" if best.verified else "no",
+        "on the others": str(verdict(best.verified_drop, limit)),
         "run": best.run_id,
     }
 
@@ -61,7 +62,7 @@ def _bound(limit: float) -> str:
 
 def _missed(picks: Sequence[Pick]) -> dict[str, Any]:
     return {"what it is": _why(picks)} | dict.fromkeys(
-        ("params", "file", "drop", "drop on the others", "verified", "run"), ""
+        ("params", "file", "drop", "drop on the others", "on the others", "run"), ""
     )
 
 

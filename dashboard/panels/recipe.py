@@ -1,5 +1,7 @@
 """One recipe: choose it or ask for it, and read what was found."""
 
+from collections.abc import Callable
+
 import pandas as pd
 import streamlit as st
 
@@ -14,10 +16,11 @@ from dashboard.shelf.state import choice, number, record_choice, take_next
 from dashboard.words.markup import plain
 from dashboard.words.recipe import command, recipe_label, rows
 from tdq_core.jobs.queue import Request
-from tdq_core.recipes.choices import Pick
+from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.report import RECIPES, Report
-from tdq_core.recipes.target import Target
+from tdq_core.recipes.target import Target, parse_target
 from tdq_core.specs import RunSpec
+from tdq_core.stats.verdict import Verdict
 
 _COLUMNS = {
     "param ratio": st.column_config.NumberColumn(format="%.2fx"),
@@ -79,7 +82,7 @@ def _ask(subject: RunSpec, offers: Offers) -> None:
 def show_recipe(report: Report, runs: Runs) -> None:
     """Sentences, chart and table of everything that was tried, then the run that was chosen."""
     first, *others = report.sentences
-    (st.success if report.chosen else st.warning)(plain(first), icon=":material/checklist:")
+    _box(report)(plain(first), icon=":material/checklist:")
     st.markdown("\n".join(f"- {plain(sentence)}" for sentence in others))
     left, right = st.columns([3, 2], gap="medium")
     with left:
@@ -98,6 +101,14 @@ def show_recipe(report: Report, runs: Runs) -> None:
     )  # fmt: skip
     with st.expander("Ask again on the command line"):
         st.code(command(report), language="bash", wrap_lines=True)
+
+
+def _box(report: Report) -> Callable[..., object]:
+    """Green where the images that no choice looked at show that the target is met."""
+    if report.chosen is None:
+        return st.warning
+    found = verdict_on(report.chosen, parse_target(report.target))
+    return {Verdict.SHOWN: st.success, Verdict.CONSISTENT: st.info, Verdict.MISSED: st.warning}[found]
 
 
 def _card(pick: Pick, runs: Runs) -> None:

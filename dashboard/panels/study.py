@@ -171,7 +171,7 @@ def _studied(study: Components) -> str:
 
 def _recipes(view: View, model: str, by_model: ByModel) -> None:
     records = by_model[model]
-    widths = {"drop at most": 90, "what it is": 310, "params": 165, "file": 165, "drop": 60, "verified": 60}
+    widths = {"drop at most": 90, "what it is": 310, "params": 165, "file": 165, "drop": 60, "on the others": 90}
     columns = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
     st.dataframe(pd.DataFrame(recipe_rows(records)), hide_index=True, column_config=columns)
     st.markdown(

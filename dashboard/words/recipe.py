@@ -4,7 +4,7 @@ from typing import Any
 
 from dashboard.words import text
 from tdq_core.recipes.candidates import DENSE, OWN, REFERENCE, STUDY, Arm
-from tdq_core.recipes.choices import Pick
+from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.report import Report
 from tdq_core.recipes.target import parse_target
 from tdq_core.specs import PRECISIONS
@@ -70,7 +70,7 @@ def _row(pick: Pick, report: Report) -> dict[str, Any]:
         "drop": 100 * pick.chosen_drop[0],
         "drop on the others": f"{text.points(pick.verified_drop[0])} {text.interval(*pick.verified_drop[1:])}",
         "latency": pick.latency_ms,
-        "meets it": _verdict(pick),
+        "meets it": _verdict(pick, report),
         "run": pick.run_id,
     }
 
@@ -83,7 +83,5 @@ def _role(pick: Pick, report: Report) -> str:
     return "reference" if pick.run_id == report.reference.run_id else ""
 
 
-def _verdict(pick: Pick) -> str:
-    if not pick.met:
-        return "no"
-    return "yes, verified" if pick.verified else "yes, not verified"
+def _verdict(pick: Pick, report: Report) -> str:
+    return f"yes; on the others {verdict_on(pick, parse_target(report.target))}" if pick.met else "no"

@@ -7,9 +7,9 @@ import typer
 from tdq_core.cli.options import JsonFlag, takes_spec
 from tdq_core.cli.terminal import both_ways, complain, progress_bars, say, say_json, say_table
 from tdq_core.errors import NotKept
-from tdq_core.recipes.choices import Pick
+from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.report import Report
-from tdq_core.recipes.target import parse_target
+from tdq_core.recipes.target import Target, parse_target
 from tdq_core.specs import ImageSpec, ModelSpec, RunSpec
 
 
@@ -41,11 +41,12 @@ def recipe(
 
 def _print(report: Report, *, kept: bool) -> None:
     subject = f"{report.spec.model.name} on {report.spec.images.data}"
+    target = parse_target(report.target)
     halves = f"chosen on {report.n_choose} images, verified on {report.n_verify}"
     say(f"{subject}, {report.target}: {halves}")
     say(*(f"  {sentence}" for sentence in report.sentences))
     rows = [
-        _row(name, p)
+        _row(name, p, target)
         for name, p in (
             ("chosen", report.chosen),
             *((f"next {i}", p) for i, p in enumerate(report.alternatives, start=1)),
@@ -54,16 +55,16 @@ def _print(report: Report, *, kept: bool) -> None:
         )
         if p
     ]
-    heads = ("", "run", "pipeline", "params ratio", "file", "drop (choosing)", "drop (verified)", "latency", "meets it")
+    heads = ("", "run", "pipeline", "params ratio", "file", "drop (choosing)", "drop (others)", "latency", "meets it")
     say_table(heads, rows, right=("params ratio", "latency"))
     say("", f"{len(report.tried)} runs were measured or read; `tdq show RUN` shows one.")
     fate = "kept, the dashboard's page Recipe shows it" if kept else "not kept"
     say(f"Recipe {report.recipe_id}: {fate}.")
 
 
-def _row(name: str, p: Pick) -> tuple[str, ...]:
+def _row(name: str, p: Pick, target: Target) -> tuple[str, ...]:
     first, second = (f"{100 * m:+.2f} [{100 * a:+.2f}, {100 * b:+.2f}]" for m, a, b in (p.chosen_drop, p.verified_drop))
     ratio = f"{p.params_ratio:.2f}x"
     latency = f"{p.latency_ms:.2f} ms" if p.latency_ms is not None else ""
-    met = "yes, verified" if p.met and p.verified else "yes, not verified" if p.met else "no"
+    met = f"yes; on the others {verdict_on(p, target)}" if p.met else "no"
     return name, p.run_id[:8], p.arm, ratio, f"{p.bytes:,} B, {both_ways(p.bytes_ratio)}", first, second, latency, met

@@ -86,7 +86,7 @@ def write_up(
     return Report(
         recipe_id=_recipe_id(target, plain, finetune, digests), target=target.text, spec=plain, finetune=finetune,
         digests=digests, reference=reference, chosen=chosen, alternatives=others, study=study, tried=tuple(picks),
-        n_choose=(n + 1) // 2, n_verify=n // 2, sentences=tuple(sentences(target, reference, chosen, ranked)),
+        n_choose=(n + 1) // 2, n_verify=n // 2, sentences=tuple(sentences(target, reference, chosen, ranked, n // 2)),
         provenance=last.provenance,
     )  # fmt: skip
 

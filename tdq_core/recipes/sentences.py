@@ -2,22 +2,26 @@
 
 from collections.abc import Iterator
 
-from tdq_core.recipes.choices import Pick
+from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.target import Target
+from tdq_core.stats.verdict import Verdict, images_to_settle
 
 
-def sentences(target: Target, reference: Pick, chosen: Pick | None, ranked: list[Pick]) -> Iterator[str]:
-    """Why `chosen` (None: nothing meets the target), and why not the others; `ranked`: best first."""
+def sentences(target: Target, reference: Pick, chosen: Pick | None, ranked: list[Pick], images: int) -> Iterator[str]:
+    """Why `chosen` (None: nothing meets the target), and why not the others; `ranked`: best first.
+
+    Args:
+        images: that verify.
+    """
     if chosen is None:
         near = min(ranked, key=lambda p: p.chosen_drop[0])
-        yield (f"Nothing that was tried meets {target.text}; the least loss, {_points(near)}, is that of "
-               f"{_name(near)} at {near.bytes_ratio:.1f}x.")  # fmt: skip
+        yield (f"Nothing that was tried meets {target.text}{_surely(target)}; the least loss, {_points(near)}, is that "
+               f"of {_name(near)} at {near.bytes_ratio:.1f}x.")  # fmt: skip
         return
-    yield (f"{_name(chosen)} meets {target.text} on the images it was chosen on, losing {_points(chosen)}, in a file "
-           f"{chosen.bytes_ratio:.1f}x smaller than dense fp32.")  # fmt: skip
+    yield (f"{_name(chosen)} meets {target.text} on the images it was chosen on{_surely(target)}, losing "
+           f"{_points(chosen)}, in a file {chosen.bytes_ratio:.1f}x smaller than dense fp32.")  # fmt: skip
     middle, low, high = (100 * x for x in chosen.verified_drop)
-    held = "and still meets it" if chosen.verified else "and no longer meets it: ask for a stricter target"
-    yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}] {held}."
+    yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}]: {_held(target, chosen, images)}."
     yield from _costs(reference, chosen, ranked)
     for arm in dict.fromkeys(p.arm for p in ranked if p.arm != chosen.arm):
         met = [p for p in ranked if p.arm == arm and p.met]
@@ -26,6 +30,22 @@ def sentences(target: Target, reference: Pick, chosen: Pick | None, ranked: list
         else:
             least = min((p for p in ranked if p.arm == arm), key=lambda p: p.chosen_drop[0])
             yield f"The pipeline '{arm}' does not meet it: at {least.bytes_ratio:.1f}x it loses {_points(least)}."
+
+
+def _surely(target: Target) -> str:
+    return " with 90 % confidence" if target.kind == "drop" else ""
+
+
+def _held(target: Target, chosen: Pick, images: int) -> str:
+    """What the other images say of the target."""
+    found = verdict_on(chosen, target)
+    if found == Verdict.SHOWN:
+        return "this shows that it meets the target"
+    if found == Verdict.MISSED:
+        return "there it misses the target, so ask for a stricter one"
+    needed = images_to_settle(chosen.verified_drop, target.limit, images)
+    settled = f": about {needed:,} images would settle it" if needed else ""
+    return f"consistent with the target, and not shown{settled}"
 
 
 def _costs(reference: Pick, chosen: Pick, ranked: list[Pick]) -> Iterator[str]:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 Z95 = 1.959963984540054
 """The two-sided 95 % quantile of the normal distribution."""
+Z90_ABOVE = 1.2815515655446004
+"""The one-sided 90 % quantile: a bound that the truth exceeds in one case of ten."""
 _STEPS = 60
 """Halvings of a range in which a root lies: down to the last bit of a double."""
 
@@ -27,25 +29,26 @@ class _Moments(NamedTuple):
         return max(self.square - self.mean**2, 0.0)
 
 
-def score_interval(counts: Mapping[int, int], largest: int) -> tuple[float, float]:
-    """The 95 % interval (low, high) of the mean, within [-largest, largest].
+def score_interval(counts: Mapping[int, int], largest: int, z: float = Z95) -> tuple[float, float]:
+    """The interval (low, high) of the mean, within [-largest, largest].
 
     Args:
         counts: how many images have each difference, whole numbers in [-largest, largest]; at least one image.
         largest: m, the most by which one image can count.
+        z: quantile of the normal distribution; 95 % of the intervals hold the mean by default.
     """
-    low = -_upper({-value: n for value, n in counts.items()}, largest)
-    return low, _upper(counts, largest)
+    low = -_upper({-value: n for value, n in counts.items()}, largest, z)
+    return low, _upper(counts, largest, z)
 
 
-def _upper(counts: Mapping[int, int], largest: int) -> float:
+def _upper(counts: Mapping[int, int], largest: int, z: float) -> float:
     seen = {value: n for value, n in counts.items() if n}
     n, mean = sum(seen.values()), _tilted(seen, 0.0).mean
     if seen.keys() == {largest}:
         return mean
 
     def too_far(at: _Moments) -> bool:
-        return n * (at.mean - mean) ** 2 > Z95**2 * at.variance
+        return n * (at.mean - mean) ** 2 > z**2 * at.variance
 
     end = -1 / largest
     if largest not in seen and not too_far(edge := _tilted(seen, end)):

@@ -46,17 +46,17 @@ def test_the_target_is_a_line(target: str, shape: dict[str, float]) -> None:
 def test_rows_say_their_role_and_the_reference_is_last() -> None:
     found = rows(recipe())
     assert [r["role"] for r in found] == ["chosen", "next best", "reference"]
-    assert [r["meets it"] for r in found][:2] == ["yes, verified", "no"]
+    assert [r["meets it"] for r in found][:2] == ["yes; on the others consistent", "no"]
     assert found[0]["drop"] == pytest.approx(100 * recipe().tried[0].chosen_drop[0])
 
 
 def test_a_recipe_in_one_line_and_as_a_command() -> None:
-    assert recipe_label(recipe()) == "a drop of at most 2 points: 4.00x smaller, 25.0\N{NO-BREAK SPACE}% kept"
+    assert recipe_label(recipe()) == "a drop of at most 4 points: 4.00x smaller, 25.0\N{NO-BREAK SPACE}% kept"
     assert target_text(recipe("drop<=1%")) == "a drop of at most 1 point"
     assert target_text(recipe("ratio>=3")) == "a file at least 3x smaller"
     assert recipe_label(recipe("ratio>=300")).endswith("not met")
     assert command(replace(recipe(), finetune=300)) == (
-        "tdq recipe --model digits_resnet --data digits --target 'drop<=2%' --finetune 300"
+        "tdq recipe --model digits_resnet --data digits --target 'drop<=4%' --finetune 300"
     )
 
 
