@@ -6,6 +6,9 @@ from enum import StrEnum
 Interval = tuple[float, float, float]
 """(middle, low, high)"""
 
+NO_WAY = 1e-3
+"""Of the interval's half width: a million times as many images are no advice."""
+
 
 class Verdict(StrEnum):
     """Of a quantity that should be at most a limit.
@@ -30,8 +33,10 @@ def verdict(interval: Interval, limit: float) -> Verdict:
 
 def images_to_settle(interval: Interval, limit: float, n: int) -> int | None:
     """About how many images in all would show it, should the middle of `interval`, of n images, stay where it is; None
-    where it is at the limit or beyond, so that no number would."""
+    where it is as good as at the limit, or beyond, so that no number that anybody has would."""
     middle, _, high = interval
-    if middle >= limit:
+    if high <= limit:
+        return n
+    if limit - middle <= NO_WAY * (high - middle):
         return None
-    return n if high <= limit else math.ceil(n * ((high - middle) / (limit - middle)) ** 2)
+    return math.ceil(n * ((high - middle) / (limit - middle)) ** 2)
