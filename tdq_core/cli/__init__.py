@@ -11,6 +11,7 @@ import typer
 from tdq_core.cli import components, dashboard, doctor, models, recipe, records, run, training
 from tdq_core.cli.terminal import any_terminal, complain, write_out
 from tdq_core.errors import InputError, Refused, TDQError
+from tdq_core.system.signals import unwind_when_asked
 
 app = typer.Typer(
     help="Measure how tensor decomposition and quantization compress convolutional networks together.",
@@ -34,6 +35,7 @@ app.command("doctor")(doctor.doctor)
 def main() -> None:
     """Run the command line; what TDQ complains about is one sentence on stderr, never a traceback."""
     any_terminal()
+    unwind_when_asked()
     try:
         app()
     except TDQError as error:

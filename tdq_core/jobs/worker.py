@@ -6,19 +6,18 @@ torch is imported when it is the job's turn, so that a queued job costs next to 
 import fcntl
 import json
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
-from typing import IO, NoReturn
+from typing import IO
 
 from tdq_core.errors import TDQError
 from tdq_core.jobs.queue import Job, Request, Result, finish
 from tdq_core.models.layer_files import write_layer_file
 from tdq_core.system.progress import Progress
+from tdq_core.system.signals import unwind_when_asked
 
 _EVENT_EVERY_S = 0.1
 
@@ -104,17 +103,9 @@ def work(job: Job) -> None:
         finish(job, result)
 
 
-class Stopped(SystemExit):
-    """Asked for from outside: not the SystemExit that a model's code may raise."""
-
-
-def _stop(signal_number: int, frame: FrameType | None) -> NoReturn:
-    raise Stopped(128 + signal_number)  # unwinds, so that temporary folders are removed
-
-
 def main(folder: Path, alive: int) -> None:
     """Carry out the job in `folder`; `alive` is the inherited descriptor whose lock says that we live."""
-    signal.signal(signal.SIGTERM, _stop)
+    unwind_when_asked()
     os.set_inheritable(alive, False)  # our children must not keep the lock after our end
     work(Job(folder))
 

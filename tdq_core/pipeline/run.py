@@ -6,7 +6,6 @@ open -> (have it already?) -> baseline -> plan -> decompose -> quantize -> evalu
 import contextlib
 import dataclasses
 import resource
-import tempfile
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from tdq_core.specs import RunSpec
 from tdq_core.system import machine
 from tdq_core.system.containment import contained
 from tdq_core.system.extras import require_extra
+from tdq_core.system.leftovers import temporary_folder
 from tdq_core.system.progress import Progress, silent
 
 
@@ -188,8 +188,8 @@ def _folder(export: Path | None) -> Iterator[Path]:
     if export:
         yield export
     else:
-        with tempfile.TemporaryDirectory(prefix="tdq-") as folder:
-            yield Path(folder)
+        with temporary_folder() as folder:
+            yield folder
 
 
 def _plan(inputs: RunInputs, clock: Clock, on_progress: Progress) -> Plan:
