@@ -2,9 +2,9 @@
 so that a file that changed is read again, and one damaged file does not hide the others."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -17,6 +17,7 @@ from tdq_core.layers.table import LayerTable
 from tdq_core.models.layer_files import find_layer_file, layer_file_name
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 from tdq_core.ranks.plan import Plan, make_plan
+from tdq_core.records.listing import Memory
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import Found, Kind, Storable, Store, shipped_folder
 from tdq_core.specs import RankRule, RunSpec
@@ -33,8 +34,7 @@ Runs = Found[RunRecord]
 def read(kind: Kind[V], *folders: Path) -> Found[V]:
     """Every value of `kind` in `folders` (none given: `runs/` and `cached_runs/`)."""
     store = Store(kind, *folders)
-    kept = _kept(kind.name, tuple(map(str, store.folders)))
-    return store.found(kept.reading(store))
+    return store.found(_memory(kind.name, tuple(map(str, store.folders))))
 
 
 def study_runs(runs: Runs) -> dict[str, list[RunRecord]]:
@@ -100,36 +100,14 @@ def _stamp(path: Path) -> Stamp:
     return str(path), stat.st_mtime_ns, stat.st_size
 
 
-class _Kept(Generic[V]):
-    """What has been read of some folders: as much as there is, whatever its number, for as long as it is there."""
-
-    def __init__(self) -> None:
-        self._values: dict[Path, tuple[Stamp, V]] = {}
-
-    def reading(self, store: Store[V]) -> Callable[[Path], V]:
-        """Reads a file where it is new or has changed; what is not asked for again is forgotten."""
-        before, self._values = self._values, {}
-        now = self._values
-
-        def read(path: Path) -> V:
-            stamp, known = _stamp(path), before.get(path)
-            now[path] = known if known and known[0] == stamp else (stamp, store.read(path))
-            return now[path][1]  # frozen, so that sharing the object is safe
-
-        return read
-
-
 @st.cache_resource(max_entries=20, show_spinner=False)
-def _kept(kind: str, folders: tuple[str, ...]) -> _Kept[Any]:
-    return _Kept()
+def _memory(kind: str, folders: tuple[str, ...]) -> Memory[Any]:
+    return Memory()
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)
 def _table(path: str, changed: int, size: int) -> LayerTable:
-    try:
-        return LayerTable.read(Path(path))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"The layer table '{path}' cannot be read ({error}): move it away to read it anew.") from error
+    return LayerTable.read(Path(path))
 
 
 @st.cache_data(max_entries=200, show_spinner=False)

@@ -56,7 +56,7 @@ class Metrics(Kept, frozen=True):
     top1_high: Share
     n: Positive
     params: Positive
-    macs: Positive
+    macs: Natural
     bytes: Positive
     compression_ratio: Ratio
     outcomes: str
@@ -172,6 +172,11 @@ class RunRecord(Kept, frozen=True, dict=True):
         """File size of the dense fp32 model / file size of this one."""
         assert self.metrics and self.baseline, "asked of complete runs only"
         return self.baseline.bytes / self.metrics.bytes
+
+    def macs_ratio(self) -> float:
+        """MACs of the dense model / MACs of this one; 1 of a network that has none."""
+        assert self.metrics and self.baseline, "asked of complete runs only"
+        return self.baseline.macs / self.metrics.macs if self.metrics.macs else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the spec in its flat form."""

@@ -118,6 +118,7 @@ def _require_metrics(metrics: "Metrics") -> None:
 
 def _require_pair(metrics: "Metrics", baseline: "Metrics") -> None:
     require(metrics.n == baseline.n, "Its baseline was measured on another number of images")
+    require((metrics.macs > 0) == (baseline.macs > 0), "It has MACs and its baseline has none, or the other way round")
     ratio = baseline.params / metrics.params
     require(math.isclose(metrics.compression_ratio, ratio, rel_tol=_CLOSE), "Its compression ratio is not that of its params")
 
