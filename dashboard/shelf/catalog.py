@@ -14,7 +14,7 @@ from dashboard.facts.groups import group_runs
 from dashboard.shelf.offers import Offers, read_arguments
 from tdq_core.errors import InputError
 from tdq_core.layers.table import LayerTable
-from tdq_core.models.layer_files import find_layer_file, layer_file_name
+from tdq_core.models.layer_files import find_layer_file, layer_file_name, read_layer_file
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.records.listing import Memory
@@ -74,7 +74,7 @@ def table_name(spec: RunSpec) -> str:
 def layer_table(spec: RunSpec) -> LayerTable | None:
     """The layers of the spec's model, or None where nobody has read them yet."""
     path = find_layer_file(spec)
-    return _table(*_stamp(path)) if path else None
+    return _table(*_stamp(path), spec.model.name) if path else None
 
 
 def plan(spec: RunSpec, method: str, rule: RankRule | None) -> Plan:
@@ -82,7 +82,7 @@ def plan(spec: RunSpec, method: str, rule: RankRule | None) -> Plan:
     path = find_layer_file(spec)
     if path is None:
         raise InputError(f"The layers of '{spec.model.name}' have not been read yet: press 'Read the layers'.")
-    return _plan(*_stamp(path), method, rule.to_dict() if rule else {})
+    return _plan(*_stamp(path), spec.model.name, method, rule.to_dict() if rule else {})
 
 
 def offers() -> Offers:
@@ -96,7 +96,7 @@ def server_arguments() -> tuple[str, ...]:
 
 
 def _stamp(path: Path) -> Stamp:
-    stat = path.stat()
+    stat = path.lstat()
     return str(path), stat.st_mtime_ns, stat.st_size
 
 
@@ -106,13 +106,13 @@ def _memory(kind: str, folders: tuple[str, ...]) -> Memory[Any]:
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)
-def _table(path: str, changed: int, size: int) -> LayerTable:
-    return LayerTable.read(Path(path))
+def _table(path: str, changed: int, size: int, model: str) -> LayerTable:
+    return read_layer_file(Path(path), model)
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
-def _plan(path: str, changed: int, size: int, method: str, rule: dict[str, Any]) -> Plan:
-    return make_plan(_table(path, changed, size), method, RankRule(**rule) if rule else None)
+def _plan(path: str, changed: int, size: int, model: str, method: str, rule: dict[str, Any]) -> Plan:
+    return make_plan(_table(path, changed, size, model), method, RankRule(**rule) if rule else None)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
