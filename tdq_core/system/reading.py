@@ -4,13 +4,14 @@ What lies on a disk may have been torn, edited, or put there by anybody: a folde
 too. Whatever is wrong with it is a `Damaged`, a ValueError with a reason that fits on a line. No torch here.
 """
 
+import contextlib
 import json
 import math
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 
@@ -20,6 +21,32 @@ LARGEST = 256 * 2**20
 
 class Damaged(ValueError):
     """A file that is not what its name says; the text is the reason."""
+
+
+@contextlib.contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """A regular file, open for reading.
+
+    Raises:
+        FileNotFoundError: nothing has that name.
+        Damaged: what has it is no file, or cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe is not awaited
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise Damaged("it is a link to nothing") from None
+        raise
+    except OSError as error:
+        raise Damaged((error.strerror or str(error)).lower()) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Damaged("it is not a file")
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            yield file
+        except OSError as error:
+            raise Damaged((error.strerror or str(error)).lower()) from error
 
 
 def read_bytes(path: Path, *, most: int | None = LARGEST) -> bytes:
@@ -32,20 +59,11 @@ def read_bytes(path: Path, *, most: int | None = LARGEST) -> bytes:
         FileNotFoundError: nothing has that name.
         Damaged: what has it is no file, cannot be read, or is too large.
     """
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe is not awaited
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise Damaged("it is not a file")
-            if most is not None and about.st_size > most:
-                raise Damaged(f"it has {about.st_size:,} bytes, and none of ours has more than {most:,}")
-            return file.read()
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise Damaged("it is a link to nothing") from None
-        raise
-    except OSError as error:
-        raise Damaged((error.strerror or str(error)).lower()) from error
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise Damaged(f"it has {size:,} bytes, and none of ours has more than {most:,}")
+        return file.read()
 
 
 def read_json(path: Path, *, most: int | None = LARGEST) -> Any:
