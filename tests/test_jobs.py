@@ -164,7 +164,13 @@ def test_progress_is_read_at_its_ends_whatever_lies_between(tmp_path: Path, monk
     assert read_progress(path) is None
     path.write_text("\n".join((good % 0, "{torn", "[" * 9999, good % 1, (good % 2)[:20])))
     assert read_progress(path) == (5.0, Event(stage="evaluate", done=1, total=9, time=5.0))
-    for damaged in (b"", b"\xff" * 99, b"{}\n[]\n1\n", (good % -1).encode(), (good % 1).replace("5.0", "1e99").encode()):
+    for damaged in (
+        b"",
+        b"\xff" * 99,
+        b"{}\n[]\n1\n",
+        (good % -1).encode(),
+        (good % 1).replace("5.0", "1e99").encode(),
+    ):
         path.write_bytes(damaged)
         assert read_progress(path) is None
     path.write_text("".join(good % n + "\n" for n in range(100_000)))

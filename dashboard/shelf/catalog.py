@@ -51,13 +51,13 @@ def study_runs(runs: Runs) -> dict[str, list[RunRecord]]:
 
 def cards() -> dict[str, dict[str, Any]]:
     """By network of the study the card of its weights, where it has been trained."""
-    known = {model: MODELS[model].weights for model in NETWORKS}
+    known = {model: MODELS[model].usable_weights for model in NETWORKS}
     return {model: weights.card for model, weights in known.items() if weights and weights.card}
 
 
 def weights_are_here(model: str) -> bool:
     """Whether the file with the registered weights of one of the study's networks lies beside its card."""
-    weights = MODELS[model].weights
+    weights = MODELS[model].usable_weights
     return weights is not None and (WEIGHTS_FOLDER / weights.file).exists()
 
 

@@ -1,4 +1,4 @@
-"""Whether the parts of a study of components fit each other: asked of every study that is read from a file. No torch."""
+"""Whether the parts of a study of components fit each other: asked of every one that is read. No torch here."""
 
 import itertools
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """What a job's folder holds, as values: a request, progress, a result, and whether its worker lives. No torch here.
 
-Anybody may have put anything there: whatever cannot be read is a `Damaged` with its reason, or is told as nothing, and no
-other job suffers.
+Anybody may have put anything there: whatever cannot be read is a `Damaged` with its reason, or is told as nothing, and
+no other job suffers.
 """
 
 import contextlib

@@ -2,8 +2,8 @@
 
 A job is a folder: `request.json` (what to do), `pid`, `progress.jsonl` (one event a line), `stderr.txt`, and at the end
 `result.json`, see `tdq_core.jobs.folder`. The worker is a process of its own (`tdq_core.jobs.worker`) that holds a lock
-on `alive` as long as it lives, so that any process, a restarted server too, can tell a working job from a lost one. Jobs
-of one folder take turns, so that they do not fight for the cores; the others are 'queued', and only so many may be.
+on `alive` as long as it lives, so that any process, a restarted server too, can tell a working job from a lost one.
+Jobs of one folder take turns, so that they do not fight for the cores; the others are 'queued', and only so many.
 """
 
 import contextlib
@@ -223,9 +223,7 @@ def finish(job: Job, result: Result) -> None:
 def _lost(job: Job) -> str:
     words = job.last_words()
     said = f"its last words were '{words}'" if words else "it said nothing (out of memory, perhaps)"
-    return (
-        f"The run's process ended without a result: {said}; the details are in '{job.folder / 'stderr.txt'}'."
-    )
+    return f"The run's process ended without a result: {said}; the details are in '{job.folder / 'stderr.txt'}'."
 
 
 def _all(folder: Path, names: re.Pattern[str] = _NAME) -> Iterator[Job]:

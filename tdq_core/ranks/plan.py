@@ -83,7 +83,9 @@ def _whole(table: LayerTable, plans: Sequence[LayerPlan]) -> Plan:
     params = table.params + sum(p.cost.params - p.layer.params for p in plans)
     macs = table.macs + sum(p.cost.macs - p.layer.macs for p in plans)
     if params < 1 or macs < 0:
-        raise InputError(f"The layer table of '{table.model}' has more in its layers than in all: read the layers anew.")
+        raise InputError(
+            f"The layer table of '{table.model}' has more in its layers than in all: read the layers anew."
+        )
     return Plan(tuple(plans), params, macs, table.params / params)
 
 

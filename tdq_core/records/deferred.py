@@ -1,4 +1,4 @@
-"""Parts of a value that few readers ask for, as bytes until somebody does: thousands of records fit in memory. No torch.
+"""Parts of a value that few readers ask for, as bytes until somebody does: thousands fit in memory. No torch here.
 
 They are frozen and equal what they hold.
 """

@@ -1,8 +1,8 @@
 """An index beside the files of runs: what was read and found whole, packed, by name, time and size. No torch here.
 
-It is a cache and nothing else: JSON files are the truth. It is written where there are many of them, made anew where it is
-missing, damaged or of another version, and a row that is stale is read from its file. Who is killed while writing it
-loses nothing.
+It is a cache and nothing else: JSON files are the truth. It is written where there are many of them, made anew where it
+is missing, damaged or of another version, and a row that is stale is read from its file. Who is killed while writing
+it loses nothing.
 """
 
 import contextlib

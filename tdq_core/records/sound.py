@@ -1,7 +1,7 @@
 """Whether the parts of a record fit each other: asked of every record that is read from a file. No torch here.
 
-Types and ranges are declared where the fields are; here is what no single field can say. Whoever draws, tells or sums up
-a record that has passed need not look again.
+Types and ranges are declared where the fields are; here is what no single field can say. Whoever draws, tells or sums
+up a record that has passed need not look again.
 """
 
 import base64
@@ -108,18 +108,23 @@ def _require_metrics(metrics: "Metrics") -> None:
         raise InputError("Its outcomes are not base64 text.") from error
     require(len(packed) == (metrics.n + 7) // 8, f"Its outcomes are not those of {metrics.n:,} images")
     bits = int.from_bytes(packed)
-    require(not bits & ((1 << (8 * len(packed) - metrics.n)) - 1), f"Its outcomes are of more than {metrics.n:,} images")
+    require(
+        not bits & ((1 << (8 * len(packed) - metrics.n)) - 1), f"Its outcomes are of more than {metrics.n:,} images"
+    )
     require(abs(bits.bit_count() / metrics.n - metrics.top1) < _CLOSE, "Its top-1 is not that of its outcomes")
     require(metrics.top1_low <= metrics.top1 + _CLOSE and metrics.top1 <= metrics.top1_high + _CLOSE,
             "Its top-1 lies outside of its interval")  # fmt: skip
     if latency := metrics.latency:
-        require(0 < latency.q1_ms <= latency.median_ms <= latency.q3_ms, "The quartiles of its latency are out of order")
+        require(
+            0 < latency.q1_ms <= latency.median_ms <= latency.q3_ms, "The quartiles of its latency are out of order"
+        )
 
 
 def _require_pair(metrics: "Metrics", baseline: "Metrics") -> None:
     require(metrics.n == baseline.n, "Its baseline was measured on another number of images")
     require((metrics.macs > 0) == (baseline.macs > 0), "It has MACs and its baseline has none, or the other way round")
     ratio = baseline.params / metrics.params
-    require(math.isclose(metrics.compression_ratio, ratio, rel_tol=_CLOSE), "Its compression ratio is not that of its params")
-
-
+    require(
+        math.isclose(metrics.compression_ratio, ratio, rel_tol=_CLOSE),
+        "Its compression ratio is not that of its params",
+    )

@@ -1,4 +1,4 @@
-"""What is kept to save work, and may go at any time: the latest used stay, and nobody loses what is in use. No torch here."""
+"""What is kept to save work: the latest used stay, and nobody loses what is in use. No torch here."""
 
 import contextlib
 import os

@@ -1,7 +1,7 @@
 """The one way to read a file back: whole, without ever waiting for it, and as plain values that can be written again.
 
-What lies on a disk may have been torn, edited, or put there by anybody: a folder, a pipe or a dangling link of that name
-too. Whatever is wrong with it is a `Damaged`, a ValueError with a reason that fits on a line. No torch here.
+What lies on a disk may have been torn, edited, or put there by anybody: a folder, a pipe or a link to nothing has that
+name too. Whatever is wrong with it is a `Damaged`, a ValueError with a reason that fits on a line. No torch here.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Caches that vouch for themselves: bytes behind their SHA-256, so that one wrong bit anywhere is seen. No torch here."""
+"""Caches that vouch for themselves: bytes behind their SHA-256, so that one wrong bit is seen. No torch here."""
 
 import hashlib
 from pathlib import Path

@@ -13,8 +13,8 @@ class Stopped(SystemExit):
 
 
 def unwind_when_asked() -> None:
-    """From now on SIGTERM and SIGHUP raise `Stopped` in the main thread, once; who ignores one of them (`nohup`) goes on
-    ignoring it."""
+    """From now on SIGTERM and SIGHUP raise `Stopped` in the main thread, once; one that is ignored (`nohup`) stays
+    ignored."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in ASKED:

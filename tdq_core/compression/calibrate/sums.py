@@ -155,9 +155,9 @@ def _read(paths: dict[str, Path], sample: Sample) -> dict[str, dict[str, Tensor]
     return {name: tensors for name, tensors in found.items() if tensors is not None}
 
 
-def _shapes(layer: nn.Module) -> dict[str, tuple[int, ...]]:
+def _shapes(layer: nn.Conv2d | nn.Linear) -> dict[str, tuple[int, ...]]:
     """Of what is kept of a layer: see `Sums`; where it has several groups, theirs on top of each other."""
-    weight, groups = layer.get_parameter("weight"), groups_of(layer)
+    weight, groups = layer.weight, groups_of(layer)
     out, patch = weight.shape[0] // groups, weight[0].numel()
     one: Iterable[tuple[str, tuple[int, ...]]] = (
         ("inputs", (patch, patch)), ("cross", (out, patch)), ("squares", (out,)), ("mean_in", (patch,)),

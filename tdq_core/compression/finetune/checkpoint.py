@@ -19,7 +19,6 @@ from tdq_core.system.files import write_atomically
 from tdq_core.system.reading import Damaged
 from tdq_core.system.sealed import read_sealed, sealed
 
-
 KEPT = 4
 """Checkpoints of stopped trainings that stay, the latest ones."""
 AT_WORK_S = 3600.0
