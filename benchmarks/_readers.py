@@ -92,7 +92,7 @@ def use_run(record: RunRecord) -> None:
     _line(record)
     to_csv([record])
     assert RunRecord.from_dict(json.loads(record.to_json())) == record
-    with contextlib.suppress(UnicodeError):
+    with contextlib.suppress(UnicodeError, OverflowError):
         assert unpack(pack(record)) == record
     command_line(record.spec)
     text.treatment(record.spec), text.run_label(record)

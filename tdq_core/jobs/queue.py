@@ -235,8 +235,8 @@ def _all(folder: Path, names: re.Pattern[str] = _NAME) -> Iterator[Job]:
 
 def _prune(folder: Path) -> None:
     """Remove the folders of jobs that ended, but for the latest ones, and those that were never begun."""
-    ended = [job for job in _all(folder) if not job.is_alive()][:-KEPT]
-    for job in (*ended, *_all(folder, _HIDDEN)):
+    ended = [job for job in _all(folder) if not job.is_alive()]
+    for job in (*ended[: len(ended) - min(KEPT, len(ended))], *_all(folder, _HIDDEN)):
         shutil.rmtree(job.folder, ignore_errors=True)
 
 
