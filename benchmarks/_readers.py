@@ -1,7 +1,7 @@
 """What becomes of a file that was read: everything that shows, tells or plans with it, as one function a kind.
 
-Each takes the bytes of a file and reads them as TDQ does; what is refused in a sentence is None, what is accepted is used
-everywhere, and the value is returned. An error that is no sentence is a fault of TDQ's.
+Each takes the bytes of a file and reads them as TDQ does; what is refused in a sentence is None, what is accepted is
+used everywhere, and the value is returned. An error that is no sentence is a fault of TDQ's.
 """
 
 import contextlib

@@ -2,9 +2,9 @@
 
     python -m benchmarks.many_records --records 10000
 
-Makes so many records of schema 1 in a folder of its own, each as different as those of a large sweep (ratio, precision,
+Makes so many records of schema 1 in a folder of its own, as different as those of a large sweep (ratio, precision,
 seed, outcomes), and reads them as the dashboard, `tdq show` and Python do: the first time, with the index of the first
-time in a new process, and again in the same process. Seconds are those of the CPU, for other work may share the machine.
+time in a new process, and again in the same process. Other work may share the machine: see the CPU's seconds.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from dashboard.facts.groups import best_run, group_runs
 from dashboard.figures.tradeoff import tradeoff_figure, tradeoff_info
 from tdq_core.records.listing import Memory
 from tdq_core.records.record import RunRecord
-from tdq_core.records.store import RUNS, Found, RunStore, Store, shipped_folder
+from tdq_core.records.store import RUNS, Found, Store, shipped_folder
 from tdq_core.specs import RunSpec
 from tdq_core.stats.intervals import pack_outcomes, wilson
 
