@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 SCALARS = (
     None, True, False, 0, 1, -1, 2, 0.5, -0.0, 1e-300, 1e300, 2**31, 2**53, 2**63, 2**64, 10**30, -(10**30), "", " ",
-    "a", "é", "\x00", "\n", "\ud800", "[x](http://a)", "none", "cp", "svd", "ratio", "../../etc", "A" * 300, [], {}, [[]],
-    [None], {"": None}, [1, 2], ["a"], {"a": 1},
+    "a", "é", "\x00", "\n", "\ud800", "[x](http://a)", "none", "cp", "svd", "ratio", "../../etc", "A" * 300, [], {},
+    [[]], [None], {"": None}, [1, 2], ["a"], {"a": 1},
 )  # fmt: skip
 """Values that are near what files hold, or far from it."""
 TEXTS = (

@@ -35,10 +35,10 @@ class Index(Generic[V]):
     def __init__(self, folder: Path, pack: Callable[[V], bytes], unpack: Callable[[bytes], V]) -> None:
         self._path, self._pack, self._unpack = folder / NAME, pack, unpack
 
-    def find(self, entries: Iterable[Entry]) -> dict[Path, V]:
+    def find(self, entries: Iterable[Entry]) -> dict[str, V]:
         """Of these files those that it holds as they are."""
-        wanted = {str(e.path): e for e in entries}
-        found: dict[Path, V] = {}
+        wanted = {e.path: e for e in entries}
+        found: dict[str, V] = {}
 
         def look(index: sqlite3.Connection) -> None:
             for path, *stamp, packed in index.execute("SELECT path, time, size, number, packed FROM files"):
@@ -51,9 +51,9 @@ class Index(Generic[V]):
             self._with(look)
         return found
 
-    def update(self, read: Mapping[Path, tuple[Stamp, V]], there: Iterable[Entry]) -> None:
+    def update(self, read: Mapping[str, tuple[Stamp, V]], there: Iterable[Entry]) -> None:
         """Keep what was read, and drop what is not there any more."""
-        rows, names = list(self._rows(read)), {str(e.path) for e in there}
+        rows, names = list(self._rows(read)), {e.path for e in there}
 
         def write(index: sqlite3.Connection) -> None:
             known = {path for (path,) in index.execute("SELECT path FROM files")}
@@ -63,10 +63,10 @@ class Index(Generic[V]):
         if self._path.is_file() or not os.path.lexists(self._path):
             self._with(write)
 
-    def _rows(self, read: Mapping[Path, tuple[Stamp, V]]) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, read: Mapping[str, tuple[Stamp, V]]) -> Iterator[tuple[Any, ...]]:
         for path, (stamp, value) in read.items():
             with contextlib.suppress(*UNFIT):
-                yield str(path), *stamp, self._pack(value)
+                yield path, *stamp, self._pack(value)
 
     def _with(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Where the index is busy, cannot be written or is damaged, files are read as if there were none."""

@@ -20,7 +20,7 @@ class Stamp(NamedTuple):
 class Entry(NamedTuple):
     """A name in a folder; its stamp is None where nothing can be said of it, as of a link to nothing."""
 
-    path: Path
+    path: str
     stem: str
     stamp: Stamp | None
 
@@ -31,7 +31,7 @@ class LeftOut(NamedTuple):
     sentence: str
 
 
-Read = dict[Path, tuple[Stamp | None, V | LeftOut]]
+Read = dict[str, tuple[Stamp | None, V | LeftOut]]
 
 
 def listed(folder: Path) -> Iterator[Entry]:
@@ -44,7 +44,7 @@ def listed(folder: Path) -> Iterator[Entry]:
         with os.scandir(folder) as entries:
             found = sorted((e for e in entries if e.name.endswith(ENDING)), key=lambda e: e.name)
             for entry in found:
-                yield Entry(folder / entry.name, entry.name.removesuffix(ENDING), _stamp(entry))
+                yield Entry(entry.path, entry.name[: -len(ENDING)], _stamp(entry))
     except (FileNotFoundError, NotADirectoryError):
         return
 

@@ -1,8 +1,10 @@
 """Records of runs as the index holds them: layers and provenance stay packed until somebody asks. No torch here."""
 
+import functools
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from tdq_core.errors import InputError
 from tdq_core.records.deferred import DeferredMapping, DeferredTuple, packed
@@ -17,7 +19,8 @@ class _Packed(msgspec.Struct, array_like=True):
 
     run_id: str
     state: State
-    spec: dict[str, Any]
+    spec: bytes
+    seed: int
     metrics: Metrics | None
     baseline: Metrics | None
     notes: tuple[str, ...]
@@ -31,12 +34,22 @@ class _Packed(msgspec.Struct, array_like=True):
 _DECODER = msgspec.msgpack.Decoder(_Packed)
 
 
+def _packed_spec(spec: RunSpec) -> bytes:
+    """Without its seed: runs that differ in nothing else share the rest."""
+    return msgspec.msgpack.encode(spec.to_dict() | {"seed": 0})
+
+
+@functools.lru_cache(1 << 14)
+def _spec(packed: bytes) -> RunSpec:
+    return RunSpec.recorded(msgspec.msgpack.decode(packed))
+
+
 def pack(record: RunRecord) -> bytes:
     """A record, with its drop, as bytes; UnicodeError where one of its texts cannot be written."""
     return msgspec.msgpack.encode(
         _Packed(
-            record.run_id, record.state, record.spec.to_dict(), record.metrics, record.baseline, record.notes,
-            dict(record.digests), record.reason, record.drop() if record.metrics else None,
+            record.run_id, record.state, _packed_spec(record.spec), record.spec.seed, record.metrics, record.baseline,
+            record.notes, dict(record.digests), record.reason, record.drop() if record.metrics else None,
             packed(tuple(record.layers)), packed(dict(record.provenance)),
         )
     )  # fmt: skip
@@ -46,7 +59,8 @@ def unpack(data: bytes) -> RunRecord:
     """The inverse of `pack`; a ValueError where it is none."""
     held = _DECODER.decode(data)
     try:
-        spec = RunSpec.recorded(held.spec)
+        spec = _spec(held.spec)
+        spec = spec if held.seed == spec.seed else structs.replace(spec, seed=held.seed)
     except InputError as error:
         raise ValueError(str(error)) from error
     layers: Any = DeferredTuple(held.layers, tuple[LayerRecord, ...])

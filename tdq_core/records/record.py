@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ from tdq_core.stats.intervals import pack_outcomes, paired_mean, unpack_outcomes
 
 SCHEMA = 1
 T = TypeVar("T", bound="Kept")
+M = TypeVar("M")
 State = Literal["complete", "failed", "refused"]
 
 
@@ -159,6 +160,15 @@ class RunRecord(Kept, frozen=True, dict=True):
         if self.metrics == self.baseline:
             return 0.0, 0.0, 0.0
         return self.metrics.drop_from(self.baseline)
+
+    def remembered(self, make: "Callable[[RunRecord], M]") -> "M":
+        """What `make` makes of this record, computed once for as long as the record is held: it must follow from the
+        record alone, and be frozen."""
+        held = vars(self)
+        if make.__qualname__ not in held:
+            held[make.__qualname__] = make(self)
+        found: M = held[make.__qualname__]
+        return found
 
     @classmethod
     def with_drop(cls, drop: tuple[float, float, float] | None, **fields: Any) -> "RunRecord":

@@ -143,7 +143,7 @@ class Store(Generic[V]):
         for entry in self._listed()[0]:
             if entry.stem not in seen:
                 seen.add(entry.stem)
-                yield entry.path
+                yield Path(entry.path)
 
     def _listed(self) -> tuple[list[Entry], list[str]]:
         """Every file that is named by an id, earlier folders first, and a sentence about what else is there."""
@@ -197,7 +197,7 @@ class Store(Generic[V]):
         for entry in entries:
             value = memory.get(entry) or indexed.get(entry.path)
             if value is None:
-                value = self._tried(entry.path)
+                value = self._tried(Path(entry.path))
                 if entry.stamp and not isinstance(value, LeftOut):
                     new[entry.path] = (entry.stamp, value)
             read[entry.path] = (entry.stamp, value)
