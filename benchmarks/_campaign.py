@@ -13,6 +13,7 @@ from tdq_core.records.store import Found, RunStore, shipped_folder
 from tdq_core.specs import RunSpec
 from tdq_core.system import leftovers
 
+COUNTED = ("runs lost", "pages broken", "hangs", "leftovers", "work repeated", "not told")
 LONGEST_S = 30.0
 MODEL = "digits_resnet"
 T = TypeVar("T")

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks._campaign import LONGEST_S, MODEL, Campaign
+from benchmarks._campaign import COUNTED, LONGEST_S, MODEL, Campaign
 from benchmarks._damage import NON_FILES, TEXTS
 from tdq_core.analysis.components import STUDIES
 from tdq_core.errors import NotKept
@@ -33,9 +33,8 @@ from tdq_core.recipes.report import RECIPES
 from tdq_core.records.store import RunStore, Store, shipped_folder
 from tdq_core.specs import RunSpec
 from tdq_core.system import leftovers
-from tdq_core.system.signals import unwind_when_asked
+from tdq_core.system.signals import unwinding
 
-COUNTED = ("runs lost", "pages broken", "hangs", "leftovers", "work repeated", "not told")
 PAGES = ("explore", "study", "recipe", "components", "additivity", "compare", "runs")
 _FORK = multiprocessing.get_context("fork")
 
@@ -45,8 +44,7 @@ def _forked(work: Callable[[], None]) -> "multiprocessing.process.BaseProcess":
 
     def begin() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        unwind_when_asked()
-        with contextlib.redirect_stderr(Path(os.devnull).open("w")):
+        with unwinding(), Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
             work()
 
     process = _FORK.Process(target=begin)

@@ -19,7 +19,7 @@ from tdq_core.jobs.queue import finish
 from tdq_core.models.layer_files import write_layer_file
 from tdq_core.system.locks import locked
 from tdq_core.system.progress import Progress
-from tdq_core.system.signals import unwind_when_asked
+from tdq_core.system.signals import unwinding
 
 _EVENT_EVERY_S = 0.1
 
@@ -109,9 +109,9 @@ def work(job: Job) -> None:
 
 def main(folder: Path, alive: int) -> None:
     """Carry out the job in `folder`; `alive` is the inherited descriptor whose lock says that we live."""
-    unwind_when_asked()
     os.set_inheritable(alive, False)  # our children must not keep the lock after our end
-    work(Job(folder))
+    with unwinding():
+        work(Job(folder))
 
 
 if __name__ == "__main__":
