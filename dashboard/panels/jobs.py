@@ -1,4 +1,7 @@
-"""What is being measured now: progress, cancel, and the outcome. Finds work again after a refresh or a restart."""
+"""What is being measured now: progress, cancel, and the outcome. Finds work again after a refresh or a restart.
+
+Nobody is asked who they are: every visitor sees every job, and may cancel it.
+"""
 
 import streamlit as st
 
