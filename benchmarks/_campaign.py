@@ -58,7 +58,7 @@ class Campaign:
                 yield path
 
     def in_time(self, work: Callable[[], T]) -> T | None:
-        """What `work` gives; what takes too long twice hangs (a machine may halt a process): it is counted, and ended."""
+        """What `work` gives; what takes too long twice is a hang (a machine may halt a process): counted, and ended."""
         signal.signal(signal.SIGALRM, _too_long)
         for _ in range(2):
             signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
