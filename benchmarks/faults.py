@@ -264,7 +264,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     c = campaign(options.faults, seeded=options.seed)
     print(f"{c.injected.total()} faults, {len(c.finished)} finished runs: {dict(c.injected)}")
     print("\n".join(f"{what:<14}{c.counts[what]}" for what in COUNTED))
-    sys.exit(any(c.counts[what] for what in COUNTED))
+    if any(c.counts[what] for what in COUNTED):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

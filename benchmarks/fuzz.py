@@ -108,7 +108,8 @@ def main(arguments: Sequence[str] = ()) -> None:
         faults += new
     for content, told in faults[:TOLD]:
         print(f"\n{content!r:.400}\n{told}")
-    sys.exit(bool(faults))
+    if faults:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
