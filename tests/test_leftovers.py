@@ -112,10 +112,11 @@ def test_the_command_line_unwinds_when_it_is_asked_to_end(tmp_path: Path) -> Non
 
 
 def test_one_at_a_time_under_a_name_in_threads_too(tmp_path: Path) -> None:
-    inside, most, waited = [0], [0], []
+    inside, most, waited, there = [0], [0], [], []
 
     def work() -> None:
         with alone(tmp_path / "name", on_wait=lambda: waited.append(1)):
+            there.append((tmp_path / "name").exists())  # what is held is what a newcomer finds
             inside[0] += 1
             most[0] = max(most[0], inside[0])
             time.sleep(0.01)
@@ -124,7 +125,7 @@ def test_one_at_a_time_under_a_name_in_threads_too(tmp_path: Path) -> None:
     threads = [threading.Thread(target=work) for _ in range(8)]
     [thread.start() for thread in threads]
     [thread.join(20) for thread in threads]
-    assert most[0] == 1 and waited and not list(tmp_path.iterdir())
+    assert most[0] == 1 and waited and there == [True] * 8 and not list(tmp_path.iterdir())
 
 
 def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
