@@ -173,6 +173,8 @@ def test_progress_is_read_at_its_ends_whatever_lies_between(tmp_path: Path, monk
     ):
         path.write_bytes(damaged)
         assert read_progress(path) is None
+    path.write_text(good % 0 + "\n" + "[" * 100_000)
+    assert read_progress(path) == (5.0, Event(stage="evaluate", done=0, total=9, time=5.0)), "better than nothing"
     path.write_text("".join(good % n + "\n" for n in range(100_000)))
     seen: list[int] = []
     original = folder._event

@@ -165,8 +165,8 @@ def read_progress(path: Path) -> Progress | None:
         begin, end = _ends(path)
     except (FileNotFoundError, Damaged):
         return None
-    latest = next(filter(None, map(_event, reversed(end.splitlines()))), None)
     first = next(filter(None, map(_event, begin.splitlines())), None)
+    latest = next(filter(None, map(_event, reversed(end.splitlines()))), first)
     return Progress((first or latest).time, latest) if latest else None
 
 
