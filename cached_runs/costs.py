@@ -1,9 +1,18 @@
 """Params and MACs of the study's networks, trained or not: one small file beside the runs."""
 
-import json
 from pathlib import Path
 
+import msgspec
+
+from tdq_core.records.bounds import Positive
+from tdq_core.system.reading import read_json
+
 Costs = dict[str, tuple[int, int]]
+
+
+class _Cost(msgspec.Struct, frozen=True):
+    params: Positive
+    macs: Positive
 
 
 def costs_path(folder: Path) -> Path:
@@ -12,6 +21,8 @@ def costs_path(folder: Path) -> Path:
 
 def read_costs(folder: Path) -> Costs:
     """By model (params, MACs of one image); empty where nothing is written down."""
-    path = costs_path(folder)
-    found = json.loads(path.read_text()) if path.exists() else {}
-    return {model: (cost["params"], cost["macs"]) for model, cost in found.items()}
+    try:
+        found = msgspec.convert(read_json(costs_path(folder)), dict[str, _Cost])
+    except (FileNotFoundError, ValueError):  # damaged: the table does without, `python -m cached_runs` writes it anew
+        return {}
+    return {model: (cost.params, cost.macs) for model, cost in found.items()}

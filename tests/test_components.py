@@ -166,12 +166,12 @@ def test_a_file_gives_back_what_was_computed(made: Components, tmp_path: Path) -
     assert store.put(store.read(path)).read_text() == made.to_json()
 
 
-def test_numbers_are_kept_to_four_digits(made: Components, tmp_path: Path) -> None:
+def test_numbers_are_kept_to_four_digits(made: Components) -> None:
     """Whatever their size; ints stay whole."""
     layer = made.layers[0]
     fine = structs.replace(layer, params=1234567, bins=(1 / 3, 2 / 3e5, 123456.7))
-    again = Store(STUDIES, tmp_path).read(Store(STUDIES, tmp_path).put(structs.replace(made, layers=(fine,))))
-    assert again.layers == (structs.replace(fine, bins=(0.3333, 6.667e-06, 123500.0)),)
+    kept = json.loads(structs.replace(made, layers=(fine,)).to_json())["layers"][0]
+    assert (kept["params"], kept["bins"]) == (1234567, [0.3333, 6.667e-06, 123500.0])
 
 
 @pytest.mark.parametrize(

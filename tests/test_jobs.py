@@ -12,10 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from tdq_core.errors import InputError, RunFailed
+from tdq_core.errors import InputError, NotNow
+from tdq_core.jobs import folder
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs import worker as job_worker
-from tdq_core.jobs.queue import Event, Job, JobState, Made, Request, Result
+from tdq_core.jobs.folder import Event, Job, Made, Request, Result, read_progress
+from tdq_core.jobs.queue import JobState
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.layer_files import find_layer_file
 from tdq_core.recipes import search
@@ -58,12 +60,13 @@ def gone(pid: int) -> bool:
 
 def span(job: Job) -> tuple[float, float]:
     """When its work began and when it ended."""
-    begun = jobs.read_events(job.folder / "progress.jsonl")[0].time
-    return begun, json.loads((job.folder / "result.json").read_text())["time"]
+    progress = read_progress(job.folder / "progress.jsonl")
+    assert progress
+    return progress.begun, json.loads((job.folder / "result.json").read_text())["time"]
 
 
 def test_jobs_take_turns_and_the_same_run_again_reuses_the_record(runs: Path) -> None:
-    first, second = jobs.submit(Request(kind="run", spec=SPEC)), jobs.submit(Request(kind="run", spec=SPEC))
+    first, second = (jobs.submit(Request(kind="run", spec=SPEC, allowed_models=more)) for more in ((), ("a.py:b",)))
     assert [j.id for j in jobs.running()] == [first.id, second.id]
     states = wait(first), wait(second)
     assert [s.state for s in states] == ["done", "done"]
@@ -134,25 +137,120 @@ def test_a_worker_that_dies_without_a_result_is_lost() -> None:
     assert jobs.running() == []
 
 
-def test_what_nobody_expected_is_one_sentence_with_the_file_of_its_traceback() -> None:
+def test_a_request_that_cannot_be_read_is_one_sentence() -> None:
     with somebody_elses_turn():
         job = jobs.submit(Request(kind="run", spec=SPEC))
         (job.folder / "request.json").write_text('{"kind": "run"')
     state = wait(job)
-    assert state.state == "failed"
-    assert str(state.reason).startswith("The run stopped unexpectedly: JSONDecodeError")
-    assert "Traceback" in (job.folder / "stderr.txt").read_text()
+    assert state.state == "failed" and "request.json', cannot be read" in str(state.reason)
 
 
-def test_a_torn_last_line_is_tolerated_and_a_bad_line_before_it_is_not(tmp_path: Path) -> None:
+def test_what_nobody_expected_is_one_sentence_with_the_file_of_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job = Job(tmp_path / "one")
+    job.folder.mkdir()
+    (job.folder / "request.json").write_text(Request(kind="run", spec=SPEC).to_json())
+    monkeypatch.setitem(job_worker._WORK, "run", lambda *_: 1 / 0)
+    job_worker.work(job)
+    result = job.result()
+    assert result and result.state == "failed" and "stderr.txt" in str(result.reason)
+    assert str(result.reason).startswith("The run stopped unexpectedly: ZeroDivisionError")
+
+
+def test_progress_is_read_at_its_ends_whatever_lies_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "progress.jsonl"
-    good = '{"stage": "evaluate", "done": 1, "total": 2, "time": 5.0}'
-    assert jobs.read_events(path) == []
-    path.write_text(f"{good}\n{good[:20]}")
-    assert jobs.read_events(path) == [Event(stage="evaluate", done=1, total=2, time=5.0)]
-    path.write_text(f"{good}\n{good[:20]}\n{good}\n")
-    with pytest.raises(RunFailed, match="damaged in line 2"):
-        jobs.read_events(path)
+    good = '{"stage": "evaluate", "done": %d, "total": 9, "time": 5.0}'
+    assert read_progress(path) is None
+    path.write_text("\n".join((good % 0, "{torn", "[" * 9999, good % 1, (good % 2)[:20])))
+    assert read_progress(path) == (5.0, Event(stage="evaluate", done=1, total=9, time=5.0))
+    for damaged in (
+        b"",
+        b"\xff" * 99,
+        b"{}\n[]\n1\n",
+        (good % -1).encode(),
+        (good % 1).replace("5.0", "1e99").encode(),
+    ):
+        path.write_bytes(damaged)
+        assert read_progress(path) is None
+    path.write_text(good % 0 + "\n" + "[" * 100_000)
+    assert read_progress(path) == (5.0, Event(stage="evaluate", done=0, total=9, time=5.0)), "better than nothing"
+    path.write_text("".join(good % n + "\n" for n in range(100_000)))
+    seen: list[int] = []
+    original = folder._event
+    monkeypatch.setattr(folder, "_event", lambda line: seen.append(len(line)) or original(line))
+    progress = read_progress(path)
+    assert progress and progress.latest.done == 99_999 and sum(seen) < 1000, "not the whole file at each poll"
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "empty": lambda p: p.write_text(""),
+    "torn": lambda p: p.write_text('{"sta'),
+    "foreign": lambda p: p.write_text("{}"),
+    "a list": lambda p: p.write_text("[1]"),
+    "binary": lambda p: p.write_bytes(bytes(range(256))),
+    "deep": lambda p: p.write_text("[" * 100_000),
+    "long": lambda p: p.write_text("9" * 5000),
+    "not a number": lambda p: p.write_text('{"state": "done", "time": NaN}'),
+    "a folder": lambda p: p.mkdir(),
+    "a pipe": lambda p: os.mkfifo(p),
+    "a link to nothing": lambda p: p.symlink_to("nowhere"),
+    "an endless link": lambda p: p.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("name", ["request.json", "progress.jsonl", "result.json", "stderr.txt", "pid", "alive"])
+def test_a_damaged_folder_is_a_lost_job_and_harms_no_other(name: str) -> None:
+    for number, (what, spoil) in enumerate(SPOILT.items()):
+        job = Job(jobs.jobs_folder() / f"20260101T000000-{number:09d}-abcdef")
+        (job.folder / "tmp").mkdir(parents=True)
+        (job.folder / "request.json").write_text(Request(kind="run", spec=SPEC).to_json())
+        (job.folder / name).unlink(missing_ok=True)
+        spoil(job.folder / name)
+        state = jobs.poll(job)
+        assert state.state == "lost" and state.reason, (name, what)
+        assert jobs.cancel(job).state == "lost" and jobs.poll(job).reason == state.reason, (name, what)
+    assert jobs.running() == []
+    with somebody_elses_turn():
+        other = jobs.submit(Request(kind="run", spec=SPEC))
+        assert [j.id for j in jobs.running()] == [other.id]
+        jobs.cancel(other)
+
+
+def test_a_lost_job_ends_as_lost_and_leaves_nothing_half_made() -> None:
+    with somebody_elses_turn():
+        job = jobs.submit(Request(kind="run", spec=SPEC))
+        pid = job.pid()
+        assert pid
+        (job.folder / "tmp" / "half").write_text("made")
+        os.kill(pid, signal.SIGKILL)
+        assert wait(job).state == "lost"
+    result = job.result()
+    assert result and result.state == "lost" and not (job.folder / "tmp").exists()
+
+
+def test_the_queue_has_an_end_and_knows_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_ACTIVE", 2)
+    with somebody_elses_turn():
+        first = jobs.submit(Request(kind="run", spec=SPEC))
+        assert jobs.submit(Request(kind="run", spec=SPEC)) == first
+        jobs.submit(Request(kind="layers", spec=SPEC))
+        with pytest.raises(NotNow, match="2 runs are queued or at work, and no more than 2 may be"):
+            jobs.submit(Request(kind="components", spec=SPEC))
+        assert jobs.submit(Request(kind="run", spec=SPEC)) == first, "it waits already"
+        jobs.cancel(first)
+        assert jobs.submit(Request(kind="run", spec=SPEC)) != first
+        for job in jobs.running():
+            jobs.cancel(job)
+
+
+def test_no_other_process_is_ended_for_a_job(tmp_path: Path) -> None:
+    """Whatever number its folder names."""
+    job = Job(jobs.jobs_folder() / "20260101T000000-000000001-abcdef")
+    job.folder.mkdir(parents=True)
+    for number in ("1", "0", "-1", str(os.getpid()), "9" * 30):
+        (job.folder / "pid").write_text(number)
+        assert jobs._workers_pid(job) is None
 
 
 def test_a_request_survives_its_file_and_an_unknown_kind_is_refused() -> None:
@@ -164,14 +262,14 @@ def test_a_request_survives_its_file_and_an_unknown_kind_is_refused() -> None:
 
 def test_only_the_latest_finished_jobs_keep_their_folder() -> None:
     for number in range(jobs.KEPT + 3):
-        job = Job(jobs.jobs_folder() / f"{number:03d}")
+        job = Job(jobs.jobs_folder() / f"20260101T000000-{number:09d}-abcdef")
         job.folder.mkdir(parents=True)
         (job.folder / "request.json").write_text("{}")
         jobs.finish(job, Result(state="cancelled"))
     with somebody_elses_turn():
         jobs.cancel(jobs.submit(Request(kind="run", spec=SPEC)))
     left = sorted(p.parent.name for p in jobs.jobs_folder().glob("*/request.json"))
-    assert left[0] == "003" and len(left) == jobs.KEPT + 1
+    assert left[0] == "20260101T000000-000000003-abcdef" and len(left) == jobs.KEPT + 1
 
 
 def test_a_recipe_is_asked_for_as_requested(monkeypatch: pytest.MonkeyPatch) -> None:

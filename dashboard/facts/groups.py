@@ -53,7 +53,7 @@ def _group(key: tuple[str, str], members: Sequence[RunRecord]) -> Group:
 
 def in_order(records: Iterable[RunRecord]) -> list[RunRecord]:
     """By model, method, size, precision and backend: neighbours differ in one thing."""
-    return sorted(records, key=_place)
+    return sorted(records, key=lambda record: record.remembered(_place))
 
 
 def _place(record: RunRecord) -> tuple[object, ...]:

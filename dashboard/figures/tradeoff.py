@@ -91,7 +91,7 @@ def _point(record: RunRecord, x_axis: str, y_axis: str) -> Point:
     metrics = _metrics(record)
     y, low, high = record.drop() if y_axis == "drop" else (metrics.top1, metrics.top1_low, metrics.top1_high)
     return Point(
-        record.run_id, X_AXES[x_axis].value(record), y, low, high, look_of(record.spec), _facts(record)
+        record.run_id, X_AXES[x_axis].value(record), y, low, high, look_of(record.spec), record.remembered(_facts)
     )  # fmt: skip
 
 

@@ -21,21 +21,29 @@ from tdq_core.records.table import method_text, row, to_csv
 from tdq_core.specs import RunSpec
 from tdq_core.specs.command import command_line
 
+MOST_TOLD = 20
+"""Files that a page warns of one by one."""
+
 
 def offers_or_stop() -> Offers:
     """What can be chosen; wrong arguments of the server end the page with their sentence."""
     try:
-        return catalog.offers()
+        offers = catalog.offers()
     except TDQError as error:
         st.error(plain(error), icon=":material/error:")
         st.stop()
+    for sentence in offers.damaged:
+        st.warning(plain(sentence), icon=":material/broken_image:")
+    return offers
 
 
 def found(kind: Kind[V]) -> Found[V]:
     """All values of one kind; files that cannot be read are told in one sentence each, and the rest still works."""
     known = catalog.read(kind)
-    for sentence in known.left_out:
+    for sentence in known.left_out[:MOST_TOLD]:
         st.warning(plain(sentence), icon=":material/broken_image:")
+    if (more := len(known.left_out) - MOST_TOLD) > 0:
+        st.warning(f"{more} more files cannot be read; they are left out too.", icon=":material/broken_image:")
     return known
 
 
@@ -153,7 +161,8 @@ def _numbers(record: RunRecord) -> None:
         f"**Top-1** {text.percent(m.top1)} [{text.percent(m.top1_low)}, {text.percent(m.top1_high)}], "
         f"n = {m.n:,}; dense {text.percent(base.top1)}",
         f"**Params** {text.count(m.params)}: {text.both_ways(m.compression_ratio)}; dense {text.count(base.params)}",
-        f"**MACs per image** {text.count(m.macs)}: {text.both_ways(base.macs / m.macs)}; dense {text.count(base.macs)}",
+        f"**MACs per image** {text.count(m.macs)}: {text.both_ways(record.macs_ratio())}; "
+        f"dense {text.count(base.macs)}",
     ]
     if m.latency:
         q = m.latency

@@ -1,4 +1,7 @@
-"""What is being measured now: progress, cancel, and the outcome. Finds work again after a refresh or a restart."""
+"""What is being measured now: progress, cancel, and the outcome. Finds work again after a refresh or a restart.
+
+Nobody is asked who they are: every visitor sees every job, and may cancel it.
+"""
 
 import streamlit as st
 
@@ -24,8 +27,11 @@ def watched() -> list[Job]:
 def submit(request: jobs.Request) -> None:
     """Start a job and follow it; what an earlier job left on the page goes away."""
     st.session_state["outcome"] = None
+    own: list[str] = st.session_state.setdefault("jobs", [])
     try:
-        st.session_state.setdefault("jobs", []).append(jobs.submit(request).id)
+        job = jobs.submit(request)  # or the one that is at work on the same already
+        if job.id not in own:
+            own.append(job.id)
     except TDQError as error:
         st.session_state["outcome"] = JobState("failed", reason=str(error))
 
@@ -40,7 +46,7 @@ def job_panel(runs: Runs) -> None:
 def _progress(found: list[Job]) -> None:
     ended = False
     for job in found:
-        state = _poll(job)
+        state = jobs.poll(job)
         if state.active:
             _bar(job, state)
         else:
@@ -50,29 +56,26 @@ def _progress(found: list[Job]) -> None:
         st.rerun()
 
 
-def _poll(job: Job) -> JobState:
-    try:
-        return jobs.poll(job)
-    except TDQError as error:
-        return JobState("failed", reason=str(error))
-
-
 def _bar(job: Job, state: JobState) -> None:
     with st.container(border=True):
         label, button = st.columns([5, 1], vertical_alignment="center")
-        request = job.request
-        what = _what(request)
-        label.markdown(f"**{what}** ({plain(request.spec.model.name)}, {plain(request.spec.images.data)})")
+        label.markdown(_what(job))
         button.button("Cancel", key=f"cancel-{job.id}", icon=":material/stop_circle:", on_click=_cancel, args=(job,))
         st.progress(_share(state), text=_line(state))
 
 
-def _what(request: jobs.Request) -> str:
+def _what(job: Job) -> str:
+    """What it is about, in Markdown."""
+    try:
+        request = job.request
+    except TDQError as error:
+        return plain(error)
+    what = {"layers": "Reading the layers", "components": "Looking into the components"}.get(request.kind)
     if request.kind == "run":
-        return text.treatment(request.spec)
+        what = text.treatment(request.spec)
     if request.kind == "recipe":
-        return f"Looking for a recipe that meets {plain(request.target)}"
-    return {"layers": "Reading the layers", "components": "Looking into the components"}[request.kind]
+        what = f"Looking for a recipe that meets {plain(request.target)}"
+    return f"**{what}** ({plain(request.spec.model.name)}, {plain(request.spec.images.data)})"
 
 
 def _share(state: JobState) -> float:
@@ -96,7 +99,11 @@ def _tell(job: Job, state: JobState) -> None:
 
 
 def _cancel(job: Job) -> None:
-    jobs.cancel(job)
+    """Anybody's: who can open the page may end what is at work on it."""
+    try:
+        jobs.cancel(job)
+    except TDQError as error:
+        st.session_state["outcome"] = JobState("failed", reason=str(error))
 
 
 def _outcome(runs: Runs) -> None:
@@ -105,7 +112,10 @@ def _outcome(runs: Runs) -> None:
         return
     record = runs.get(state.made.id) if state.made else None
     if state.state == "cancelled":
-        st.info("Cancelled: nothing was recorded.", icon=":material/stop_circle:")
+        st.info(
+            "Cancelled: nothing was recorded. A run with fine-tuning goes on where it was when it is asked for again.",
+            icon=":material/stop_circle:",
+        )
     elif state.state != "done":
         st.error(plain(text.on_screen(state.reason or "The run failed.")), icon=":material/error:")
     elif record and record.state != "complete":

@@ -47,8 +47,8 @@ def _table_or_button(spec: RunSpec, offers: Offers) -> LayerTable | None:
     try:
         table = catalog.layer_table(spec)
     except TDQError as error:
-        st.error(plain(error), icon=":material/broken_image:")
-        return None
+        st.warning(plain(error), icon=":material/broken_image:")
+        table = None
     if table is None:
         with st.container(border=True):
             name = plain(spec.model.name)
@@ -89,7 +89,7 @@ def _costs_and_run(draft: Draft, offers: Offers, plan: Plan | None, table: Layer
         tiles[0].metric("Planned params", text.count(plan.params), help=f"{plan.params:,} of {table.params:,}")
         tiles[0].caption(text.both_ways(plan.compression_ratio))
         tiles[1].metric("Planned MACs per image", text.count(plan.macs), help=f"{plan.macs:,} of {table.macs:,}")
-        tiles[1].caption(text.both_ways(table.macs / plan.macs))
+        tiles[1].caption(text.both_ways(table.macs / plan.macs if plan.macs else 1.0))
         tiles[2].metric(
             "Planned bytes, weights only",
             text.file_size(size),

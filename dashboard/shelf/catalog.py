@@ -2,9 +2,9 @@
 so that a file that changed is read again, and one damaged file does not hide the others."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -14,9 +14,10 @@ from dashboard.facts.groups import group_runs
 from dashboard.shelf.offers import Offers, read_arguments
 from tdq_core.errors import InputError
 from tdq_core.layers.table import LayerTable
-from tdq_core.models.layer_files import find_layer_file, layer_file_name
+from tdq_core.models.layer_files import find_layer_file, layer_file_name, read_layer_file
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 from tdq_core.ranks.plan import Plan, make_plan
+from tdq_core.records.listing import Memory
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import Found, Kind, Storable, Store, shipped_folder
 from tdq_core.specs import RankRule, RunSpec
@@ -33,8 +34,7 @@ Runs = Found[RunRecord]
 def read(kind: Kind[V], *folders: Path) -> Found[V]:
     """Every value of `kind` in `folders` (none given: `runs/` and `cached_runs/`)."""
     store = Store(kind, *folders)
-    kept = _kept(kind.name, tuple(map(str, store.folders)))
-    return store.found(kept.reading(store))
+    return store.found(_memory(kind.name, tuple(map(str, store.folders))))
 
 
 def study_runs(runs: Runs) -> dict[str, list[RunRecord]]:
@@ -51,13 +51,13 @@ def study_runs(runs: Runs) -> dict[str, list[RunRecord]]:
 
 def cards() -> dict[str, dict[str, Any]]:
     """By network of the study the card of its weights, where it has been trained."""
-    known = {model: MODELS[model].weights for model in NETWORKS}
+    known = {model: MODELS[model].usable_weights for model in NETWORKS}
     return {model: weights.card for model, weights in known.items() if weights and weights.card}
 
 
 def weights_are_here(model: str) -> bool:
     """Whether the file with the registered weights of one of the study's networks lies beside its card."""
-    weights = MODELS[model].weights
+    weights = MODELS[model].usable_weights
     return weights is not None and (WEIGHTS_FOLDER / weights.file).exists()
 
 
@@ -74,7 +74,7 @@ def table_name(spec: RunSpec) -> str:
 def layer_table(spec: RunSpec) -> LayerTable | None:
     """The layers of the spec's model, or None where nobody has read them yet."""
     path = find_layer_file(spec)
-    return _table(*_stamp(path)) if path else None
+    return _table(*_stamp(path), spec.model.name) if path else None
 
 
 def plan(spec: RunSpec, method: str, rule: RankRule | None) -> Plan:
@@ -82,7 +82,7 @@ def plan(spec: RunSpec, method: str, rule: RankRule | None) -> Plan:
     path = find_layer_file(spec)
     if path is None:
         raise InputError(f"The layers of '{spec.model.name}' have not been read yet: press 'Read the layers'.")
-    return _plan(*_stamp(path), method, rule.to_dict() if rule else {})
+    return _plan(*_stamp(path), spec.model.name, method, rule.to_dict() if rule else {})
 
 
 def offers() -> Offers:
@@ -96,45 +96,23 @@ def server_arguments() -> tuple[str, ...]:
 
 
 def _stamp(path: Path) -> Stamp:
-    stat = path.stat()
+    stat = path.lstat()
     return str(path), stat.st_mtime_ns, stat.st_size
 
 
-class _Kept(Generic[V]):
-    """What has been read of some folders: as much as there is, whatever its number, for as long as it is there."""
-
-    def __init__(self) -> None:
-        self._values: dict[Path, tuple[Stamp, V]] = {}
-
-    def reading(self, store: Store[V]) -> Callable[[Path], V]:
-        """Reads a file where it is new or has changed; what is not asked for again is forgotten."""
-        before, self._values = self._values, {}
-        now = self._values
-
-        def read(path: Path) -> V:
-            stamp, known = _stamp(path), before.get(path)
-            now[path] = known if known and known[0] == stamp else (stamp, store.read(path))
-            return now[path][1]  # frozen, so that sharing the object is safe
-
-        return read
-
-
 @st.cache_resource(max_entries=20, show_spinner=False)
-def _kept(kind: str, folders: tuple[str, ...]) -> _Kept[Any]:
-    return _Kept()
+def _memory(kind: str, folders: tuple[str, ...]) -> Memory[Any]:
+    return Memory()
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)
-def _table(path: str, changed: int, size: int) -> LayerTable:
-    try:
-        return LayerTable.read(Path(path))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"The layer table '{path}' cannot be read ({error}): move it away to read it anew.") from error
+def _table(path: str, changed: int, size: int, model: str) -> LayerTable:
+    return read_layer_file(Path(path), model)
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
-def _plan(path: str, changed: int, size: int, method: str, rule: dict[str, Any]) -> Plan:
-    return make_plan(_table(path, changed, size), method, RankRule(**rule) if rule else None)
+def _plan(path: str, changed: int, size: int, model: str, method: str, rule: dict[str, Any]) -> Plan:
+    return make_plan(_table(path, changed, size, model), method, RankRule(**rule) if rule else None)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from cached_runs.study import DATA as STUDY_DATA
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
-from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry
+from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, damaged_cards
 from tdq_core.models.weights_ref import WeightsRef
 from tdq_core.specs import RANDOM_WEIGHTS, ImageSpec, ModelSpec, RunSpec
 from tdq_core.specs.command import is_list, value_of
@@ -59,12 +59,14 @@ class Offers:
     Attributes:
         allowed: models that are not registered but were named when the server started.
         without_weights: registered models that cannot be chosen, for their weights are not on this machine.
+        damaged: a sentence for each card of weights that cannot be read.
     """
 
     models: tuple[ModelOffer, ...]
     data: tuple[DataOffer, ...]
     without_weights: tuple[str, ...] = ()
     allowed: tuple[str, ...] = field(default=())
+    damaged: tuple[str, ...] = ()
 
     def model(self, key: str) -> ModelOffer:
         for offer in self.models:
@@ -122,6 +124,7 @@ def read_arguments(arguments: Sequence[str]) -> Offers:
         _once([DataOffer("digits"), DataOffer(STUDY_DATA), *data]),
         missing,
         tuple(dict.fromkeys(m.model.name for m in named if m.model.name not in MODELS)),
+        damaged_cards(),
     )
 
 
@@ -147,7 +150,7 @@ def _data_offer(group: dict[str, str]) -> DataOffer:
 
 def weights_at_hand(entry: ModelEntry) -> bool:
     """Whether the registered weights are on this machine, so that choosing the model downloads nothing."""
-    weights = entry.weights
+    weights = entry.usable_weights
     if weights is None:
         return False
     return ((WEIGHTS_FOLDER if weights.shipped else hub_folder()) / weights.file).exists()

@@ -31,7 +31,7 @@ def _network(model: str, card: dict[str, Any], cost: tuple[int, int] | None) -> 
 def _machine(card: dict[str, Any]) -> str:
     if card.get("device", "cpu") != "cpu":
         return str(card["device"])
-    return f"{threads_text(card)} of {card['cpu']}"
+    return f"{threads_text(card)} of {card['cpu']}" if card.get("threads") and card.get("cpu") else "a CPU"
 
 
 def _smaller(recipe: dict[str, Any]) -> str:

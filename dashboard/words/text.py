@@ -114,6 +114,10 @@ def conditioning(spec: RunSpec) -> str:
 
 def run_label(record: RunRecord) -> str:
     """A run in one line, for choosing among runs."""
+    return record.remembered(_run_label)
+
+
+def _run_label(record: RunRecord) -> str:
     top1 = f", top-1 {percent(record.metrics.top1)}" if record.metrics else f", {record.state}"
     return f"{treatment(record.spec)}{top1} ({record.run_id[:8]})"
 

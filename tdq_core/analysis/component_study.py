@@ -76,11 +76,14 @@ def study(
     store = store or Store(STUDIES)
     inputs = open_run(spec, on_progress=on_progress, allowed_models=allowed_models)
     name = study_id(spec, inputs.digests)
-    if known := store.get(name):
+    if known := store.usable(name):
         return Studied(known, reused=True)
     store.require_writable()
-    path = store.put(_computed(inputs, name, on_progress))
-    return Studied(store.read(path), reused=False)  # what is given is what was written, rounded as that is
+    with store.alone(name, on_wait=lambda: on_progress("waiting: the same study is at work", 0, 0)):
+        if known := store.usable(name):
+            return Studied(known, reused=True)
+        path = store.put(_computed(inputs, name, on_progress))
+        return Studied(store.read(path), reused=False)  # what is given is what was written, rounded as that is
 
 
 def _computed(inputs: RunInputs, name: str, on_progress: Progress) -> Components:

@@ -13,14 +13,16 @@ from typing import Any
 
 import msgspec
 
+from tdq_core.analysis.sound_study import STAGES as STAGES
+from tdq_core.analysis.sound_study import VARIANTS as VARIANTS
+from tdq_core.analysis.sound_study import require_sound_study
 from tdq_core.errors import InputError
-from tdq_core.records.record import Kept, read_kept
+from tdq_core.records.bounds import Amount, Id, Named, Natural, Number, Positive, Share
+from tdq_core.records.record import Kept, read_kept, require_schema
 from tdq_core.records.store import Kind
 from tdq_core.specs import Decomposition, ImageSpec, PrecisionSpec, RankRule, RunSpec
 
 SCHEMA = 1
-VARIANTS = ("als", "epc", "equalised")
-STAGES = ("input", "depthwise", "output")
 DIGITS = 4
 """Significant digits of every number that is kept."""
 FEW_LEVELS = 8
@@ -39,13 +41,13 @@ class Stage(Kept, frozen=True):
         zeros, channel_zeros: share of the entries that round to zero, with one scale and with one per output channel.
     """
 
-    largest: tuple[float, ...]
-    counts: tuple[int, ...]
-    below: int
-    step: float
-    channel_step: float
-    zeros: float
-    channel_zeros: float
+    largest: tuple[Amount, ...]
+    counts: tuple[Natural, ...]
+    below: Natural
+    step: Amount
+    channel_step: Amount
+    zeros: Share
+    channel_zeros: Share
 
 
 class Inner(Kept, frozen=True):
@@ -56,9 +58,9 @@ class Inner(Kept, frozen=True):
         step: INT8 step, one scale for all components.
     """
 
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    step: float
+    low: tuple[Number, ...]
+    high: tuple[Number, ...]
+    step: Amount
 
     @property
     def ranges(self) -> tuple[float, ...]:
@@ -94,8 +96,8 @@ class Variant(Kept, frozen=True):
         inner: after `input` and after `depthwise`.
     """
 
-    norms: tuple[float, ...]
-    rel_error: float
+    norms: tuple[Amount, ...]
+    rel_error: Amount
     stages: Mapping[str, Stage]
     inner: Mapping[str, Inner]
 
@@ -119,16 +121,16 @@ class LayerComponents(Kept, frozen=True):
         params, macs: decomposed; dense_params, dense_macs: of the original layer, for one image.
     """
 
-    name: str
-    c_out: int
-    c_in: int
-    kernel: tuple[int, int]
-    rank: int
-    params: int
-    macs: int
-    dense_params: int
-    dense_macs: int
-    bins: tuple[float, ...]
+    name: Named
+    c_out: Positive
+    c_in: Positive
+    kernel: tuple[Positive, Positive]
+    rank: Positive
+    params: Positive
+    macs: Positive
+    dense_params: Positive
+    dense_macs: Positive
+    bins: tuple[Number, ...]
     variants: Mapping[str, Variant]
 
 
@@ -142,13 +144,13 @@ class Components(Kept, frozen=True):
         provenance: versions, machine, time, calibration split and its size.
     """
 
-    study_id: str
+    study_id: Id
     spec: RunSpec
     digests: Mapping[str, str]
-    params: int
-    macs: int
-    dense_params: int
-    dense_macs: int
+    params: Positive
+    macs: Positive
+    dense_params: Positive
+    dense_macs: Positive
     layers: tuple[LayerComponents, ...]
     notes: tuple[str, ...]
     provenance: Mapping[str, Any]
@@ -167,10 +169,11 @@ class Components(Kept, frozen=True):
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Components":
         """The inverse of `to_json`; a missing, unknown or newer field is an error."""
-        values = dict(plain) if isinstance(plain, Mapping) else {}
-        if values.pop("schema", None) != SCHEMA:
-            raise InputError(f"This TDQ reads studies of components of schema {SCHEMA}. Got another file.")
-        return read_kept(values, cls, f"a study of components of schema {SCHEMA}")
+        require_schema(plain, SCHEMA, "studies of components")
+        values = {name: value for name, value in plain.items() if name != "schema"}
+        study = read_kept(values, cls, f"a study of components of schema {SCHEMA}")
+        require_sound_study(study)
+        return study
 
 
 def _rounded(value: Any) -> Any:

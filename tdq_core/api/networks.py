@@ -1,6 +1,5 @@
 """A network in hand: by name, or a module of your own; as it was, or compressed."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,11 +18,13 @@ from tdq_core.models.weights_ref import RECORD
 from tdq_core.models.wrapped import wrapped
 from tdq_core.pipeline.inputs import table_of
 from tdq_core.pipeline.session import LayerResult
+from tdq_core.records.record import UNFIT
 from tdq_core.specs import ModelSpec, RunSpec
 from tdq_core.specs.preprocessing import Preprocessing
 from tdq_core.specs.value import Seed, checked
 from tdq_core.system.containment import contained
 from tdq_core.system.progress import Progress, silent
+from tdq_core.system.reading import read_json
 
 
 @dataclass(frozen=True, repr=False)
@@ -138,8 +139,8 @@ def load_export(folder: str | Path, *, model: str | None = None, on_progress: Pr
 def _recorded(folder: Path) -> ModelSpec | None:
     """The network of the run that was exported."""
     try:
-        return RunSpec.recorded(json.loads((folder / RECORD).read_text())["spec"]).model
-    except (OSError, ValueError, LookupError, TypeError, InputError):
+        return RunSpec.recorded(read_json(folder / RECORD)["spec"]).model
+    except (OSError, InputError, *UNFIT):
         return None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from tdq_core.cli.options import JsonFlag
 from tdq_core.cli.terminal import say, say_json
 from tdq_core.errors import InputError
-from tdq_core.models.registry import MODELS
+from tdq_core.models.registry import MODELS, damaged_cards
 from tdq_core.records.store import RunStore, runs_folder
 from tdq_core.system import extras, machine
 
@@ -35,8 +35,8 @@ def examine() -> dict[str, Any]:
         else "32-bit accumulation: the full 8-bit range is used",
         "reduce_range": reduced,
         "runs": f"{len(runs.values)} records, new ones go to '{runs_folder()}'",
-        "models_with_weights_here": [e.name for e in MODELS.values() if e.weights and e.weights.shipped],
-        "missing": [*_missing(), *runs.left_out],
+        "models_with_weights_here": [e.name for e in MODELS.values() if (w := e.usable_weights) and w.shipped],
+        "missing": [*_missing(), *damaged_cards(), *runs.left_out],
     }
 
 

@@ -1,24 +1,29 @@
 """`tdq models` and `tdq layers`: what can be compressed."""
 
 from tdq_core.cli.options import JsonFlag, takes_model
-from tdq_core.cli.terminal import progress_bars, say, say_json, say_table
+from tdq_core.cli.terminal import complain, progress_bars, say, say_json, say_table
 from tdq_core.layers.table import LayerTable, Rest
-from tdq_core.models.registry import BRING_YOUR_OWN, MODELS
+from tdq_core.models.registry import BRING_YOUR_OWN, MODELS, damaged_cards
 from tdq_core.specs import ModelSpec
 
 
 def models(as_json: JsonFlag = False) -> None:
     """List every model that is known by name, and where its weights come from."""
     entries = list(MODELS.values())
+    weights = {e.name: e.usable_weights for e in entries}
+    for sentence in damaged_cards():
+        complain(sentence)
     if as_json:
         say_json([{"name": e.name, "description": e.description, "num_classes": e.num_classes,
                      "input_size": list(e.preprocessing.input_size), "mean": list(e.preprocessing.mean),
                      "std": list(e.preprocessing.std),
-                     "weights": None if not e.weights else {
-                         "source": e.weights.source, "file": e.weights.file, "sha256": e.weights.sha256,
-                         "licence": e.weights.licence}} for e in entries])  # fmt: skip
+                     "weights": None if not (w := weights[e.name]) else {
+                         "source": w.source, "file": w.file, "sha256": w.sha256,
+                         "licence": w.licence}} for e in entries])  # fmt: skip
         return
-    rows = [(e.name, e.description, e.weights.source if e.weights else "none: train it, or --weights") for e in entries]
+    rows = [
+        (e.name, e.description, w.source if (w := weights[e.name]) else "none: train it, or --weights") for e in entries
+    ]
     say_table(("model", "what it is", "weights"), rows)
     say("", f"Not among them? {BRING_YOUR_OWN[0].upper()}{BRING_YOUR_OWN[1:]}.")
 

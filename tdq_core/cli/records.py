@@ -1,5 +1,6 @@
 """`tdq show` and `tdq csv`: what was measured before."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,12 @@ def show(
         record = RunStore().find(run_id)
         say_json(record.to_dict()) if as_json else print_card(record)
         return
-    records = _chosen(model)
+    records, told = _chosen(model)
+    _list(records, as_json)
+    _end(told)
+
+
+def _list(records: Sequence[RunRecord], as_json: bool) -> None:
     if as_json:
         say_json([record.to_dict() for record in records])
         return
@@ -42,19 +48,27 @@ def csv(
     if output is not None:
         output = user_path(output)
         require_file(output)
-    text = to_csv(_chosen(model))
+    records, told = _chosen(model)
     if output is None:
-        say_csv(text)
-        return
-    write_atomically(output, text)
-    tell(f"Written: {output}")
+        say_csv(to_csv(records))
+    else:
+        write_atomically(output, to_csv(records))
+        tell(f"Written: {output}")
+    _end(told)
 
 
-def _chosen(model: str | None) -> list[RunRecord]:
+def _chosen(model: str | None) -> tuple[list[RunRecord], tuple[str, ...]]:
+    """The runs of a model, or all; and a sentence for each file that was left out."""
     found = RunStore().found()
-    for sentence in found.left_out:
+    return [r for r in found.values if model in (None, r.spec.model.name)], found.left_out
+
+
+def _end(told: Sequence[str]) -> None:
+    """What was left out is said, and in the exit code too: what was listed is not all that is there."""
+    for sentence in told:
         complain(sentence)
-    return [r for r in found.values if model in (None, r.spec.model.name)]
+    if told:
+        raise typer.Exit(1)
 
 
 def _line(record: RunRecord) -> tuple[str, ...]:
@@ -91,7 +105,7 @@ def _print_metrics(record: RunRecord) -> None:
         ("top-1", f"{percent(m.top1)}  [{percent(m.top1_low)}, {percent(m.top1_high)}]  n = {m.n}"),
         ("dense fp32", f"{percent(base.top1)}  drop {drop:+.2f} points [{low:+.2f}, {high:+.2f}], paired"),
         ("params", f"{m.params:,}  ({both_ways(m.compression_ratio)})"),
-        ("MACs", f"{m.macs:,}  ({both_ways(base.macs / m.macs)})"),
+        ("MACs", f"{m.macs:,}  ({both_ways(record.macs_ratio())})"),
         ("bytes", f"{m.bytes:,}  ({both_ways(record.bytes_ratio())})"),
     ]
     if m.latency:

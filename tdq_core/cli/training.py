@@ -1,7 +1,6 @@
 """`tdq train`: weights of our own."""
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from tdq_core.errors import InputError
 from tdq_core.models.registry import WEIGHTS_FOLDER, entry
 from tdq_core.records.store import runs_folder
 from tdq_core.system.files import require_folder, user_path
+from tdq_core.system.reading import read_json
 
 _OWN = "the model's own recipe where not given"
 
@@ -75,8 +75,8 @@ def train(
 def _sha256_in(card: Path) -> str | None:
     """Of the weights that the card there told of, before it is written anew; None where there is none to be read."""
     try:
-        return str(json.loads(card.read_text())["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(card)["sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
@@ -91,7 +91,7 @@ def _steps(name: str, text: str | None) -> tuple[tuple[int, int], ...] | None:
     """'16:5,24:3' as ((16, 5), (24, 3)); an empty text is everything throughout."""
     if text is None or not text:
         return None if text is None else ()
-    if not re.fullmatch(r"\d+:\d+(,\d+:\d+)*", text):
+    if not re.fullmatch(r"\d{1,9}:\d{1,9}(,\d{1,9}:\d{1,9})*", text):
         what, example = {"sizes": ("pixels", "16:5,24:3"), "depths": ("blocks", "1:4,2:2")}[name]
         raise InputError(f"The '--{name}' must be {what}:epochs with commas between, as {example}. Got '{text}'.")
     pairs = (part.split(":") for part in text.split(","))

@@ -3,22 +3,23 @@
 torch is imported when it is the job's turn, so that a queued job costs next to nothing.
 """
 
-import fcntl
+import contextlib
 import json
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
-from typing import IO, NoReturn
+from typing import IO
 
 from tdq_core.errors import TDQError
-from tdq_core.jobs.queue import Job, Request, Result, finish
+from tdq_core.jobs.folder import Job, Request, Result
+from tdq_core.jobs.queue import finish
 from tdq_core.models.layer_files import write_layer_file
+from tdq_core.system.locks import locked
 from tdq_core.system.progress import Progress
+from tdq_core.system.signals import unwinding
 
 _EVENT_EVERY_S = 0.1
 
@@ -35,8 +36,9 @@ class Journal:
         if stage == self.stage and done < total and now - self.written < _EVENT_EVERY_S:
             return
         self.stage, self.written = stage, now
-        self.file.write(json.dumps({"stage": stage, "done": done, "total": total, "time": now}) + "\n")
-        self.file.flush()
+        with contextlib.suppress(OSError):  # a full disk: the work goes on
+            self.file.write(json.dumps({"stage": stage, "done": done, "total": total, "time": now}) + "\n")
+            self.file.flush()
 
 
 def _run(request: Request, on_progress: Progress) -> Result:
@@ -87,8 +89,9 @@ _WORK: Mapping[str, Callable[[Request, Progress], Result]] = {
 
 def work(job: Job) -> None:
     """Wait for this job's turn, carry it out, and write how it ended."""
-    with (job.folder.parent / "turn").open("w") as turn, (job.folder / "progress.jsonl").open("a") as file:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    turn = os.open(job.folder.parent / "turn", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
+    with os.fdopen(turn, "rb", buffering=0), (job.folder / "progress.jsonl").open("a") as file:
+        locked(turn, wait=True)
         journal = Journal(file)
         journal("start", 0, 0)
         try:
@@ -104,19 +107,11 @@ def work(job: Job) -> None:
         finish(job, result)
 
 
-class Stopped(SystemExit):
-    """Asked for from outside: not the SystemExit that a model's code may raise."""
-
-
-def _stop(signal_number: int, frame: FrameType | None) -> NoReturn:
-    raise Stopped(128 + signal_number)  # unwinds, so that temporary folders are removed
-
-
 def main(folder: Path, alive: int) -> None:
     """Carry out the job in `folder`; `alive` is the inherited descriptor whose lock says that we live."""
-    signal.signal(signal.SIGTERM, _stop)
     os.set_inheritable(alive, False)  # our children must not keep the lock after our end
-    work(Job(folder))
+    with unwinding():
+        work(Job(folder))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ from pathlib import Path
 import msgspec
 
 from tdq_core.errors import InputError
+from tdq_core.system.reading import Damaged, read_json
 
 TABLE_SCHEMA = 1
+MOST = 2**53
+"""Of what is counted, so that its ratios are numbers."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +156,44 @@ class LayerTable:
     def read(cls, path: Path) -> "LayerTable":
         """The inverse of `to_json`, from a file; InputError names the file where it is another or a damaged one."""
         try:
-            values = json.loads(path.read_text())
-            if values.pop("schema", None) != TABLE_SCHEMA:
-                raise ValueError(f"it is not of schema {TABLE_SCHEMA}")
-            return msgspec.convert(values, cls)
-        except (ValueError, AttributeError, UnicodeDecodeError) as error:
+            values = read_json(path)
+            if not isinstance(values, dict) or values.pop("schema", None) != TABLE_SCHEMA:
+                raise Damaged(f"it is not of schema {TABLE_SCHEMA}")
+            return require_sound_table(msgspec.convert(values, cls))
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(
-                f"The layer table '{path}' cannot be read ({error}): move it away to read the layers anew."
+                f"The layer table '{path}' cannot be read ({error}): read the layers anew, or move it away."
             ) from error
+
+
+def require_sound_table(table: LayerTable) -> LayerTable:
+    """`table` as it was read; Damaged where its parts do not fit each other."""
+    names = [layer.name for layer in table.layers]
+    if len(set(names)) != len(names):
+        raise Damaged("a layer is there twice")
+    if not (0 < table.params <= MOST and 0 <= table.macs <= MOST):
+        raise Damaged("its params and MACs are no sizes of a model")
+    for layer in table.layers:
+        if reason := _what_is_wrong(layer):
+            raise Damaged(f"{reason} of its layer '{layer.name}'")
+    return table
+
+
+def _what_is_wrong(layer: Layer) -> str | None:
+    whole = (layer.c_out, layer.c_in, *layer.kernel, layer.groups)
+    if not all(1 <= size <= MOST for size in whole) or layer.c_out % layer.groups or layer.c_in % layer.groups:
+        return "the channels, the kernel or the groups are none"
+    if not all(0 <= size <= MOST for size in (layer.in_positions, layer.out_positions, layer.calls)):
+        return "the positions or calls are none"
+    if layer.kind not in ("conv", "linear") or layer.end not in ("", "first", "classifier"):
+        return "the kind or the end is none"
+    one = layer.one_group
+    for spectrum, sides in (
+        (layer.spectrum_out, (one.c_out, one.c_in * one.taps)),
+        (layer.spectrum_in, (one.c_in, one.c_out * one.taps)),
+    ):
+        if len(spectrum) not in (0, min(sides)) or any(value < 0 for value in spectrum):
+            return "a spectrum is none"
+        if any(later > before for before, later in itertools.pairwise(spectrum)):
+            return "a spectrum does not fall"
+    return None

@@ -7,9 +7,11 @@ opening the model. Shipped tables lie in `cached_runs/layers/`, computed ones in
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
+from tdq_core.errors import InputError
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.registry import MODELS
 from tdq_core.models.sources import named_sources
@@ -44,17 +46,6 @@ def layer_file_name(spec: RunSpec) -> str:
     return f"{slug or 'model'}-{digest}.json"
 
 
-def _stamp(path: str | None) -> list[str | int] | None:
-    """What tells one version of a file from another without reading it; a name that is no file stands for itself."""
-    if path is None:
-        return None
-    file = Path(path)
-    if not file.is_file():
-        return [path]
-    stat = file.stat()
-    return [str(file.resolve()), stat.st_size, stat.st_mtime_ns]
-
-
 def table_path(spec: RunSpec) -> Path:
     """Where the table of the spec's model and weights lies, inside a folder of runs."""
     return CACHES["layers"].folder / layer_file_name(spec)
@@ -63,9 +54,21 @@ def table_path(spec: RunSpec) -> Path:
 def find_layer_file(spec: RunSpec) -> Path | None:
     """The table of the spec's model and weights, or None where it has not been read yet."""
     for folder in (runs_folder(), shipped_folder()):
-        if (path := folder / table_path(spec)).exists():
+        if os.path.lexists(path := folder / table_path(spec)):
             return path
     return None
+
+
+def read_layer_file(path: Path, model: str) -> LayerTable:
+    """The table in a file that `find_layer_file` gave; InputError names the file where it is damaged, or holds the
+    layers of another model."""
+    table = LayerTable.read(path)
+    if table.model != model:
+        raise InputError(
+            f"The layer table '{path}' cannot be read (it is of '{table.model}'): read the layers anew, or move it "
+            "away."
+        )
+    return table
 
 
 def write_layer_file(table: LayerTable, spec: RunSpec) -> Path:

@@ -1,13 +1,17 @@
 """Every model that TDQ knows by name. No torch here: factories are named, and imported when a model is built."""
 
 import difflib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
 
 from tdq_core.errors import InputError
+from tdq_core.records.bounds import Amount, Positive, Share
 from tdq_core.specs.preprocessing import Preprocessing
+from tdq_core.system.reading import Damaged, read_json
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parent / "weights"
 """Weights that come with the project: `<model>.safetensors` beside its card `<model>.json`, written by `tdq train`."""
@@ -65,20 +69,71 @@ class ModelEntry:
 
     @property
     def weights(self) -> WeightsEntry | None:
-        """The shipped weights if the project has a card for this model, else the hosted ones, else None."""
+        """The shipped weights if the project has a card for this model, else the hosted ones, else None; InputError
+        where the card cannot be read."""
         return _read_card(WEIGHTS_FOLDER / f"{self.name}.json") or self.hosted
+
+    @property
+    def usable_weights(self) -> WeightsEntry | None:
+        """The same; None also where the card cannot be read, which `damaged_cards` tells."""
+        try:
+            return self.weights
+        except InputError:
+            return None
+
+
+class _Score(Struct, frozen=True):
+    top1: Share
+    top1_low: Share
+    top1_high: Share
+    n: Positive
+
+
+class _Recipe(Struct, frozen=True):
+    epochs: Positive
+    sizes: tuple[tuple[int, int], ...] | None = ()
+    depths: tuple[tuple[int, int], ...] | None = ()
+
+
+class Card(Struct, frozen=True):
+    """What is told of a card, which holds more."""
+
+    file: Annotated[str, Meta(pattern=r"^[^/\\\x00]+$")]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    source: str
+    licence: str
+    scores: dict[str, _Score] = msgspec.field(default_factory=dict)
+    recipe: _Recipe | None = None
+    seconds: Amount = 0.0
+    device: str = "cpu"
+    threads: Positive | None = None
+    cpu: str = ""
 
 
 def _read_card(path: Path) -> WeightsEntry | None:
-    if not path.exists():
-        return None
     try:
-        card = json.loads(path.read_text())
-        return WeightsEntry(card["source"], card["file"], card["sha256"], card["licence"], card=card)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        card = read_json(path)
+        told = msgspec.convert(card, Card)
+        if "eval" in told.scores and not (told.recipe and told.seconds):
+            raise Damaged("it has scores, and does not say how they came about")
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
         raise InputError(
-            f"The weights card '{path}' cannot be read ({error!r}): write it anew with `tdq train`."
+            f"The weights card '{path}' cannot be read ({error}): write it anew with `tdq train`."
         ) from error
+    return WeightsEntry(told.source, told.file, told.sha256, told.licence, card=card)
+
+
+def damaged_cards() -> tuple[str, ...]:
+    """A sentence for each card of a registered model that cannot be read: all other models are as they were."""
+    sentences = []
+    for known in MODELS.values():
+        try:
+            known.weights  # noqa: B018
+        except InputError as error:
+            sentences.append(str(error))
+    return tuple(sentences)
 
 
 def entry(name: str) -> ModelEntry:

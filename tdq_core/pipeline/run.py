@@ -6,7 +6,6 @@ open -> (have it already?) -> baseline -> plan -> decompose -> quantize -> evalu
 import contextlib
 import dataclasses
 import resource
-import tempfile
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from tdq_core.specs import RunSpec
 from tdq_core.system import machine
 from tdq_core.system.containment import contained
 from tdq_core.system.extras import require_extra
+from tdq_core.system.leftovers import temporary_folder
 from tdq_core.system.progress import Progress, silent
 from tdq_core.system.threads import free_threads
 
@@ -95,18 +95,31 @@ def run_opened(
     store, session = store or RunStore(), session or Session()
     if export:
         require_export(export)
-    known = store.get(inputs.run_id)
-    if known is None or known.state == "failed" or _lacked_memory(known):
+    known = store.usable(inputs.run_id)
+    if _to_be_measured(known):
         _require_packages(inputs.spec)
         store.require_writable()
-        record, not_exported = _carry_out(inputs, store, session, on_progress=on_progress, export=export)
-        return Outcome(record, reused=False, not_kept=(*_not_kept(store.put, record), *not_exported))
+        with _alone(store, inputs.run_id, on_progress):
+            known = store.usable(inputs.run_id)  # whoever was waited for has measured it
+            if known is None or _to_be_measured(known):
+                record, not_exported = _carry_out(inputs, store, session, on_progress=on_progress, export=export)
+                return Outcome(record, reused=False, not_kept=(*_not_kept(store.put, record), *not_exported))
+    assert known, "it need not be measured"
     if export and known.state == "complete":
         _require_packages(inputs.spec)
         clock = Clock()
         work = Work(inputs, _plan(inputs, clock, on_progress), session, clock, on_progress)
         export_folder(export, known, build(work, export).artefact)
     return Outcome(known, reused=True)
+
+
+def _to_be_measured(known: RunRecord | None) -> bool:
+    return known is None or known.state == "failed" or _lacked_memory(known)
+
+
+def _alone(store: RunStore, run_id: str, on_progress: Progress) -> contextlib.AbstractContextManager[None]:
+    """The same run asked for twice at once is measured once: the second waits, and then finds the record."""
+    return store.alone(run_id, on_wait=lambda: on_progress("waiting: the same run is at work", 0, 0))
 
 
 def _not_kept(keep: Callable[[RunRecord], object], record: RunRecord) -> tuple[str, ...]:
@@ -176,10 +189,13 @@ def _baseline(inputs: RunInputs, store: RunStore, session: Session, on_progress:
     dense = inputs.dense()
     if dense.run_id == inputs.run_id:
         return None
-    record = store.get(dense.run_id)
+    record = store.usable(dense.run_id)
     if record is None or record.state != "complete":
-        record, _ = _carry_out(dense, store, session, on_progress=on_progress)
-        _not_kept(store.put, record)  # the run itself, which is written last, tells of it
+        with _alone(store, dense.run_id, on_progress):
+            record = store.usable(dense.run_id)
+            if record is None or record.state != "complete":
+                record, _ = _carry_out(dense, store, session, on_progress=on_progress)
+                _not_kept(store.put, record)  # the run itself, which is written last, tells of it
     if record.metrics is None:
         raise RunFailed(f"The dense model could not be measured: {record.reason}")
     return record.metrics
@@ -190,8 +206,8 @@ def _folder(export: Path | None) -> Iterator[Path]:
     if export:
         yield export
     else:
-        with tempfile.TemporaryDirectory(prefix="tdq-") as folder:
-            yield Path(folder)
+        with temporary_folder() as folder:
+            yield folder
 
 
 def _plan(inputs: RunInputs, clock: Clock, on_progress: Progress) -> Plan:

@@ -69,6 +69,8 @@ def make_plan(table: LayerTable, method: str, rule: RankRule | None) -> Plan:
     """
     if method == "none" or rule is None:
         return _whole(table, [_left(la, "the method is 'none'") for la in table.layers])
+    if needs_spectra(rule) and any(not (la.refusal or la.spectrum_out) for la in table.layers):
+        raise InputError(f"The layer table of '{table.model}' has no spectra: read the layers anew.")
     plans = _PLANNERS[rule.kind](table, method, rule)
     if not any(p.method != "none" for p in plans):
         reasons = sorted({p.skipped_because or "" for p in plans})
@@ -82,6 +84,10 @@ def make_plan(table: LayerTable, method: str, rule: RankRule | None) -> Plan:
 def _whole(table: LayerTable, plans: Sequence[LayerPlan]) -> Plan:
     params = table.params + sum(p.cost.params - p.layer.params for p in plans)
     macs = table.macs + sum(p.cost.macs - p.layer.macs for p in plans)
+    if params < 1 or macs < 0:
+        raise InputError(
+            f"The layer table of '{table.model}' has more in its layers than in all: read the layers anew."
+        )
     return Plan(tuple(plans), params, macs, table.params / params)
 
 

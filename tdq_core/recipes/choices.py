@@ -4,11 +4,13 @@ import numpy as np
 
 from tdq_core.errors import InputError
 from tdq_core.recipes.target import Target
+from tdq_core.records.bounds import Amount, Id, Named, Points, Positive, Ratio
 from tdq_core.records.record import Kept, RunRecord
 from tdq_core.stats.intervals import paired_mean
 from tdq_core.stats.score import Z90_ABOVE
-from tdq_core.stats.verdict import Interval, Verdict, verdict
+from tdq_core.stats.verdict import Verdict, verdict
 
+Interval = tuple[Points, Points, Points]
 LEAST_IMAGES = 4
 """Two to choose on and two to verify on."""
 
@@ -27,13 +29,13 @@ class Pick(Kept, frozen=True):
         verified: whether it meets the target on the others, by the middle of the interval; see `verdict_on`.
     """
 
-    run_id: str
-    arm: str
-    ratio: float | None
-    bytes: int
-    bytes_ratio: float
-    params_ratio: float
-    latency_ms: float | None
+    run_id: Id
+    arm: Named
+    ratio: Ratio | None
+    bytes: Positive
+    bytes_ratio: Ratio
+    params_ratio: Ratio
+    latency_ms: Amount | None
     chosen_drop: Interval
     verified_drop: Interval
     met: bool

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from tdq_core.errors import InputError
 from tdq_core.recipes.choices import Pick, best_first
 from tdq_core.recipes.sentences import sentences
-from tdq_core.recipes.target import Target
-from tdq_core.records.record import Kept, RunRecord, read_kept
+from tdq_core.recipes.target import Target, parse_target
+from tdq_core.records.bounds import Id, Natural, Positive
+from tdq_core.records.record import Kept, RunRecord, read_kept, require_schema
+from tdq_core.records.sound import require, require_text
 from tdq_core.records.store import Kind
 from tdq_core.specs import RunSpec
 
@@ -35,18 +36,18 @@ class Report(Kept, frozen=True):
         provenance: time, machine and versions of the last run.
     """
 
-    recipe_id: str
+    recipe_id: Id
     target: str
     spec: RunSpec
-    finetune: int
+    finetune: Natural
     digests: Mapping[str, str]
     reference: Pick
     chosen: Pick | None
     alternatives: tuple[Pick, ...]
     study: Pick | None
     tried: tuple[Pick, ...]
-    n_choose: int
-    n_verify: int
+    n_choose: Positive
+    n_verify: Positive
     sentences: tuple[str, ...]
     provenance: Mapping[str, Any]
 
@@ -60,10 +61,22 @@ class Report(Kept, frozen=True):
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Report":
         """The inverse of `to_dict`."""
-        values = dict(plain) if isinstance(plain, Mapping) else {}
-        if values.pop("schema", None) != SCHEMA:
-            raise InputError(f"This TDQ reads reports of recipes of schema {SCHEMA}. Got another file.")
-        return read_kept(values, cls, f"a recipe's report of schema {SCHEMA}")
+        require_schema(plain, SCHEMA, "reports of recipes")
+        values = {name: value for name, value in plain.items() if name != "schema"}
+        report = read_kept(values, cls, f"a recipe's report of schema {SCHEMA}")
+        _require_sound(report)
+        return report
+
+
+def _require_sound(report: Report) -> None:
+    """Return where the parts of a report that was read fit each other; InputError, in a sentence, where they do not."""
+    parse_target(report.target)
+    require(bool(report.sentences), "It says nothing")
+    require_text(*report.sentences)
+    require(bool(report.chosen or report.alternatives), "It has neither a choice nor alternatives")
+    for p in filter(None, (report.reference, report.chosen, report.study, *report.alternatives, *report.tried)):
+        ordered = all(low <= drop <= high for drop, low, high in (p.chosen_drop, p.verified_drop))
+        require(ordered, f"A drop of its run {p.run_id} lies outside of its interval")
 
 
 RECIPES = Kind("recipe", "ask for it again", "recipes", lambda report: report.recipe_id, Report.from_dict)

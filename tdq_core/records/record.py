@@ -1,7 +1,8 @@
 """The record of one run: what was asked, what was measured, on what, and what was not done. No torch here."""
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -10,11 +11,15 @@ from msgspec import Struct
 
 from tdq_core.errors import InputError
 from tdq_core.layers.table import ranks_text
+from tdq_core.records.bounds import Amount, Id, Named, Natural, Positive, Ratio, Share
+from tdq_core.records.deferred import Deferred
+from tdq_core.records.sound import require_sound
 from tdq_core.specs import RunSpec
 from tdq_core.stats.intervals import pack_outcomes, paired_mean, unpack_outcomes, wilson
 
 SCHEMA = 1
 T = TypeVar("T", bound="Kept")
+M = TypeVar("M")
 State = Literal["complete", "failed", "refused"]
 
 
@@ -25,12 +30,12 @@ class Kept(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Latency(Kept, frozen=True):
     """Time of one call in milliseconds, after a warm-up: median and quartiles over `repeats` calls."""
 
-    median_ms: float
-    q1_ms: float
-    q3_ms: float
-    batch: int
-    threads: int
-    repeats: int
+    median_ms: Amount
+    q1_ms: Amount
+    q3_ms: Amount
+    batch: Positive
+    threads: Positive
+    repeats: Positive
 
 
 class Metrics(Kept, frozen=True):
@@ -47,14 +52,14 @@ class Metrics(Kept, frozen=True):
         latency: None where it was not asked for.
     """
 
-    top1: float
-    top1_low: float
-    top1_high: float
-    n: int
-    params: int
-    macs: int
-    bytes: int
-    compression_ratio: float
+    top1: Share
+    top1_low: Share
+    top1_high: Share
+    n: Positive
+    params: Positive
+    macs: Natural
+    bytes: Positive
+    compression_ratio: Ratio
     outcomes: str
     latency: Latency | None = None
 
@@ -93,14 +98,14 @@ class LayerRecord(Kept, frozen=True):
         detail: what the method tells of itself (sweeps, converged, ...).
     """
 
-    name: str
-    method: str
-    ranks: tuple[int, ...]
-    params: int
-    macs: int
-    dense_params: int
-    dense_macs: int
-    rel_error: float | None = None
+    name: Named
+    method: Named
+    ranks: tuple[Positive, ...]
+    params: Natural
+    macs: Natural
+    dense_params: Natural
+    dense_macs: Natural
+    rel_error: Amount | None = None
     skipped_because: str | None = None
     detail: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
@@ -110,7 +115,7 @@ class LayerRecord(Kept, frozen=True):
         return ranks_text(self.ranks, self.detail.get("groups", 1))
 
 
-class RunRecord(Kept, frozen=True):
+class RunRecord(Kept, frozen=True, dict=True):
     """One run. A complete record has metrics and baseline; a failed or refused one has a reason and neither.
 
     Attributes:
@@ -120,7 +125,7 @@ class RunRecord(Kept, frozen=True):
         digests: the contents that `run_id` stands for, by role.
     """
 
-    run_id: str
+    run_id: Id
     state: State
     spec: RunSpec
     metrics: Metrics | None
@@ -133,8 +138,9 @@ class RunRecord(Kept, frozen=True):
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        as_read = json.loads(json.dumps(dict(self.provenance)))
-        msgspec.structs.force_setattr(self, "provenance", as_read)
+        if not isinstance(self.provenance, Deferred):
+            as_read = json.loads(json.dumps(dict(self.provenance)))
+            msgspec.structs.force_setattr(self, "provenance", as_read)
         complete = self.state == "complete"
         if complete != (self.metrics is not None) or complete != (self.baseline is not None):
             raise InputError(f"Run {self.run_id} is '{self.state}': only complete runs have metrics, and they all do.")
@@ -146,15 +152,41 @@ class RunRecord(Kept, frozen=True):
 
         The run that is its own baseline loses nothing by definition, without an interval.
         """
+        return self._drop
+
+    @functools.cached_property
+    def _drop(self) -> tuple[float, float, float]:
         assert self.metrics and self.baseline, "asked of complete runs only"
         if self.metrics == self.baseline:
             return 0.0, 0.0, 0.0
         return self.metrics.drop_from(self.baseline)
 
+    def remembered(self, make: "Callable[[RunRecord], M]") -> "M":
+        """What `make` makes of this record, computed once for as long as the record is held: it must follow from the
+        record alone, and be frozen."""
+        held = vars(self)
+        if make.__qualname__ not in held:
+            held[make.__qualname__] = make(self)
+        found: M = held[make.__qualname__]
+        return found
+
+    @classmethod
+    def with_drop(cls, drop: tuple[float, float, float] | None, **fields: Any) -> "RunRecord":
+        """The record with these fields, and its drop as it was computed before; None: it will be when asked for."""
+        made = cls(**fields)
+        if drop is not None:
+            vars(made)["_drop"] = drop
+        return made
+
     def bytes_ratio(self) -> float:
         """File size of the dense fp32 model / file size of this one."""
         assert self.metrics and self.baseline, "asked of complete runs only"
         return self.baseline.bytes / self.metrics.bytes
+
+    def macs_ratio(self) -> float:
+        """MACs of the dense model / MACs of this one; 1 of a network that has none."""
+        assert self.metrics and self.baseline, "asked of complete runs only"
+        return self.baseline.macs / self.metrics.macs if self.metrics.macs else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the spec in its flat form."""
@@ -166,10 +198,21 @@ class RunRecord(Kept, frozen=True):
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "RunRecord":
         """The inverse of `to_dict`; strict: a missing, unknown or newer field is an error, never a guess."""
-        if not isinstance(plain, Mapping) or plain.get("schema") != SCHEMA:
-            found = plain.get("schema") if isinstance(plain, Mapping) else plain
-            raise InputError(f"This TDQ reads run records of schema {SCHEMA}. Got {found!r}.")
-        return read_kept(plain, cls, f"a run record of schema {SCHEMA}")
+        require_schema(plain, SCHEMA, "run records")
+        record = read_kept(plain, cls, f"a run record of schema {SCHEMA}")
+        require_sound(record)
+        return record
+
+
+def require_schema(plain: Any, schema: int, what: str) -> None:
+    """Return where the plain values of a file are an object of this schema."""
+    found = plain.get("schema") if isinstance(plain, Mapping) else type(plain).__name__
+    if type(found) is not int or found != schema:
+        raise InputError(f"This TDQ reads {what} of schema {schema}. Got {found!r:.60}.")
+
+
+UNFIT = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What making a value of others' values may raise, beside InputError: msgspec's errors are ValueErrors."""
 
 
 def read_kept(plain: Mapping[str, Any], kind: type[T], what: str) -> T:
@@ -179,9 +222,11 @@ def read_kept(plain: Mapping[str, Any], kind: type[T], what: str) -> T:
         if "spec" in values:
             values["spec"] = RunSpec.recorded(values["spec"])
         return msgspec.convert(values, kind)
-    except (msgspec.ValidationError, TypeError, ValueError) as error:
-        raise InputError(f"This is not {what}: {error}.") from error
+    except UNFIT as error:
+        raise InputError(f"This is not {what}: {str(error) or type(error).__name__}.") from error
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Deferred):
+        value = value.value
     return value.to_dict() if isinstance(value, RunSpec) else msgspec.to_builtins(value)

@@ -87,7 +87,8 @@ def _numbers(field: Field, text: str) -> tuple[float, ...]:
 
 def _size(field: Field, text: str) -> tuple[int, int]:
     """'224' or '224x160' (height x width) as (height, width)."""
-    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
-        raise InputError(f"The '{field.option.flag}' must be pixels, as 224 or 224x160 (height x width). Got '{text}'.")
+    if not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})?", text):
+        got = f"{text:.60}" + "..." * (len(text) > 60)
+        raise InputError(f"The '{field.option.flag}' must be pixels, as 224 or 224x160 (height x width). Got '{got}'.")
     height, _, width = text.partition("x")
     return int(height), int(width or height)

@@ -11,11 +11,14 @@ from tdq_core.errors import InputError
 from tdq_core.specs.choices import BUDGETS, POLICIES, RULES, helps, labels
 from tdq_core.specs.option import Option, require_choice, require_choices
 from tdq_core.specs.value import Value
+from tdq_core.system.reading import Damaged, plain_json
 
 Rank = int | tuple[int, ...] | None
 """A rank by hand: one int (svd, cp), (rank_out, rank_in) for tucker2, or None to leave the layer alone. Of a grouped
 convolution each group has it."""
 
+MOST = 2**31
+"""Of a rank: no layer has as many channels."""
 _IN_WORDS = {"energy": "kept energy", "vbmf": "VBMF weakening factor"}
 
 
@@ -74,6 +77,8 @@ class RankRule(Value, frozen=True):
     def __post_init__(self) -> None:
         require_choice("rank rule", self.kind, RULES)
         if self.kind == "manual":
+            if not isinstance(self.ranks, Mapping) or not all(isinstance(name, str) for name in self.ranks):
+                raise InputError(f'Ranks by hand must be {{"layer": rank}}. Got {_shown(self.ranks)}.')
             structs.force_setattr(self, "ranks", {n: checked_rank(n, r) for n, r in self.ranks.items()})
         super().__post_init__()
         require_choices(self)
@@ -126,13 +131,22 @@ def checked_rank(layer: str, rank: Any) -> Rank:
     if rank is None:
         return None
     parts = tuple(rank) if isinstance(rank, list | tuple) else (rank,)
-    if not parts or any(isinstance(p, bool) or not isinstance(p, Integral) or p < 1 for p in parts):
+    if not parts or any(isinstance(p, bool) or not isinstance(p, Integral) or not 1 <= int(p) <= MOST for p in parts):
         raise InputError(
             f"The 'rank' of layer '{layer}' must be an int of at least 1, a list of such ints "
-            f"(tucker2: [rank_out, rank_in]) or null to leave the layer alone. Got {json.dumps(rank, default=repr)}."
+            f"(tucker2: [rank_out, rank_in]) or null to leave the layer alone. Got {_shown(rank)}."
         )
     whole = tuple(map(int, parts))  # numpy's are integers too
     return whole[0] if len(whole) == 1 else whole
+
+
+def _shown(rank: Any) -> str:
+    """What was given, on a line and not for ever."""
+    try:
+        text = json.dumps(rank, default=repr)
+    except (ValueError, RecursionError):  # an int of thousands of digits; a list in itself
+        text = f"a {type(rank).__name__}"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _plain_rank(rank: Rank) -> int | list[int] | None:
@@ -142,9 +156,9 @@ def _plain_rank(rank: Rank) -> int | list[int] | None:
 def ranks_from_json(text: str, source: str) -> Mapping[str, Any]:
     """Ranks by layer from JSON text; `source` is what an error calls it."""
     try:
-        ranks = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f'{source} is not JSON ({error}); write it as {{"layer": rank}}.') from error
+        ranks = plain_json(text)
+    except Damaged as error:
+        raise InputError(f'{source} cannot be read, {error}: write it as {{"layer": rank}}.') from error
     if not isinstance(ranks, dict):
         raise InputError(f'{source} must be one JSON object, {{"layer": rank}}. Got a {type(ranks).__name__}.')
     return ranks

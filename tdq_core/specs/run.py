@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from msgspec import structs
+from msgspec import NODEFAULT, structs
 
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import METHODS
@@ -75,6 +75,8 @@ class RunSpec(Value, frozen=True):
                 f"A run has no field {', '.join(map(repr, unknown))}; known are {', '.join(sorted(known))}."
             )
         whole = {**defaults(), "rule": None, **values}
+        if missing := [name for name, value in whole.items() if value is NODEFAULT]:
+            raise InputError(f"A run needs a {' and a '.join(map(repr, missing))}. Got none.")
         _require_method_and_rule(whole)
         own: dict[type[Value], dict[str, Any]] = {}
         for field in fields():

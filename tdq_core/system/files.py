@@ -7,13 +7,16 @@ import tempfile
 from pathlib import Path
 
 from tdq_core.errors import InputError, NotNow
+from tdq_core.system.leftovers import sweep
+from tdq_core.system.locks import locked
 
 _BLOCK = b"\0" * 4096
 """A full disk takes an empty file, but not this."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> Path:
-    """Write `content` to `path` through a temporary file in the same folder: a reader sees all of it or nothing.
+    """Write `content` to `path` through a temporary file in the same folder: a reader sees all of it or nothing, and
+    what was written survives a crash of the machine.
 
     Characters that UTF-8 cannot say, such as bytes of a file's name that are none, are written as escapes.
 
@@ -23,6 +26,7 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
         _write(path, data)
     except OSError as error:
         raise NotNow(f"'{path}' cannot be written: {error.strerror or error}.") from error
@@ -31,14 +35,27 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
 
 def _write(path: Path, data: bytes) -> None:
     with contextlib.ExitStack() as undo:
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=".", suffix=".tmp", delete=False) as file:
+        prefix = f".{os.getpid()}-"
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=prefix, suffix=".tmp", delete=False) as file:
             undo.callback(Path(file.name).unlink)
+            locked(file.fileno())
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(file.name).chmod(0o644)  # temporary files are private; a record is not
-        Path(file.name).replace(path)
+            Path(file.name).chmod(0o644)  # temporary files are private; a record is not
+            Path(file.name).replace(path)
         undo.pop_all()
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Let the names in `folder` survive a crash, where the file system can be asked for it."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def require_folder(folder: Path, what: str, way_out: str) -> None:

@@ -144,11 +144,8 @@ def _write(loaded: LoadedModel, path: Path, recipe: Recipe) -> Path:
     def stored(value: Tensor) -> Tensor:
         return value.half() if recipe.fp16_file and value.ndim > 1 else value
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: stored(value).contiguous() for name, value in loaded.module.state_dict().items()}
-    safetensors.torch.save_file(state, path)
-    path.chmod(0o644)  # safetensors writes private files; weights are for everybody
-    return path
+    return write_atomically(path, safetensors.torch.save(state))
 
 
 def _storage(before: Right, after: Right) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Layers' spectra in the metric of what they compute: what energy, EVBMF and least-error plans share ranks out by."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.moments import Moments, output_weights
 from tdq_core.compression.calibrate.sums import collect, moments_of
+from tdq_core.errors import InputError, NotNow
 from tdq_core.graph.observe import Batches
 from tdq_core.graph.uses import following_norms
 from tdq_core.layers.table import Layer, LayerTable
@@ -35,7 +37,7 @@ def with_output_spectra(
     the table is kept there too.
     """
     kept = folder / TABLE if folder else None
-    if kept and kept.exists() and _without_spectra(found := LayerTable.read(kept)) == _without_spectra(table):
+    if kept and (found := _kept(kept)) and _without_spectra(found) == _without_spectra(table):
         return found
     names = [layer.name for layer in table.layers if not layer.refusal]
     sums = collect(model, names, batches, images, folder=folder, on_progress=on_progress)
@@ -52,8 +54,16 @@ def with_output_spectra(
         layers.append(layer)
     table = dataclasses.replace(table, layers=tuple(layers))
     if kept:
-        write_atomically(kept, table.to_json())
+        with contextlib.suppress(NotNow):
+            write_atomically(kept, table.to_json())
     return table
+
+
+def _kept(path: Path) -> LayerTable | None:
+    """The table that is kept; None where there is none, or none that can be read: it is made again."""
+    with contextlib.suppress(InputError):
+        return LayerTable.read(path) if path.exists() else None
+    return None
 
 
 def _without_spectra(table: LayerTable) -> LayerTable:

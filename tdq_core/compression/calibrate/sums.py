@@ -1,18 +1,17 @@
 """Second moments of layers' patches and outputs in the original network: collected once, then read for every ratio."""
 
-import os
-import shutil
-import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tdq_core.compression.calibrate.kept import keep_tensors, kept_tensors
 from tdq_core.compression.calibrate.moments import Moments, with_ridge
 from tdq_core.compression.calibrate.sample import Sample
 from tdq_core.compression.decompose.groups import groups_of
 from tdq_core.graph.observe import Batches, Call
+from tdq_core.system import caches
 from tdq_core.system.progress import Progress, silent
 from tdq_core.system.threads import one_thread
 
@@ -98,16 +97,16 @@ def collect(
         folder: belongs to this model on these images: what is there is read, what is not is collected and left there.
     """
     sample = Sample.of(model, names, next(iter(batches()))[:1], images)
+    if folder and names:
+        caches.use(folder, FOLDERS)
     paths = {name: _path(folder, name, sample.calls(name)) for name in names} if folder else {}
-    kept = {name: load_file(path) for name, path in paths.items() if path.exists()}
+    kept = _read(paths, sample)
     missing = [name for name in names if name not in kept]
     if missing:
         for name, sums in _passed(model, missing, sample, batches, images, on_progress).items():
             kept[name] = _stacked(sums)
             if folder:
-                _keep(paths[name], kept[name])
-    if folder and names:
-        _prune(folder)
+                keep_tensors(paths[name], kept[name])
     return {name: _unstacked(kept.pop(name)) for name in names}
 
 
@@ -152,17 +151,18 @@ def _path(folder: Path, name: str, calls: int) -> Path:
     return folder / (f"{name}.safetensors" if calls == 1 else f"{name}.{calls}-calls.safetensors")
 
 
-def _keep(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, written)
-    written.replace(path)
+def _read(paths: dict[str, Path], sample: Sample) -> dict[str, dict[str, Tensor]]:
+    """By layer the tensors that are there, whole, and of this layer; what is not is collected anew."""
+    found = {name: kept_tensors(path, _shapes(sample.layers[name])) for name, path in paths.items()}
+    return {name: tensors for name, tensors in found.items() if tensors is not None}
 
 
-def _prune(folder: Path) -> None:
-    """Mark `folder` as used now; of its neighbours the latest used stay."""
-    os.utime(folder, ns=(time.time_ns(), time.time_ns()))  # finer than the clock of the file system
-    others = sorted((f for f in folder.parent.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
-    for old in others[FOLDERS:]:
-        shutil.rmtree(old, ignore_errors=True)
+def _shapes(layer: nn.Conv2d | nn.Linear) -> dict[str, tuple[int, ...]]:
+    """Of what is kept of a layer: see `Sums`; where it has several groups, theirs on top of each other."""
+    weight, groups = layer.weight, groups_of(layer)
+    out, patch = weight.shape[0] // groups, weight[0].numel()
+    one: Iterable[tuple[str, tuple[int, ...]]] = (
+        ("inputs", (patch, patch)), ("cross", (out, patch)), ("squares", (out,)), ("mean_in", (patch,)),
+        ("mean_out", (out,)), ("count", ()),
+    )  # fmt: skip
+    return {name: shape if groups == 1 else (groups, *shape) for name, shape in one}

@@ -23,6 +23,7 @@ from tdq_core.graph.replace import replace
 from tdq_core.models.checkpoints.contents import Contents
 from tdq_core.models.weights_ref import RANKS, RECORD
 from tdq_core.specs.rank_choice import read_ranks
+from tdq_core.system.reading import read_json
 
 PROGRAMS = (".onnx", ".pt2")
 
@@ -146,7 +147,7 @@ def _fold(module: nn.Module, tensors: Mapping[str, Any]) -> None:
 
 def _note(file: Path, layers: int) -> str:
     try:
-        told = json.loads(file.with_name(RECORD).read_text())
+        told = read_json(file.with_name(RECORD))
         run = f" (run {told['run_id']}: {told['spec']['method']}, {told['spec']['precision']})"
     except (OSError, ValueError, LookupError, TypeError):
         run = ""

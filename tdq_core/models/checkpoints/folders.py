@@ -1,6 +1,5 @@
 """Folders with weights, and weights in several files."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 from tdq_core.errors import InputError
 from tdq_core.models.checkpoints.formats import format_of
 from tdq_core.models.checkpoints.reading import Content, read_file
+from tdq_core.system.reading import read_json
 
 INDEX = ".index.json"
 USUAL = ("model.safetensors", "pytorch_model.bin")
@@ -90,7 +90,7 @@ def _sharded(index: Path, notes: tuple[str, ...] = ()) -> Files:
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        told = json.loads(index.read_text())
+        told = read_json(index)
         found = told["weight_map"]
         if found and all(isinstance(k, str) and isinstance(v, str) for k, v in found.items()):
             return dict(found)

@@ -1,0 +1,205 @@
+"""What becomes of a file that was read: everything that shows, tells or plans with it, as one function a kind.
+
+Each takes the bytes of a file and reads them as TDQ does; what is refused in a sentence is None, what is accepted is
+used everywhere, and the value is returned. An error that is no sentence is a fault of TDQ's.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dashboard.facts.comparison import comparison
+from dashboard.facts.groups import group_runs, left_out_text
+from dashboard.facts.study_views import VIEWS, drawn_runs
+from dashboard.figures.components import norm_bars, strip_figure
+from dashboard.figures.recipe import recipe_figure
+from dashboard.figures.tradeoff import tradeoff_info
+from dashboard.words import text
+from dashboard.words.components import costs, study_label, what_is_seen
+from dashboard.words.recipe import command, recipe_label, rows, target_text
+from dashboard.words.study import network_rows
+from tdq_core.analysis.components import STUDIES
+from tdq_core.cli.records import _line, print_card
+from tdq_core.errors import TDQError
+from tdq_core.jobs.folder import Job, Request, read_progress
+from tdq_core.jobs.queue import poll
+from tdq_core.layers.table import LayerTable
+from tdq_core.models.registry import _read_card
+from tdq_core.ranks.plan import make_plan
+from tdq_core.recipes.report import RECIPES
+from tdq_core.records.packing import pack, unpack
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RUNS, Kind, Store
+from tdq_core.records.table import to_csv
+from tdq_core.specs import RankRule, RunSpec
+from tdq_core.specs.command import command_line
+from tdq_core.specs.rank_choice import read_ranks
+
+SHIPPED = Path(__file__).resolve().parent.parent / "cached_runs"
+MODEL = "digits_resnet"
+
+
+class Reader(NamedTuple):
+    """One kind of file: good ones to begin with, and reading one in a folder of its own."""
+
+    good: Callable[[], list[dict[str, Any]]]
+    read: Callable[[Path, bytes], Any]
+
+
+def _shipped(folder: str, wanted: str, most: int) -> list[dict[str, Any]]:
+    """The smallest shipped files of a kind that hold a text."""
+    paths = sorted((SHIPPED / folder).glob("*.json"), key=lambda path: path.stat().st_size)
+    return [json.loads(p.read_text()) for p in paths if wanted in p.read_text()][:most]
+
+
+def _good_runs() -> list[dict[str, Any]]:
+    found = _shipped("", f'"{MODEL}"', 1000)
+    kinds = {(r["spec"]["method"], r["spec"]["precision"], r["metrics"]["latency"] is None): r for r in found[::-1]}
+    return list(kinds.values())[:12]
+
+
+def _stored(kind: Kind[Any], use: Callable[[Any], object]) -> Callable[[Path, bytes], Any]:
+    def read(folder: Path, data: bytes) -> Any:
+        store = Store(kind, folder)
+        path = store.folders[0] / f"{_name(data)}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        found = store.found()
+        path.unlink()
+        assert len(found.values) + len(found.left_out) == 1, found
+        for value in found.values:
+            use(value)
+        return found.values[0] if found.values else None
+
+    return read
+
+
+def _name(data: bytes) -> str:
+    """The id that the content names, so that this is not what is wrong with it."""
+    with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError, StopIteration):
+        plain = json.loads(data)
+        names = (plain.get(name) for name in ("run_id", "study_id", "recipe_id"))
+        return next(n for n in names if isinstance(n, str) and len(n) == 16 and set(n) <= set("0123456789abcdef"))
+    return "0" * 16
+
+
+def use_run(record: RunRecord) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        print_card(record)
+    _line(record)
+    to_csv([record])
+    assert RunRecord.from_dict(json.loads(record.to_json())) == record
+    with contextlib.suppress(UnicodeError, OverflowError):
+        assert unpack(pack(record)) == record
+    command_line(record.spec)
+    text.treatment(record.spec), text.run_label(record)
+    for group in group_runs([record]):
+        left_out_text(group, [record])
+        if group.complete:
+            comparison(list(group.complete))
+            tradeoff_info(group.complete, chosen=record.run_id, span=0.05)
+    for view in VIEWS:
+        drawn_runs(view, [record])
+
+
+def use_study(study: Any) -> None:
+    study_label(study)
+    for layer in study.layers:
+        what_is_seen(layer), costs(study, layer), norm_bars(layer)
+    strip_figure(study, study.layers[0].name)
+    study.to_json()
+
+
+def use_recipe(report: Any) -> None:
+    recipe_label(report), target_text(report), rows(report), command(report), recipe_figure(report)
+    report.to_json()
+
+
+def _table(folder: Path, data: bytes) -> Any:
+    (folder / "table.json").write_bytes(data)
+    try:
+        table = LayerTable.read(folder / "table.json")
+    except TDQError:
+        return None
+    for layer in table.layers:
+        _ = layer.shape_text, layer.params, layer.macs
+    for method, rule in (
+        ("tucker2", RankRule("ratio", 2.0)),
+        ("svd", RankRule("energy", 0.9)),
+        ("cp", RankRule("vbmf", 1.0)),
+    ):
+        with contextlib.suppress(TDQError):
+            str(make_plan(table, method, rule))
+    table.to_json()
+    return table
+
+
+def _ranks(folder: Path, data: bytes) -> Any:
+    (folder / "ranks.json").write_bytes(data)
+    table = LayerTable.read(next((SHIPPED / "layers").glob(f"{MODEL}-*.json")))
+    try:
+        return make_plan(table, "tucker2", RankRule("manual", ranks=read_ranks(str(folder / "ranks.json"))))
+    except TDQError:
+        return None
+
+
+def _request(folder: Path, data: bytes) -> Any:
+    (folder / "request.json").write_bytes(data)
+    try:
+        request = Job(folder).request
+    except TDQError:
+        return None
+    text.treatment(request.spec)
+    assert Request.from_json(request.to_json()) == request
+    return request
+
+
+def _result(folder: Path, data: bytes) -> Any:
+    (folder / "result.json").write_bytes(data)
+    state = poll(Job(folder))
+    assert state.state != "lost" or state.reason is not None or b"lost" in data
+    return None if state.state == "lost" else state
+
+
+def _progress(folder: Path, data: bytes) -> Any:
+    (folder / "progress.jsonl").write_bytes(b'{"stage": "start", "done": 0, "total": 0, "time": 1.0}\n' + data)
+    progress = read_progress(folder / "progress.jsonl")
+    assert progress, "the first line is whole"
+    return progress if progress.latest.stage != "start" else None
+
+
+def _card(folder: Path, data: bytes) -> Any:
+    (folder / "card.json").write_bytes(data)
+    try:
+        entry = _read_card(folder / "card.json")
+    except TDQError:
+        return None
+    assert entry
+    network_rows({"resnet18_cifar10": entry.card}, {})
+    return entry
+
+
+READERS: dict[str, Reader] = {
+    "record": Reader(_good_runs, _stored(RUNS, use_run)),
+    "study": Reader(lambda: _shipped("components", '"study_id"', 1), _stored(STUDIES, use_study)),
+    "recipe": Reader(lambda: _shipped("recipes", "", 1), _stored(RECIPES, use_recipe)),
+    "layer table": Reader(lambda: _shipped("layers", MODEL, 1), _table),
+    "ranks": Reader(lambda: [{"block1.conv1.0": 8, "block1.conv2.0": [4, 5], "head": None}], _ranks),
+    "job's request": Reader(
+        lambda: [
+            json.loads(Request(kind="recipe", spec=RunSpec.of(MODEL, "digits"), target="drop<=1%").to_json()),
+            json.loads(Request(kind="run", spec=RunSpec.from_dict(_good_runs()[-1]["spec"])).to_json()),
+        ],
+        _request,
+    ),
+    "job's result": Reader(
+        lambda: [{"state": "done", "time": 5.0, "reason": None, "run_id": "a" * 16, "reused": False}], _result
+    ),
+    "job's progress": Reader(lambda: [{"stage": "evaluate", "done": 1, "total": 2, "time": 5.0}], _progress),
+    "card": Reader(
+        lambda: [json.loads((SHIPPED.parent / "tdq_core/models/weights/resnet18_cifar10.json").read_text())], _card
+    ),
+}
