@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tdq_core.compression.calibrate.kept import keep_tensors, kept_tensors
-from tdq_core.system import caches, files, leftovers
+from tdq_core.system import cache_folders, files, leftovers
 from tdq_core.system.files import write_atomically
 from tdq_core.system.leftovers import sweep, temporary_folder
 from tdq_core.system.locks import alone, is_held
@@ -146,7 +146,7 @@ def test_two_runs_never_remove_each_others_caches(tmp_path: Path) -> None:
     ended, end = FORK.Pipe(duplex=False)
 
     def other() -> None:
-        caches.use(tmp_path / "theirs", 2)
+        cache_folders.use(tmp_path / "theirs", 2)
         writer.send(True)
         ended.recv()
 
@@ -154,12 +154,12 @@ def test_two_runs_never_remove_each_others_caches(tmp_path: Path) -> None:
     process.start()
     reader.recv()
     for name in "abcd":
-        caches.use(tmp_path / name, 2)
+        cache_folders.use(tmp_path / name, 2)
         os.utime(tmp_path / "theirs", (1, 1))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "d", "theirs"]
     end.send(True)
     process.join(20)
-    caches.use(tmp_path / "e", 2)
+    cache_folders.use(tmp_path / "e", 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "e"]
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tdq_core.errors import InputError, NotNow
 from tdq_core.system.files import write_atomically
+from tdq_core.system.reading import Damaged
+from tdq_core.system.sealed import read_sealed, sealed
 
 LIMIT = 2.0
 """Gigabytes of one kind that are kept where $TDQ_CACHE_GB does not say otherwise; at 0 nothing is kept or read."""
@@ -43,9 +45,9 @@ class Cache:
         if not limit():
             return None
         try:
-            content = path.read_bytes()
+            content = read_sealed(path)
             os.utime(path)
-        except OSError:
+        except (OSError, Damaged):
             return None
         return content
 
@@ -54,13 +56,13 @@ class Cache:
         if len(content) > limit():
             return
         with contextlib.suppress(NotNow):
-            write_atomically(self.folder / name, content)
+            write_atomically(self.folder / name, sealed(content))
             self._prune(limit())
 
     def files(self) -> list[tuple[Path, os.stat_result]]:
         """All files that are kept now, the latest used first."""
         found = []
-        for path in self.folder.glob("*"):
+        for path in self.folder.glob("[!.]*"):
             with contextlib.suppress(OSError):  # another process has taken it away
                 found.append((path, path.stat()))
         return sorted(found, key=lambda each: each[1].st_mtime_ns, reverse=True)

@@ -11,7 +11,7 @@ from tdq_core.compression.calibrate.moments import Moments, with_ridge
 from tdq_core.compression.calibrate.sample import Sample
 from tdq_core.compression.decompose.groups import groups_of
 from tdq_core.graph.observe import Batches, Call
-from tdq_core.system import caches
+from tdq_core.system import cache_folders
 from tdq_core.system.progress import Progress, silent
 from tdq_core.system.threads import one_thread
 
@@ -98,7 +98,7 @@ def collect(
     """
     sample = Sample.of(model, names, next(iter(batches()))[:1], images)
     if folder and names:
-        caches.use(folder, FOLDERS)
+        cache_folders.use(folder, FOLDERS)
     paths = {name: _path(folder, name, sample.calls(name)) for name in names} if folder else {}
     kept = _read(paths, sample)
     missing = [name for name in names if name not in kept]
