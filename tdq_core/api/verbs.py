@@ -15,6 +15,7 @@ from tdq_core.api.image_sets import ImagePair
 from tdq_core.api.networks import Network
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
+from tdq_core.compression.condition.apply import balance
 from tdq_core.compression.condition.apply import condition as conditioned
 from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
 from tdq_core.compression.decompose.factors import Options
@@ -184,6 +185,7 @@ def quantize(
     condition: bool = True,
     granularity: str = "channel",
     ranges: str = "minmax",
+    quantization_aware: bool = False,
     on_progress: Progress = silent,
 ) -> Quantized:
     """`network` in `precision`, written as a file that `backend` runs.
@@ -194,26 +196,27 @@ def quantize(
         calib: unlabelled images: ranges of activations, and conditioning of decomposed layers, need them.
         to: a folder; None: a temporary one, gone with what is returned.
         condition: balance decomposed layers and correct their biases before integers.
-        granularity, ranges: see `tdq_core.specs.PrecisionSpec`.
+        granularity, ranges, quantization_aware: see `tdq_core.specs.PrecisionSpec`.
 
     Raises:
         InputError: an unknown precision or backend, or no calibration images where they are needed.
         Refused: a value that fp16 cannot hold.
         RunFailed: a file that does not compute what the network computes.
     """
-    spec = PrecisionSpec(precision, backend, granularity, ranges)
+    spec = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware=quantization_aware)
     folder = Path(tempfile.mkdtemp(prefix="tdq-") if to is None else to)
     batches = _batches(network, calib) if calib is not None else None
     request = Request(
         example=_example(network, calib), calibration=batches, folder=folder, on_progress=on_progress,
-        granularity=granularity, ranges=ranges,
+        granularity=granularity, ranges=ranges, aware=quantization_aware,
     )  # fmt: skip
     module = network.module
     if spec.numbers.integer and network.results and condition:
         if batches is None:
             raise InputError("Conditioning decomposed layers needs images: give 'calib', or condition=False.")
         names, scheme = list(network.results), request.scheme(spec.numbers)
-        module, _ = conditioned(module, names, batches, scheme, on_progress=on_progress)
+        ready = balance if quantization_aware else conditioned
+        module, _ = ready(module, names, batches, scheme, on_progress=on_progress)
     made = Quantized(network, realise(module, precision, backend, request=request))
     if to is None:
         weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)

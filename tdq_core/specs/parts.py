@@ -235,6 +235,8 @@ class PrecisionSpec(Value, frozen=True):
         backend: what runs the model.
         granularity: one scale per output channel of a weight, or one per weight tensor; integers only.
         ranges: 'minmax', or 'mse' (the range of least squared rounding error); simulated bits only.
+        quantization_aware: every layer is refitted and rounded in turn, in the metric of its outputs on the unlabelled
+            calibration images, see `tdq_core.compression.aware`; simulated bits only.
         opset: version of the ONNX operators of the file; None: 20. One that is given is written with nothing that an
             older runtime refuses: no operator sets that the file does not use.
     """
@@ -247,7 +249,7 @@ class PrecisionSpec(Value, frozen=True):
             label="Precision",
             choices=lambda: PRECISIONS,
             labels=lambda: {n: p.text for n, p in PRECISIONS.items()},
-            help="Which numbers; w8 to w4a4 are simulated: rounded to the grid, computed in fp32.",
+            help="Which numbers; w8 to w3a8 are simulated: rounded to the grid, computed in fp32.",
         ),
     ] = "fp32"
     backend: Annotated[
@@ -271,10 +273,20 @@ class PrecisionSpec(Value, frozen=True):
             flag="--ranges", label="Integer ranges", choices=lambda: RANGES, labels=lambda: labels(RANGES),
             helps=lambda: helps(RANGES),
             help="Simulated bits: minmax or mse (least rounding error).",
-            needs=lambda f: PRECISIONS[f["precision"]].simulated,
-            because="The 'ranges' are those of simulated bits.",
+            needs=lambda f: PRECISIONS[f["precision"]].simulated and not f["quantization_aware"],
+            because="The 'ranges' are those of simulated bits rounded to the nearest point: 'quantization_aware' "
+            "finds its own.",
         ),
     ] = "minmax"  # fmt: skip
+    quantization_aware: Annotated[
+        bool,
+        Option(
+            flag="--quantization-aware", label="Quantization-aware",
+            needs=lambda f: PRECISIONS[f["precision"]].simulated and not f["finetune"],
+            help="Simulated bits: find weights on their grid by what layers compute on the calibration images.",
+            because="What is 'quantization_aware' are simulated bits, without 'finetune': that rounds in its own loop.",
+        ),
+    ] = False  # fmt: skip
     opset: Annotated[
         Opset | None,
         Option(

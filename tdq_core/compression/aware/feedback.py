@@ -1,0 +1,136 @@
+"""Rounding a weight in the metric of the outputs: error feedback, then one integer after another, then the scales.
+
+Error feedback: columns are rounded one after another, and what each loses is made good by those that are still to come
+(Hassibi, Stork: "Optimal brain surgeon", NeurIPS 1993; Frantar et al.: "GPTQ", ICLR 2023). Descent: every integer
+becomes the best one while the others stay, and the scale the best one of the integers; neither ever raises the error.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tdq_core.compression.aware.quadratic import Quadratic
+from tdq_core.compression.quantize.scheme import Scheme
+from tdq_core.compression.quantize.weight_grid import TINY
+
+SHARES = (1.0, 0.88, 0.76, 0.64, 0.52)
+"""Ranges that are tried, as shares of the largest absolute weight."""
+SWEEPS = 3
+BLOCK = 64
+"""Columns whose effect on those after them is put together."""
+
+
+@dataclass(frozen=True)
+class OnGrid:
+    """Integers (groups, rows, n) and scales (groups, rows), float64; a single scale is the same everywhere."""
+
+    integers: Tensor
+    scale: Tensor
+
+    def to_weight(self) -> Tensor:
+        return self.integers * self.scale[:, :, None]
+
+
+def round_with_feedback(error: Quadratic, scheme: Scheme) -> OnGrid:
+    """The weight of least error on the grid of `scheme`, as far as feedback and descent find it.
+
+    Never worse than rounding `error.best` to the nearest point of its min-max grid.
+    """
+    together = scheme.granularity == "tensor"
+    limit = scheme.weight_limit
+    best, least = None, None
+    for found in _tried(error, limit, together):
+        own = error.errors(found.to_weight())
+        own = own.sum().expand_as(own) if together else own
+        if best is None or least is None:
+            best, least = found, own
+        else:
+            better = own < least
+            best = OnGrid(torch.where(better[:, :, None], found.integers, best.integers),
+                          torch.where(better, found.scale, best.scale))  # fmt: skip
+            least = torch.minimum(own, least)
+    assert best is not None
+    return descend(error, best, limit, together=together)
+
+
+def _tried(error: Quadratic, limit: int, together: bool) -> Iterator[OnGrid]:
+    largest = error.best.abs().amax(2) / limit
+    widest = (largest.max().expand_as(largest) if together else largest).clamp_min(TINY)
+    yield OnGrid(_nearest(error.best, widest, limit), widest)
+    order, factor = _elimination(error.hessian)
+    for share in SHARES:
+        scale = (widest * share).float().double().clamp_min(TINY)
+        yield OnGrid(feed_back(error.best, scale, limit, order, factor), scale)
+
+
+def _elimination(hessian: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns by falling energy (groups, n), and the upper Cholesky factor of the inverse Hessian in that order."""
+    order = hessian.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True, stable=True)
+    n = hessian.shape[1]
+    turned = hessian.gather(1, order[:, :, None].expand(-1, -1, n)).gather(2, order[:, None].expand(-1, n, -1))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(turned))
+    return order, torch.linalg.cholesky(inverse, upper=True)
+
+
+def feed_back(weight: Tensor, scale: Tensor, limit: int, order: Tensor, factor: Tensor) -> Tensor:
+    """Integers (groups, rows, n) of a weight, its columns rounded in their `order`, the others making errors good."""
+    columns = order[:, None].expand_as(weight)
+    left = weight.gather(2, columns)
+    integers = torch.empty_like(left)
+    for start in range(0, left.shape[2], BLOCK):
+        stop = min(start + BLOCK, left.shape[2])
+        lost = torch.empty_like(left[:, :, start:stop])
+        for j in range(start, stop):
+            integers[:, :, j] = _nearest(left[:, :, j, None], scale, limit)[:, :, 0]
+            lost[:, :, j - start] = (left[:, :, j] - integers[:, :, j] * scale) / factor[:, j, j, None]
+            left[:, :, j + 1 : stop] -= lost[:, :, j - start, None] * factor[:, None, j, j + 1 : stop]
+        left[:, :, stop:] -= lost @ factor[:, start:stop, stop:]
+    return torch.empty_like(integers).scatter_(2, columns, integers)
+
+
+def descend(error: Quadratic, start: OnGrid, limit: int, *, together: bool = False, sweeps: int = SWEEPS) -> OnGrid:
+    """From `start`, integers and scales of no greater error.
+
+    Args:
+        together: there is one scale for all rows.
+    """
+    hessian, found = error.hessian, start
+    wanted = error.best @ hessian
+    for _ in range(sweeps):
+        integers = _best_integers(error, found, limit)
+        product = integers @ hessian
+        along, square = (integers * wanted).sum(2), (integers * product).sum(2)
+        if together:
+            along, square = along.sum().expand_as(along), square.sum().expand_as(square)
+        scale = (along / square).float().double()
+        moved = OnGrid(integers, torch.where((square > 0) & (scale > TINY), scale, found.scale))
+        if torch.equal(moved.integers, found.integers) and torch.equal(moved.scale, found.scale):
+            break
+        found = moved
+    return found
+
+
+def _best_integers(error: Quadratic, found: OnGrid, limit: int) -> Tensor:
+    """Each column's integers the best ones, given those of all others; one sweep."""
+    hessian, integers, scale = error.hessian, found.integers.clone(), found.scale
+    curvature = hessian.diagonal(dim1=1, dim2=2)[:, None]
+    slope = (found.to_weight() - error.best) @ hessian
+    for start in range(0, integers.shape[2], BLOCK):
+        stop = min(start + BLOCK, integers.shape[2])
+        before = integers[:, :, start:stop].clone()
+        for j in range(start, stop):
+            old = integers[:, :, j]
+            aim = old - slope[:, :, j] / curvature[:, :, j] / scale
+            new = aim.round().clamp(-limit, limit)
+            slope[:, :, start:stop] += ((new - old) * scale)[:, :, None] * hessian[:, None, j, start:stop]
+            integers[:, :, j] = new
+        moved = (integers[:, :, start:stop] - before) * scale[:, :, None]
+        slope[:, :, stop:] += moved @ hessian[:, start:stop, stop:]
+        slope[:, :, :start] += moved @ hessian[:, start:stop, :start]
+    return integers
+
+
+def _nearest(weight: Tensor, scale: Tensor, limit: int) -> Tensor:
+    return (weight / scale[:, :, None]).round().clamp(-limit, limit)
