@@ -5,7 +5,6 @@ Error feedback: columns are rounded one after another, and what each loses is ma
 becomes the best one while the others stay, and the scale the best one of the integers; neither ever raises the error.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -38,31 +37,20 @@ def round_with_feedback(error: Quadratic, scheme: Scheme) -> OnGrid:
 
     Never worse than rounding `error.best` to the nearest point of its min-max grid.
     """
-    together = scheme.granularity == "tensor"
-    limit = scheme.weight_limit
-    best, least = None, None
-    for found in _tried(error, limit, together):
-        own = error.errors(found.to_weight())
-        own = own.sum().expand_as(own) if together else own
-        if best is None or least is None:
-            best, least = found, own
-        else:
-            better = own < least
-            best = OnGrid(torch.where(better[:, :, None], found.integers, best.integers),
-                          torch.where(better, found.scale, best.scale))  # fmt: skip
-            least = torch.minimum(own, least)
-    assert best is not None
-    return descend(error, best, limit, together=together)
-
-
-def _tried(error: Quadratic, limit: int, together: bool) -> Iterator[OnGrid]:
-    largest = error.best.abs().amax(2) / limit
+    together, limit, best = scheme.granularity == "tensor", scheme.weight_limit, error.best
+    largest = best.abs().amax(2) / limit
     widest = (largest.max().expand_as(largest) if together else largest).clamp_min(TINY)
-    yield OnGrid(_nearest(error.best, widest, limit), widest)
-    order, factor = _elimination(error.hessian)
-    for share in SHARES:
-        scale = (widest * share).float().double().clamp_min(TINY)
-        yield OnGrid(feed_back(error.best, scale, limit, order, factor), scale)
+    scales = torch.stack([(widest * share).float().double().clamp_min(TINY) for share in (1.0, *SHARES)], 1)
+    tried = scales.flatten(1)  # (groups, ways x rows): the first way is the nearest point, the others feed back
+    rows = best.shape[1]
+    fed = feed_back(best.repeat(1, len(SHARES), 1), tried[:, rows:], limit, *_elimination(error.hessian))
+    ways = OnGrid(torch.cat([_nearest(best, tried[:, :rows], limit), fed], 1), tried)
+    errors = Quadratic(error.hessian, best.repeat(1, 1 + len(SHARES), 1)).errors(ways.to_weight()).view_as(scales)
+    errors = errors.sum((0, 2), keepdim=True).expand_as(errors) if together else errors
+    chosen = errors.argmin(1, keepdim=True)
+    integers = ways.integers.view(*scales.shape, -1)
+    integers = integers.gather(1, chosen[:, :, :, None].expand(-1, -1, -1, integers.shape[3]))[:, 0]
+    return descend(error, OnGrid(integers, scales.gather(1, chosen)[:, 0]), limit, together=together)
 
 
 def _elimination(hessian: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.aware.feedback import round_with_feedback
+from tdq_core.compression.aware.feedback import OnGrid, round_with_feedback
+from tdq_core.compression.aware.inner_chains import inner_chains
 from tdq_core.compression.aware.quadratic import quadratic
 from tdq_core.compression.calibrate.layer_by_layer import FEW, require_memory
 from tdq_core.compression.calibrate.sample import Sample
@@ -80,6 +81,10 @@ class _Walk:
         self._wanted: dict[str, list[Tensor]] = {name: [] for name in self._reached}
         self._rows: dict[str, list[Tensor]] = {name: [] for name in self._reached}
         self._grids: dict[str, list[ActivationGrid]] = {name: [] for name in self._reached}
+        usable = {name for name in self._reached if name not in self.settled.plain}
+        self._chains = inner_chains(model, usable, schemes)
+        self._patches: dict[str, list[Tensor]] = {first: [] for first in self._chains}
+        self._found: dict[str, OnGrid] = {}
 
     def pass_floats(self) -> None:
         """Keep what the layers make in floats, at the places of the sample."""
@@ -113,6 +118,8 @@ class _Walk:
             inputs = grid.round(inputs)
         if name not in self.settled.plain:
             self._rows[name].append(self._sample.inputs(name, index, inputs))
+        if chain := self._chains.get(name):
+            self._patches[name].append(self._sample.inputs(chain.last, index, inputs, of=chain.dense))
 
     def _settle(self, name: str) -> nn.Module:
         layer = copy.deepcopy(self._layers[name])
@@ -134,10 +141,12 @@ class _Walk:
         rows, wanted = torch.cat(self._rows.pop(name)), torch.cat(self._wanted.pop(name))
         if len(rows) != len(wanted):
             raise RunFailed(f"The layer '{name}' sees inputs of other sizes in the rounded network than in floats.")
+        if chain := self._chains.get(name):
+            self._found |= chain.rounded(self._patches.pop(name), self._wanted[chain.last], self._schemes)
         scheme, bias = self._schemes[name], layer.bias
         flat = layer.weight.detach().flatten(1)
         error, means = quadratic(rows, wanted, flat, groups_of(layer), centred=bias is not None, name=name)
-        found = round_with_feedback(error, scheme)
+        found = self._found.get(name) or round_with_feedback(error, scheme)
         scale = found.scale.flatten()[:1] if scheme.granularity == "tensor" else found.scale.flatten()
         integers = found.integers.reshape(layer.weight.shape).to(torch.int8)
         rounded = RoundedWeight(integers, scale.float(), scheme.weight_bits)

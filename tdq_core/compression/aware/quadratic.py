@@ -35,7 +35,7 @@ class Quadratic:
 
 @dataclass(frozen=True)
 class Means:
-    """Of patches (C_in K,) and wanted outputs (C_out,), taken off before the fit; zero where no bias takes them back."""
+    """Of patches (C_in K,) and wanted outputs (C_out,), taken off before the fit; zero without a bias to take them."""
 
     patches: Tensor
     wanted: Tensor

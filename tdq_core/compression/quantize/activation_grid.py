@@ -79,9 +79,9 @@ class Histogram:
         ends = self.within.low, self.within.high
         for step, _, top in itertools.product(STEPS, range(ROUNDS), (True, False)):
             moves = [share * step * (self.within.high - self.within.low) for share in range(-MOVES, MOVES + 1)]
-            ways = [ends, *((ends[0], ends[1] + move) if top else (ends[0] + move, ends[1]) for move in moves)]
+            ways = [ends, *[(ends[0], ends[1] + move) if top else (ends[0] + move, ends[1]) for move in moves]]
             inside = [way for way in ways if self.within.low <= way[0] <= 0 <= way[1] <= self.within.high]
-            ends = min(inside, key=lambda way: self.squared_error(ActivationGrid.spanning(*way, levels)))
+            ends = min(inside, key=lambda way: self.squared_error(ActivationGrid.spanning(way[0], way[1], levels)))
         return ActivationGrid.spanning(*ends, levels)
 
     def squared_error(self, grid: ActivationGrid) -> float:

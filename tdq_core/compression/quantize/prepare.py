@@ -47,7 +47,8 @@ def realise(model: nn.Module, precision: str, backend: str, *, request: Request)
         )
     if request.aware and not numbers.simulated:
         raise InputError(
-            f"Quantization-aware rounding is that of simulated bits ({', '.join(simulated())}). Got it with {precision}."
+            f"Quantization-aware rounding is that of simulated bits ({', '.join(simulated())}). "
+            f"Got it with {precision}."
         )
     request.folder.mkdir(parents=True, exist_ok=True)
     return REALISATIONS[numbers.kind, backend](model, request, numbers)
