@@ -236,7 +236,7 @@ class PrecisionSpec(Value, frozen=True):
         granularity: one scale per output channel of a weight, or one per weight tensor; integers only.
         ranges: 'minmax', or 'mse' (the range of least squared rounding error); simulated bits only.
         quantization_aware: every layer is refitted and rounded in turn, in the metric of its outputs on the unlabelled
-            calibration images, see `tdq_core.compression.aware`; simulated bits only.
+            calibration images, see `tdq_core.compression.quantize.aware`; simulated bits only.
         opset: version of the ONNX operators of the file; None: 20. One that is given is written with nothing that an
             older runtime refuses: no operator sets that the file does not use.
     """

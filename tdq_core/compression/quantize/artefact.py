@@ -29,7 +29,7 @@ class Request:
         reduce_range: keep 8-bit weights within 7 bits; None: as this CPU needs it.
         opset: of an ONNX file; None: the usual one, see `onnx_version`.
         granularity, ranges: of integer weights and activations, see `quantize.scheme`.
-        aware: weights are found on their grid by what layers compute, see `compression.aware`; simulated bits only.
+        aware: weights are found on their grid by what layers compute, see `quantize.aware`; simulated bits only.
     """
 
     example: Tensor

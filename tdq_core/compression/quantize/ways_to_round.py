@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.aware.in_turn import settle_on_grids
 from tdq_core.compression.quantize.activation_grid import ActivationGrid
 from tdq_core.compression.quantize.artefact import Request
+from tdq_core.compression.quantize.aware.in_turn import settle_on_grids
 from tdq_core.compression.quantize.calibration import calibration_chunks
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.simulated_layers import CHUNK_VALUES, Layers, input_grids
@@ -55,7 +55,7 @@ def nearest(plain: nn.Module, schemes: Mapping[str, Scheme], request: Request, p
 
 
 def aware(plain: nn.Module, schemes: Mapping[str, Scheme], request: Request, precision: Precision) -> OnGrids:
-    """Layer after layer in the metric of its outputs, see `compression.aware`; grids of inputs of least error.
+    """Layer after layer in the metric of its outputs, see `compression.quantize.aware`; grids of inputs of least error.
 
     InputError: no calibration images.
     """

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.aware.feedback import OnGrid
-from tdq_core.compression.aware.quadratic import RIDGE
-from tdq_core.compression.aware.whole_layer import has_inner, round_inner
 from tdq_core.compression.calibrate.moments import moments_of_groups
 from tdq_core.compression.condition.chain import Chain, stages_of
+from tdq_core.compression.quantize.aware.feedback import OnGrid
+from tdq_core.compression.quantize.aware.quadratic import RIDGE
+from tdq_core.compression.quantize.aware.whole_layer import has_inner, round_inner
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.graph.modules import Layer, of_kind
 from tdq_core.graph.stand_in import Factored
@@ -35,16 +35,14 @@ class InnerChain:
     def last(self) -> str:
         return self.names[-1]
 
-    def rounded(
-        self, patches: list[Tensor], wanted: list[Tensor], schemes: Mapping[str, Scheme]
-    ) -> dict[str, OnGrid]:
+    def rounded(self, patches: list[Tensor], wanted: list[Tensor], schemes: Mapping[str, Scheme]) -> dict[str, OnGrid]:
         """By name, the stages that are rounded together; `patches` and the last stage's `wanted` outputs are those of
         each call."""
         kernel = self.chain.merged().view(self.dense.weight.shape)
         seen = moments_of_groups(torch.cat(patches), torch.cat(wanted), kernel, self.chain.groups,
                                  centred=self.centred, ridge=RIDGE)  # fmt: skip
         found = round_inner(self.chain, seen, [schemes[name] for name in self.names])
-        return {name: each for name, each in zip(self.names, found, strict=False)}
+        return dict(zip(self.names, found, strict=False))
 
 
 def inner_chains(model: nn.Module, names: Collection[str], schemes: Mapping[str, Scheme]) -> dict[str, InnerChain]:

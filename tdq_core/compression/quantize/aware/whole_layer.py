@@ -1,26 +1,28 @@
-"""Inner factors of a decomposed layer, rounded in the metric of the whole layer's outputs.
+"""Factors of a decomposed layer, rounded in turn in the metric of the whole layer's outputs.
 
 W[o, c, k] = sum over s, q of last[o, s] middle[s, q, k] first[q, c]; the middle of CP is diagonal in s and q. Rows of a
 factor are rounded one after another with error feedback: each is first refitted to what those rounded before it, in
-whatever factor, have lost, and what lies in the null space of the factors after it costs nothing. So are the first
-factor and a depthwise middle, whose components overlap. Those of Tucker-2's core hardly do: it is rounded as any layer
-is, when its own inputs arrive, and so is the last factor.
+whatever factor, have lost, and what lies in the null space of the factors after it costs nothing. When all are on their
+grids they take turns: a row is rounded anew where that lowers the error of the whole. So are CP's three factors, whose
+components overlap. Those of Tucker-2 hardly do: of it only the first is rounded here, the others as any layer is, when
+their own inputs arrive.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tdq_core.compression.aware.feedback import OnGrid, round_with_feedback
-from tdq_core.compression.aware.quadratic import Quadratic
 from tdq_core.compression.calibrate.moments import Moments, solve
 from tdq_core.compression.condition.chain import Chain
+from tdq_core.compression.quantize.aware.feedback import OnGrid, round_with_feedback
+from tdq_core.compression.quantize.aware.quadratic import Quadratic
 from tdq_core.compression.quantize.scheme import Scheme
 
-SWEEPS = 2
-"""Over all these factors; the second takes only what lowers the error."""
+TURNS, ENOUGH = 5, 0.01
+"""Turns of all factors on their grids, at most; they end when one lowers the squared error by less than this share."""
 STEADY = 1e-9
 
 
@@ -30,17 +32,17 @@ def has_inner(chain: Chain) -> bool:
 
 
 def round_inner(chain: Chain, seen: Sequence[Moments], schemes: Sequence[Scheme]) -> list[OnGrid]:
-    """The first stage of `chain`, and the second where that is depthwise, on the grids of their `schemes` with one
+    """The first stage of `chain`, and all three where the second is depthwise, on the grids of their `schemes` with one
     scale a row, in the metric of the outputs that each group was `seen` to make.
 
     Returns:
-        Integers (1, rows, n) and scales (1, rows) for each of these stages.
+        Integers (groups, rows, n) and scales (groups, rows) for each of these stages.
     """
     groups = [_Group(part, each, schemes) for part, each in zip(chain.of_groups, seen, strict=True)]
     for group in groups:
         group.settle()
     return [
-        OnGrid(torch.cat([g.integers[j] for g in groups])[None], torch.cat([g.scales[j] for g in groups])[None])
+        OnGrid(torch.stack([g.integers[j] for g in groups]), torch.stack([g.scales[j] for g in groups]))
         for j in range(len(groups[0].integers))
     ]
 
@@ -59,19 +61,59 @@ class _Group:
         self.slope = torch.empty(0)
 
     def settle(self) -> None:
-        self._refit_last()
-        for sweep in range(SWEEPS):
-            for j, factor in enumerate(self.factors):
-                for row in factor.square().sum(1).argsort(descending=True).tolist():
-                    self._round(j, row, only_better=sweep > 0)
-                self._refit_last()
+        self._put_last(self._of_last().best[0])
+        for j in range(len(self.factors)):
+            self._sweep(j, only_better=False)
+            self._put_last(self._of_last().best[0])
+        if not self.depthwise:
+            return
+        if self._wide():
+            self._even_columns()
+        error = self._of_last()
+        found, missed = round_with_feedback(error, self.schemes[2]), math.inf
+        for _ in range(TURNS):
+            self._put_last(found.to_weight()[0])
+            before, missed = missed, self.seen.missed(self.last @ self._inner_kernel())
+            if missed > (1 - ENOUGH) * before:
+                break
+            for j in range(len(self.factors)):
+                self._sweep(j, only_better=True)
+            found = round_with_feedback(self._of_last(), self.schemes[2], start=found)
+        self.integers.append(found.integers[0])
+        self.scales.append(found.scale[0])
 
-    def _refit_last(self) -> None:
-        """The last factor of least error, and the slope of the error in the whole weight: W E x x^T - E y x^T."""
+    def _sweep(self, j: int, *, only_better: bool) -> None:
+        for row in self.factors[j].square().sum(1).argsort(descending=True).tolist():
+            self._round(j, row, only_better=only_better)
+
+    def _of_last(self) -> Quadratic:
+        """The layer's error in the last factor."""
         inner = self._inner_kernel()
-        gram = inner @ self.seen.inputs @ inner.T
-        self.last = solve(_steady(gram), self.seen.cross @ inner.T)
-        self.slope = self.last @ inner @ self.seen.inputs - self.seen.cross
+        gram = _steady(inner @ self.seen.inputs @ inner.T)
+        return Quadratic(gram[None], solve(gram, self.seen.cross @ inner.T)[None])
+
+    def _put_last(self, last: Tensor) -> None:
+        """With it goes the slope of the error in the whole weight: W E x x^T - E y x^T."""
+        self.last = last
+        self.slope = last @ self._inner_kernel() @ self.seen.inputs - self.seen.cross
+
+    def _wide(self) -> bool:
+        """Whether inner activations have bits to spare: their ranges may become unequal for the last factor's sake."""
+        bits = self.schemes[2].activation_bits
+        return bits is None or bits > self.schemes[2].weight_bits
+
+    def _even_columns(self) -> None:
+        """The same function with equal largest entries in the last factor's columns: a row's scale serves all alike.
+        Only scales of the middle change."""
+        largest = self.last.abs().amax(0)
+        alive = largest > 0
+        by = (
+            torch.where(alive, largest / largest[alive].median(), 1.0)
+            if bool(alive.any())
+            else torch.ones_like(largest)
+        )
+        self.scales[1] = (self.scales[1] * by).float().double()
+        self.factors[1].copy_(self.integers[1] * self.scales[1][:, None])
 
     def _inner_kernel(self) -> Tensor:
         """(rows of the middle, C_in K): what flows into the last factor, of the patches."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tdq_core.compression.aware.quadratic import Quadratic
+from tdq_core.compression.quantize.aware.quadratic import Quadratic
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.weight_grid import TINY
 
@@ -32,10 +32,10 @@ class OnGrid:
         return self.integers * self.scale[:, :, None]
 
 
-def round_with_feedback(error: Quadratic, scheme: Scheme) -> OnGrid:
+def round_with_feedback(error: Quadratic, scheme: Scheme, *, start: OnGrid | None = None) -> OnGrid:
     """The weight of least error on the grid of `scheme`, as far as feedback and descent find it.
 
-    Never worse than rounding `error.best` to the nearest point of its min-max grid.
+    Never worse than rounding `error.best` to the nearest point of its min-max grid, nor than `start`.
     """
     together, limit, best = scheme.granularity == "tensor", scheme.weight_limit, error.best
     largest = best.abs().amax(2) / limit
@@ -50,7 +50,16 @@ def round_with_feedback(error: Quadratic, scheme: Scheme) -> OnGrid:
     chosen = errors.argmin(1, keepdim=True)
     integers = ways.integers.view(*scales.shape, -1)
     integers = integers.gather(1, chosen[:, :, :, None].expand(-1, -1, -1, integers.shape[3]))[:, 0]
-    return descend(error, OnGrid(integers, scales.gather(1, chosen)[:, 0]), limit, together=together)
+    found = descend(error, OnGrid(integers, scales.gather(1, chosen)[:, 0]), limit, together=together)
+    return found if start is None else _better(error, descend(error, start, limit, together=together), found, together)
+
+
+def _better(error: Quadratic, one: OnGrid, other: OnGrid, together: bool) -> OnGrid:
+    """Row by row the one of less error; of all rows the same where they have one scale `together`."""
+    gain = error.errors(one.to_weight()) - error.errors(other.to_weight())
+    other_wins = (gain.sum().expand_as(gain) if together else gain) > 0
+    return OnGrid(torch.where(other_wins[:, :, None], other.integers, one.integers),
+                  torch.where(other_wins, other.scale, one.scale))  # fmt: skip
 
 
 def _elimination(hessian: Tensor) -> tuple[Tensor, Tensor]:

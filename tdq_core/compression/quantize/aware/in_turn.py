@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.aware.feedback import OnGrid, round_with_feedback
-from tdq_core.compression.aware.inner_chains import inner_chains
-from tdq_core.compression.aware.quadratic import quadratic
 from tdq_core.compression.calibrate.layer_by_layer import FEW, require_memory
 from tdq_core.compression.calibrate.sample import Sample
 from tdq_core.compression.decompose.groups import groups_of
 from tdq_core.compression.quantize.activation_grid import ActivationGrid, Histogram, Range
+from tdq_core.compression.quantize.aware.feedback import OnGrid, round_with_feedback
+from tdq_core.compression.quantize.aware.inner_chains import inner_chains
+from tdq_core.compression.quantize.aware.quadratic import quadratic
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.weight_grid import RoundedWeight, round_weight
 from tdq_core.errors import RunFailed
@@ -146,12 +146,14 @@ class _Walk:
         scheme, bias = self._schemes[name], layer.bias
         flat = layer.weight.detach().flatten(1)
         error, means = quadratic(rows, wanted, flat, groups_of(layer), centred=bias is not None, name=name)
-        found = self._found.get(name) or round_with_feedback(error, scheme)
+        start = self._found.get(name)
+        last = any(name == chain.last for chain in self._chains.values())
+        found = round_with_feedback(error, scheme, start=start) if last or start is None else start
         scale = found.scale.flatten()[:1] if scheme.granularity == "tensor" else found.scale.flatten()
         integers = found.integers.reshape(layer.weight.shape).to(torch.int8)
         rounded = RoundedWeight(integers, scale.float(), scheme.weight_bits)
         if bias is not None:
-            patches = means.patches.view(found.integers.shape[0], 1, -1)
+            patches = means.patches.view(groups_of(layer), 1, -1)
             bias.data = (means.wanted - (found.to_weight() * patches).sum(2).flatten()).to(bias.dtype)
             self.settled.biases[name] = bias.data
         self.settled.errors[name] = _relative_error(layer, rounded, rows, wanted)
