@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,6 +99,7 @@ def compress(
     fit: Images | None = None,
     epc: bool = False,
     eta: float = 0.0,
+    epc_optimum: bool = False,
     symmetric: bool = False,
     solver: str = "tdq",
     reestimate_bn: Images | None = None,
@@ -109,6 +111,7 @@ def compress(
     Args:
         fit: unlabelled images: factors are fitted to what layers compute on them, layer after layer; None: to weights.
         epc, eta: keep CP's components small, at an error of at most (1 + eta) times that of the CP.
+        epc_optimum: solve that correction to its optimum.
         symmetric: fit each layer by itself, to its inputs in the original network.
         solver: 'tdq', or 'tensorly' (without `fit` and `epc`).
         reestimate_bn: unlabelled images on which batch norms are measured again; None: they stay.
@@ -117,8 +120,9 @@ def compress(
         InputError: choices that do not go together.
         RunFailed: factors that are not finite.
     """
-    _require_choices(plan, epc=epc, eta=eta, fitted=fit is not None, symmetric=symmetric, solver=solver)
-    options = Options(seed=seed, eta=eta if epc else None, solver=solver)
+    chosen = {"epc": epc, "eta": eta, "epc_optimum": epc_optimum, "symmetric": symmetric, "solver": solver}
+    _require_choices(plan, fitted=fit is not None, chosen=chosen)
+    options = Options(seed=seed, eta=eta if epc else None, optimal=epc_optimum, solver=solver)
     if fit is None:
         done = apply_plan(network.module, plan, options=options, on_progress=on_progress)
     elif symmetric:
@@ -134,13 +138,13 @@ def compress(
     return replace(network, module=module, results=results)
 
 
-def _require_choices(plan: Plan, *, epc: bool, eta: float, fitted: bool, symmetric: bool, solver: str) -> None:
+def _require_choices(plan: Plan, *, fitted: bool, chosen: dict[str, Any]) -> None:
     """InputError as a spec of the same choices would give."""
     methods = {part.method for part in plan.decomposed()} or {"svd"}
     for method in methods:
-        RunSpec.of("given", "given", method=method, rule=RankRule("ratio", 2.0), epc=epc and method == "cp", eta=eta,
-                   calibrated=fitted, symmetric=symmetric, solver=solver)  # fmt: skip
-    if epc and "cp" not in methods:
+        own = chosen if method == "cp" or not chosen["epc"] else chosen | {"epc": False, "epc_optimum": False}
+        RunSpec.of("given", "given", method=method, rule=RankRule("ratio", 2.0), calibrated=fitted, **own)
+    if chosen["epc"] and "cp" not in methods:
         raise InputError("The 'epc' shrinks components that cancel each other, and only CP has such components.")
 
 

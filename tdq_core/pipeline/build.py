@@ -133,7 +133,8 @@ def options_of(inputs: RunInputs) -> Options:
     made = inputs.spec.decomposition
     if made is None:
         return Options(seed=inputs.spec.seed)
-    return Options(seed=inputs.spec.seed, eta=made.eta if made.epc else None, solver=made.solver)
+    return Options(seed=inputs.spec.seed, eta=made.eta if made.epc else None, optimal=made.epc_optimum,
+                   solver=made.solver)  # fmt: skip
 
 
 def _decompose(work: Work) -> Compressed:

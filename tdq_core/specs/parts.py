@@ -106,6 +106,7 @@ class Decomposition(Value, frozen=True):
         rule: how ranks are chosen.
         epc: correct CP's components at (nearly) the same error, see `tdq_core.compression.decompose.epc`.
         eta: the correction may raise a layer's error to (1 + eta) times that of the CP it starts from.
+        epc_optimum: solve the correction to its optimum, see `tdq_core.compression.decompose.epc_optimum`.
         calibrated: fit the factors to what each layer computes on the unlabelled calibration images, see
             `tdq_core.compression.calibrate`; otherwise to its weights alone.
         symmetric: the inputs of a calibrated fit are those of the original network, not of the compressed one: it
@@ -145,6 +146,16 @@ class Decomposition(Value, frozen=True):
             because="The 'eta' belongs to the correction 'epc'.",
         ),
     ] = DEFAULT_ETA
+    epc_optimum: Annotated[
+        bool,
+        Option(
+            flag="--epc-optimum",
+            label="EPC to its optimum",
+            help="Solve EPC to its optimum: the same error with smaller components still, in more time.",
+            needs=lambda f: bool(f["epc"]),
+            because="The 'epc_optimum' belongs to the correction 'epc'.",
+        ),
+    ] = False
     calibrated: Annotated[
         bool,
         Option(

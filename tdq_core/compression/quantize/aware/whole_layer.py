@@ -106,12 +106,7 @@ class _Group:
         """The same function with equal largest entries in the last factor's columns: a row's scale serves all alike.
         Only scales of the middle change."""
         largest = self.last.abs().amax(0)
-        alive = largest > 0
-        by = (
-            torch.where(alive, largest / largest[alive].median(), 1.0)
-            if bool(alive.any())
-            else torch.ones_like(largest)
-        )
+        by = torch.where(largest > 0, largest / largest.max().clamp_min(1e-30), 1.0)
         self.scales[1] = (self.scales[1] * by).float().double()
         self.factors[1].copy_(self.integers[1] * self.scales[1][:, None])
 
