@@ -63,12 +63,7 @@ def rank_rule(
 
 @contained()
 def plan(
-    network: Network,
-    method: str,
-    *,
-    fit: Images | None = None,
-    on_progress: Progress = silent,
-    **ranks: object,
+    network: Network, method: str, *, fit: Images | None = None, on_progress: Progress = silent, **ranks: object
 ) -> Plan:
     """Which layer takes which ranks, and what the network will cost: nothing is built. `print(plan)` shows it.
 

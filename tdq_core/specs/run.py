@@ -11,8 +11,9 @@ from msgspec import structs
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import METHODS
 from tdq_core.specs.option import Field, Flat, Option, fields_of
-from tdq_core.specs.parts import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, Treatment
+from tdq_core.specs.parts import Decomposition, ImageSpec, ModelSpec, Treatment
 from tdq_core.specs.precision import BACKENDS
+from tdq_core.specs.precision_spec import PrecisionSpec
 from tdq_core.specs.rank_rule import RankRule
 from tdq_core.specs.value import Seed, Value
 

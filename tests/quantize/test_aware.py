@@ -1,4 +1,4 @@
-"""Quantization-aware rounding of whole networks: closer to the floats than nearest points, and the file is what runs."""
+"""Quantization-aware rounding of whole networks: closer to the floats than nearest points; the file is what runs."""
 
 import pytest
 import torch

@@ -34,7 +34,8 @@ def nearest(error: Quadratic, scheme: Scheme) -> Tensor:
 def test_no_worse_than_the_nearest_point_and_on_the_grid(shape, bits, granularity):
     error, scheme = correlated(*shape), Scheme(bits, None, granularity)
     found = round_with_feedback(error, scheme)
-    assert float(error.errors(found.to_weight()).sum()) <= float(error.errors(nearest(error, scheme)).sum()) * (1 + 1e-6)
+    own, plain = (float(error.errors(weight).sum()) for weight in (found.to_weight(), nearest(error, scheme)))
+    assert own <= plain * (1 + 1e-6)
     assert torch.equal(found.integers, found.integers.round())
     assert float(found.integers.abs().max()) <= scheme.weight_limit
     assert bool((found.scale > 0).all()) and torch.equal(found.scale, found.scale.float().double())

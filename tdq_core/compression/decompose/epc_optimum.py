@@ -68,7 +68,7 @@ def _minimise(
         solver.zero_grad()
         violation = _missed(tensor, square, factors) / aim - 1
         value = _sensitivity(factors) / unit + (multiplier + weight * violation).clamp_min(0).square() / (2 * weight)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
     solver.step(lagrangian)
