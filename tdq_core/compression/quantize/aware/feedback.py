@@ -7,6 +7,7 @@ becomes the best one while the others stay, and the scale the best one of the in
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,17 +75,19 @@ def _elimination(hessian: Tensor) -> tuple[Tensor, Tensor]:
 def feed_back(weight: Tensor, scale: Tensor, limit: int, order: Tensor, factor: Tensor) -> Tensor:
     """Integers (groups, rows, n) of a weight, its columns rounded in their `order`, the others making errors good."""
     columns = order[:, None].expand_as(weight)
-    left = weight.gather(2, columns)
-    integers = torch.empty_like(left)
+    left, steps, upper = weight.gather(2, columns).numpy(), scale.numpy(), factor.numpy()
+    integers, pivots = np.empty_like(left), factor.diagonal(dim1=1, dim2=2).numpy()
     for start in range(0, left.shape[2], BLOCK):
         stop = min(start + BLOCK, left.shape[2])
-        lost = torch.empty_like(left[:, :, start:stop])
+        lost = np.empty_like(left[:, :, start:stop])
         for j in range(start, stop):
-            integers[:, :, j] = _nearest(left[:, :, j, None], scale, limit)[:, :, 0]
-            lost[:, :, j - start] = (left[:, :, j] - integers[:, :, j] * scale) / factor[:, j, j, None]
-            left[:, :, j + 1 : stop] -= lost[:, :, j - start, None] * factor[:, None, j, j + 1 : stop]
-        left[:, :, stop:] -= lost @ factor[:, start:stop, stop:]
-    return torch.empty_like(integers).scatter_(2, columns, integers)
+            column = left[:, :, j]
+            integers[:, :, j] = nearest = np.rint(column / steps).clip(-limit, limit)
+            lost[:, :, j - start] = off = (column - nearest * steps) / pivots[:, j, None]
+            left[:, :, j + 1 : stop] -= off[:, :, None] * upper[:, None, j, j + 1 : stop]
+        left[:, :, stop:] -= lost @ upper[:, start:stop, stop:]
+    made = torch.from_numpy(integers)
+    return torch.empty_like(made).scatter_(2, columns, made)
 
 
 def descend(error: Quadratic, start: OnGrid, limit: int, *, together: bool = False, sweeps: int = SWEEPS) -> OnGrid:
@@ -111,22 +114,22 @@ def descend(error: Quadratic, start: OnGrid, limit: int, *, together: bool = Fal
 
 def _best_integers(error: Quadratic, found: OnGrid, limit: int) -> Tensor:
     """Each column's integers the best ones, given those of all others; one sweep."""
-    hessian, integers, scale = error.hessian, found.integers.clone(), found.scale
-    curvature = hessian.diagonal(dim1=1, dim2=2)[:, None]
-    slope = (found.to_weight() - error.best) @ hessian
+    hessian, integers, scale = error.hessian.numpy(), found.integers.clone().numpy(), found.scale.numpy()
+    slope = ((found.to_weight() - error.best) @ error.hessian).numpy()
+    curvature = error.hessian.diagonal(dim1=1, dim2=2).numpy()
     for start in range(0, integers.shape[2], BLOCK):
         stop = min(start + BLOCK, integers.shape[2])
-        before = integers[:, :, start:stop].clone()
+        before = integers[:, :, start:stop].copy()
         for j in range(start, stop):
             old = integers[:, :, j]
-            aim = old - slope[:, :, j] / curvature[:, :, j] / scale
-            new = aim.round().clamp(-limit, limit)
-            slope[:, :, start:stop] += ((new - old) * scale)[:, :, None] * hessian[:, None, j, start:stop]
-            integers[:, :, j] = new
+            new = np.rint(old - slope[:, :, j] / (curvature[:, j, None] * scale)).clip(-limit, limit)
+            if (moved := new - old).any():
+                slope[:, :, start:stop] += (moved * scale)[:, :, None] * hessian[:, None, j, start:stop]
+                integers[:, :, j] = new
         moved = (integers[:, :, start:stop] - before) * scale[:, :, None]
         slope[:, :, stop:] += moved @ hessian[:, start:stop, stop:]
         slope[:, :, :start] += moved @ hessian[:, start:stop, :start]
-    return integers
+    return torch.from_numpy(integers)
 
 
 def _nearest(weight: Tensor, scale: Tensor, limit: int) -> Tensor:

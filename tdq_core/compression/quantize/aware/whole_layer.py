@@ -21,7 +21,7 @@ from tdq_core.compression.quantize.aware.feedback import OnGrid, round_with_feed
 from tdq_core.compression.quantize.aware.quadratic import Quadratic
 from tdq_core.compression.quantize.scheme import Scheme
 
-TURNS, ENOUGH = 5, 0.01
+TURNS, ENOUGH = 5, 0.02
 """Turns of all factors on their grids, at most; they end when one lowers the squared error by less than this share."""
 STEADY = 1e-9
 
