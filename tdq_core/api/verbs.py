@@ -185,6 +185,7 @@ def quantize(
     granularity: str = "channel",
     ranges: str = "minmax",
     quantization_aware: bool = False,
+    inner_bits: int | None = None,
     on_progress: Progress = silent,
 ) -> Quantized:
     """`network` in `precision`, written as a file that `backend` runs.
@@ -195,19 +196,19 @@ def quantize(
         calib: unlabelled images: ranges of activations, and conditioning of decomposed layers, need them.
         to: a folder; None: a temporary one, gone with what is returned.
         condition: balance decomposed layers and correct their biases before integers.
-        granularity, ranges, quantization_aware: see `tdq_core.specs.PrecisionSpec`.
+        granularity, ranges, quantization_aware, inner_bits: see `tdq_core.specs.PrecisionSpec`.
 
     Raises:
         InputError: an unknown precision or backend, or no calibration images where they are needed.
         Refused: a value that fp16 cannot hold.
         RunFailed: a file that does not compute what the network computes.
     """
-    spec = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware=quantization_aware)
+    spec = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware, inner_bits)
     folder = Path(tempfile.mkdtemp(prefix="tdq-") if to is None else to)
     batches = _batches(network, calib) if calib is not None else None
     request = Request(
         example=_example(network, calib), calibration=batches, folder=folder, on_progress=on_progress,
-        granularity=granularity, ranges=ranges, aware=quantization_aware,
+        granularity=granularity, ranges=ranges, aware=quantization_aware, inner_bits=inner_bits,
     )  # fmt: skip
     module = network.module
     if spec.numbers.integer and network.results and condition:

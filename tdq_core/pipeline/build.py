@@ -81,7 +81,7 @@ def build(work: Work, folder: Path) -> Built:
     precision = spec.precision
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=work.on_progress,
                       granularity=precision.granularity, ranges=precision.ranges, opset=precision.opset,
-                      aware=precision.quantization_aware)  # fmt: skip
+                      aware=precision.quantization_aware, inner_bits=precision.inner_bits)  # fmt: skip
     scheme = request.scheme(precision.numbers) if spec.quantized else None
     compressed, warnings, tuning = compress(work, scheme)
     require_replaced(compressed.module, example[:2])

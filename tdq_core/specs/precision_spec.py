@@ -10,6 +10,7 @@ from tdq_core.specs.option import Flat, Option, require_choices
 from tdq_core.specs.precision import BACKENDS, PRECISIONS, Precision, simulated
 from tdq_core.specs.value import Value
 
+Bits = Annotated[int, Meta(ge=2, le=8)]
 Opset = Annotated[int, Meta(ge=13, le=20)]  # a scale per output channel came with 13; both exporters write up to 20
 
 
@@ -28,6 +29,7 @@ class PrecisionSpec(Value, frozen=True):
         ranges: 'minmax', or 'mse' (the range of least squared rounding error); simulated bits only.
         quantization_aware: every layer is refitted and rounded in turn, in the metric of its outputs on the unlabelled
             calibration images, see `tdq_core.compression.quantize.aware`; simulated bits only.
+        inner_bits: of the activations between a decomposed layer's factors; None: those of all activations.
         opset: version of the ONNX operators of the file; None: 20. One that is given is written with nothing that an
             older runtime refuses: no operator sets that the file does not use.
     """
@@ -78,6 +80,16 @@ class PrecisionSpec(Value, frozen=True):
             because="What is 'quantization_aware' are simulated bits, without 'finetune': that rounds in its own loop.",
         ),
     ] = False  # fmt: skip
+    inner_bits: Annotated[
+        Bits | None,
+        Option(
+            flag="--inner-bits", label="Bits inside decomposed layers",
+            needs=lambda f: bool(f["quantization_aware"]) and f["method"] != "none"
+            and PRECISIONS[f["precision"]].activation_bits is not None,
+            help="Quantization-aware: bits of the activations between a decomposed layer's factors (2 to 8).",
+            because="The 'inner_bits' are those of activations inside decomposed layers, with 'quantization_aware'.",
+        ),
+    ] = None  # fmt: skip
     opset: Annotated[
         Opset | None,
         Option(

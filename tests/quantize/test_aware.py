@@ -3,7 +3,7 @@
 import pytest
 import torch
 from quantize_nets import images
-from test_simulated import folded_net, rounded_by_hand
+from test_simulated import folded_net, read, rounded_by_hand
 from torch import Tensor, nn
 
 from tdq_core.compression.decompose.factors import Options
@@ -126,6 +126,8 @@ def test_only_simulated_bits_are_found_so(make_request, net, precision):
     (
         {"precision": "int8"},
         {"precision": "w4a8", "ranges": "mse"},
+        {"precision": "w4a8", "inner_bits": 8},
+        {"precision": "w4", "inner_bits": 8, "method": "cp", "rule": RankRule("ratio", 2.0)},
         {"precision": "w4", "finetune": 5, "method": "cp", "rule": RankRule("ratio", 2.0)},
     ),
 )
@@ -139,3 +141,14 @@ def test_it_is_part_of_a_runs_name_and_asks_for_calibration_images():
     aware = plain.changed(quantization_aware=True)
     assert "quantization_aware" not in plain.to_dict() and not plain.needs_calibration and aware.needs_calibration
     assert plain.run_id({}) != aware.run_id({})
+
+
+@pytest.mark.parametrize("method", ("cp", "tucker2", "svd"))
+def test_activations_inside_decomposed_layers_keep_their_bits(make_request, method):
+    net = wired(method)
+    plain, more = (realise(net, "w4a4", "torch", request=make_request(aware=True, inner_bits=b)) for b in (None, 8))
+    bits = read(more.path)[1]["activations"]
+    stages = [f"middle.{name}" for name, _ in net.middle.named_children()]
+    assert [bits[name] for name in stages] == [4, *[8] * (len(stages) - 1)]
+    assert more.details["inner_activation_bits"] == 8 and more.details["inputs_with_inner_bits"] == len(stages) - 1
+    assert "inner_activation_bits" not in plain.details and apart(net, more) < apart(net, plain)

@@ -15,6 +15,7 @@ from tdq_core.compression.quantize.simulated_layers import (
     END_BITS,
     Layers,
     at_ends,
+    inside,
     other_layers,
     require_on_grids,
     rounded_ends,
@@ -56,6 +57,7 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
     layers = plain_layers(plain)
     kept = rounded_ends(plain, layers, request.example) if at_ends(scheme) != scheme else ()
     schemes = {name: at_ends(scheme) if name in kept else scheme for name in layers}
+    schemes |= (inner := inside(plain, schemes, request.inner_bits))
     float_check = require_same(model, module_predict(plain), request.example, what=FOLDED, way_out=WAY_OUT)
     found = (aware if request.aware else nearest)(plain, schemes, request, precision)
     rel_error = _rel_error(found.weights, layers)
@@ -68,6 +70,7 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
     details = (
         _told(scheme, stored)
         | dict(found.told)
+        | _told_of_inner(request.inner_bits, inner)
         | {
             "weight_rel_error": rel_error,
             "calibration_images": found.images,
@@ -121,6 +124,10 @@ def _told(scheme: Scheme, stored: Simulated) -> dict[str, Any]:
         "first_and_last_bits": END_BITS,
         "numbers_by_type": stored.numbers_by_type(),
     }
+
+
+def _told_of_inner(bits: int | None, inner: Mapping[str, Scheme]) -> dict[str, Any]:
+    return {"inner_activation_bits": bits, "inputs_with_inner_bits": len(inner)} if inner else {}
 
 
 def _rel_error(weights: Mapping[str, RoundedWeight], layers: Layers) -> float:
