@@ -2,8 +2,8 @@
 
     python -m benchmarks.low_bits --model resnet20_cifar10 --weights FILE --data folder:TEST --calib folder:CALIB
 
-Without arguments the embedded model. Every cell is an ordinary run: it is kept in the run store, and a second call reads
-it there. Drops are against dense fp32 on the same images, paired, with 95 % intervals.
+Without arguments the embedded model. Every cell is an ordinary run: it is kept in the run store, and a second call
+reads it there. Drops are against dense fp32 on the same images, paired, with 95 % intervals.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from tdq_core.specs import RankRule, RunSpec
 
 PRECISIONS = ("w4a8", "w3a8", "w4a4", "w6a6")
 KEPT = (0.6, 0.4)
+METHODS = ("none", "cp", "tucker2")
 AWARE = {"quantization_aware": True}
 NEAREST = {"ranges": "mse"}
 
@@ -51,7 +52,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, help="where the runs are kept")
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS))
     parser.add_argument("--kept", nargs="+", type=float, default=KEPT, help="shares of the whole model's params")
-    parser.add_argument("--methods", nargs="+", default=["none", "cp", "tucker2"], choices=["none", "cp", "tucker2"])
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--nearest", dest="way", action="store_const", const=NEAREST, default=AWARE,
                         help="to the nearest point of the grids of least error, instead of quantization-aware")  # fmt: skip
     return parser.parse_args(list(arguments))

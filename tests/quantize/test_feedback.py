@@ -10,6 +10,7 @@ from tdq_core.compression.quantize.aware.feedback import OnGrid, descend, round_
 from tdq_core.compression.quantize.aware.quadratic import Quadratic, quadratic
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.weight_grid import RoundedWeight, round_weight
+from tdq_core.errors import NotNow
 
 SHAPES = ((1, 5, 7), (3, 2, 4), (6, 1, 9), (1, 4, 150))
 BITS = (2, 3, 4, 8)
@@ -92,3 +93,16 @@ def test_the_quadratic_is_the_error_of_the_outputs(groups):
     other = weight.double().view(groups, -1, weight.shape[1])
     apart = missed(other) - missed(error.best)
     torch.testing.assert_close(apart, error.errors(other).flatten(), rtol=1e-4, atol=1e-4)
+
+
+def test_rows_are_rounded_alike_however_many_at_a_time(monkeypatch):
+    error, scheme = correlated(2, 7, 12), Scheme(3, None)
+    whole = round_with_feedback(error, scheme)
+    monkeypatch.setattr("tdq_core.compression.quantize.aware.feedback.VALUES", 1)
+    assert torch.equal(round_with_feedback(error, scheme).to_weight(), whole.to_weight())
+
+
+def test_too_little_memory_is_said(monkeypatch):
+    monkeypatch.setattr("tdq_core.compression.quantize.aware.quadratic.free_memory", lambda: 1000)
+    with pytest.raises(NotNow, match="'it' in the metric of its outputs needs"):
+        quadratic(torch.randn(9, 8), torch.randn(9, 4), torch.randn(4, 8), 1, centred=True, name="it")

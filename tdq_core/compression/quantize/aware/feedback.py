@@ -18,6 +18,8 @@ from tdq_core.compression.quantize.weight_grid import TINY
 SHARES = (1.0, 0.88, 0.76, 0.64, 0.52)
 """Ranges that are tried, as shares of the largest absolute weight."""
 SWEEPS = 3
+VALUES = 1 << 23
+"""Weights that are tried at a time, all ways counted: 64 MiB in float64, of which there are a few."""
 BLOCK = 64
 """Columns whose effect on those after them is put together."""
 
@@ -38,13 +40,28 @@ def round_with_feedback(error: Quadratic, scheme: Scheme, *, start: OnGrid | Non
 
     Never worse than rounding `error.best` to the nearest point of its min-max grid, nor than `start`.
     """
+    elimination = _elimination(error.hessian)
+    if scheme.granularity == "tensor":
+        return _rounded(error, scheme, start, elimination)
+    groups, rows, columns = error.best.shape
+    step = max(1, VALUES // (groups * columns * (1 + len(SHARES))))
+    parts = []
+    for at in range(0, rows, step):
+        own = slice(at, at + step)
+        begun = OnGrid(start.integers[:, own], start.scale[:, own]) if start else None
+        parts.append(_rounded(Quadratic(error.hessian, error.best[:, own]), scheme, begun, elimination))
+    return OnGrid(torch.cat([p.integers for p in parts], 1), torch.cat([p.scale for p in parts], 1))
+
+
+def _rounded(error: Quadratic, scheme: Scheme, start: OnGrid | None, elimination: tuple[Tensor, Tensor]) -> OnGrid:
+    """All ways to scale the rows at a time, and of each row the best one."""
     together, limit, best = scheme.granularity == "tensor", scheme.weight_limit, error.best
     largest = best.abs().amax(2) / limit
     widest = (largest.max().expand_as(largest) if together else largest).clamp_min(TINY)
     scales = torch.stack([(widest * share).float().double().clamp_min(TINY) for share in (1.0, *SHARES)], 1)
     tried = scales.flatten(1)  # (groups, ways x rows): the first way is the nearest point, the others feed back
     rows = best.shape[1]
-    fed = feed_back(best.repeat(1, len(SHARES), 1), tried[:, rows:], limit, *_elimination(error.hessian))
+    fed = feed_back(best.repeat(1, len(SHARES), 1), tried[:, rows:], limit, *elimination)
     ways = OnGrid(torch.cat([_nearest(best, tried[:, :rows], limit), fed], 1), tried)
     errors = Quadratic(error.hessian, best.repeat(1, 1 + len(SHARES), 1)).errors(ways.to_weight()).view_as(scales)
     errors = errors.sum((0, 2), keepdim=True).expand_as(errors) if together else errors

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tdq_core.errors import RunFailed
+from tdq_core.errors import NotNow, RunFailed
+from tdq_core.system.machine import free_memory
 
 RIDGE = 1e-2
 """Share of the mean variance of a patch's entries that is added to each entry's own: where the images say nothing, a
@@ -13,6 +14,8 @@ fit keeps to the weights."""
 LEAST = 1e-6
 """The same for a group that sees next to nothing, as a share of what an average group sees."""
 ROWS = 8192
+COPIES = 5
+"""Matrices of the size of the Hessian that are alive at a time."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ def quadratic(
     (m, C_out).
 
     Raises:
+        NotNow: the form needs more memory than is free.
         RunFailed: what the layer `name` sees or should make is not finite.
     """
+    _require_memory(groups, weight.shape[1], name)
     taken = [m.mean(0, dtype=torch.float64) * centred for m in (rows, wanted)]
     own = weight.double().view(groups, -1, weight.shape[1])
     squares = torch.zeros(groups, own.shape[2], own.shape[2], dtype=torch.float64)
@@ -66,6 +71,15 @@ def quadratic(
     lower = torch.linalg.cholesky(squares)
     best = torch.cholesky_solve((cross + extra[:, :, None] * own).mT, lower).mT
     return Quadratic(squares, best), Means(*taken)
+
+
+def _require_memory(groups: int, columns: int, name: str) -> None:
+    needed, free = 8 * COPIES * groups * columns**2, free_memory()
+    if needed > free:
+        raise NotNow(
+            f"Rounding the layer '{name}' in the metric of its outputs needs {needed / 1e9:.1f} GB and "
+            f"{free / 1e9:.1f} GB are free: leave 'quantization_aware' out, or try again when more is free."
+        )
 
 
 def _by_group(values: Tensor, groups: int) -> Tensor:
