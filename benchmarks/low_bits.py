@@ -53,8 +53,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS))
     parser.add_argument("--kept", nargs="+", type=float, default=KEPT, help="shares of the whole model's params")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--nearest", dest="way", action="store_const", const=NEAREST, default=AWARE,
-                        help="to the nearest point of the grids of least error, instead of quantization-aware")  # fmt: skip
+    help_ = "to the nearest point of the grids of least error, instead of quantization-aware"
+    parser.add_argument("--nearest", dest="way", action="store_const", const=NEAREST, default=AWARE, help=help_)
     return parser.parse_args(list(arguments))
 
 

@@ -58,12 +58,11 @@ def test_far_better_than_the_nearest_points(bits):
     assert seen.missed(made.merged().flatten(1)) < 0.5 * seen.missed(plain.merged().flatten(1))
 
 
-def test_more_turns_are_never_worse(monkeypatch):
+def test_more_turns_are_never_worse():
     chain = chain_of("cp", seed=2)
     seen, missed = seen_by(chain), []
     for turns in (1, 2, 4):
-        monkeypatch.setattr("tdq_core.compression.quantize.aware.whole_layer.TURNS", turns)
-        found = round_inner(chain, [seen], [Scheme(3, None)] * 3)
+        found = round_inner(chain, [seen], [Scheme(3, None)] * 3, turns=turns)
         weights = [each.to_weight().view_as(stage) for each, stage in zip(found, chain.stages, strict=True)]
         missed.append(seen.missed(Chain(tuple(weights), chain.gain).merged().flatten(1)))
     assert missed[2] <= missed[1] * (1 + 1e-9) <= missed[0] * (1 + 2e-9) and missed[2] < missed[0]

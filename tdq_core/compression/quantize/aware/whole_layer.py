@@ -31,7 +31,9 @@ def has_inner(chain: Chain) -> bool:
     return len(chain.stages) == 3
 
 
-def round_inner(chain: Chain, seen: Sequence[Moments], schemes: Sequence[Scheme]) -> list[OnGrid]:
+def round_inner(
+    chain: Chain, seen: Sequence[Moments], schemes: Sequence[Scheme], *, turns: int = TURNS
+) -> list[OnGrid]:
     """The first stage of `chain`, and all three where the second is depthwise, on the grids of their `schemes` with one
     scale a row, in the metric of the outputs that each group was `seen` to make.
 
@@ -40,7 +42,7 @@ def round_inner(chain: Chain, seen: Sequence[Moments], schemes: Sequence[Scheme]
     """
     groups = [_Group(part, each, schemes) for part, each in zip(chain.of_groups, seen, strict=True)]
     for group in groups:
-        group.settle()
+        group.settle(turns)
     return [
         OnGrid(torch.stack([g.integers[j] for g in groups]), torch.stack([g.scales[j] for g in groups]))
         for j in range(len(groups[0].integers))
@@ -60,7 +62,7 @@ class _Group:
         self.scales = [torch.ones_like(factor[:, 0]) for factor in self.factors]
         self.slope = torch.empty(0)
 
-    def settle(self) -> None:
+    def settle(self, turns: int) -> None:
         self._put_last(self._of_last().best[0])
         for j in range(len(self.factors)):
             self._sweep(j, only_better=False)
@@ -71,7 +73,7 @@ class _Group:
             self._even_columns()
         error = self._of_last()
         found, missed = round_with_feedback(error, self.schemes[2]), math.inf
-        for _ in range(TURNS):
+        for _ in range(turns):
             self._put_last(found.to_weight()[0])
             before, missed = missed, self.seen.missed(self.last @ self._inner_kernel())
             if missed > (1 - ENOUGH) * before:
