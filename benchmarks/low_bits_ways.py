@@ -61,15 +61,15 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _decomposed(options: argparse.Namespace) -> tuple[nn.Module, Tensor, Tensor]:
-    """The network in CP + EPC, calibrated and balanced for 4 bits, batch norms folded; images."""
+    """The network in CP + EPC, calibrated and balanced for W4A8, batch norms folded; images."""
     spec = RunSpec.of(
         options.model, options.data, calib=options.calib, weights=options.weights, method="cp", epc=True,
-        calibrated=True, rule=RankRule("ratio", 1 / options.kept), precision="w4", quantization_aware=True,
+        calibrated=True, rule=RankRule("ratio", 1 / options.kept), precision="w4a8", quantization_aware=True,
     )  # fmt: skip
     session = Session()
     inputs = session.open(spec)
     plan = make_plan(inputs.table(spectra=False), spec.method, spec.rule)
-    made, *_ = compress(Work(inputs, plan, session, Clock(), silent), Scheme(4, None))
+    made, *_ = compress(Work(inputs, plan, session, Clock(), silent), Scheme(4, 8))
     images = torch.cat(list(inputs.calibration()))[:256]
     return folded(made.module, inputs.example())[0], inputs.example(), images
 

@@ -83,7 +83,7 @@ class PrecisionSpec(Value, frozen=True):
     inner_bits: Annotated[
         Bits | None,
         Option(
-            flag="--inner-bits", label="Bits inside decomposed layers",
+            flag="--inner-bits",
             needs=lambda f: bool(f["quantization_aware"]) and f["method"] != "none"
             and PRECISIONS[f["precision"]].activation_bits is not None,
             help="Quantization-aware: bits of the activations between a decomposed layer's factors (2 to 8).",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tdq_core.compression.quantize.aware.feedback import OnGrid, descend, round_with_feedback
+from tdq_core.compression.quantize.aware.feedback import OnGrid, _elimination, descend, feed_back, round_with_feedback
 from tdq_core.compression.quantize.aware.quadratic import Quadratic, quadratic
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.weight_grid import RoundedWeight, round_weight
@@ -64,6 +64,15 @@ def test_as_good_as_all_integers_tried_nearly():
         tried = Quadratic(error.hessian, error.best[:, row : row + 1].expand(1, len(every), 4))
         least = float(tried.errors((every * found.scale[0, row])[None]).min())
         assert own[row] <= 1.25 * least + 1e-9
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[2] > 4])
+def test_feedback_by_itself_is_far_better_than_the_nearest_points(shape):
+    error = correlated(*shape, seed=2)
+    scale = error.best.abs().amax(2) / 7
+    plain = (error.best / scale[:, :, None]).round().clamp(-7, 7) * scale[:, :, None]
+    fed = feed_back(error.best, scale, 7, *_elimination(error.hessian)) * scale[:, :, None]
+    assert float(error.errors(fed).sum()) < 0.8 * float(error.errors(plain).sum())
 
 
 @pytest.mark.parametrize("together", (False, True))

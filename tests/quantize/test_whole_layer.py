@@ -5,6 +5,8 @@ import torch
 
 from tdq_core.compression.calibrate.moments import Moments, moments
 from tdq_core.compression.condition.chain import Chain
+from tdq_core.compression.quantize.aware import whole_layer
+from tdq_core.compression.quantize.aware.feedback import OnGrid
 from tdq_core.compression.quantize.aware.whole_layer import _Group, round_inner
 from tdq_core.compression.quantize.scheme import Scheme
 
@@ -66,6 +68,18 @@ def test_more_turns_are_never_worse():
         weights = [each.to_weight().view_as(stage) for each, stage in zip(found, chain.stages, strict=True)]
         missed.append(seen.missed(Chain(tuple(weights), chain.gain).merged().flatten(1)))
     assert missed[2] <= missed[1] * (1 + 1e-9) <= missed[0] * (1 + 2e-9) and missed[2] < missed[0]
+
+
+def test_a_turn_takes_no_row_that_is_worse(monkeypatch):
+    chain = chain_of("cp")
+    group = _Group(chain, seen_by(chain), [Scheme(3, None)] * 3)
+    group._put_last(group._of_last().best[0])
+    group._sweep(0, only_better=False)
+    before = group.factors[0].clone()
+    worse = OnGrid(torch.zeros(1, 1, IN, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64))
+    monkeypatch.setattr(whole_layer, "round_with_feedback", lambda *_: worse)
+    group._sweep(0, only_better=True)
+    assert torch.equal(group.factors[0], before)
 
 
 def test_groups_are_rounded_each_by_itself():
