@@ -1,5 +1,6 @@
 """Simulated bits for torch: weights and activations rounded to 8, 6 or 4 bits, computed in float32."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -68,7 +69,7 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
     predict = module_predict(runs)
     weights_check = _require_near(stored, layers)
     details = (
-        _told(scheme, stored)
+        _told(dataclasses.replace(scheme, ranges="mse") if request.aware else scheme, stored)
         | dict(found.told)
         | _told_of_inner(request.inner_bits, inner)
         | {
