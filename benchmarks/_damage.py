@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,9 @@ def _near(draw: Any, value: Any) -> Any:
 
 
 def _socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(os.path.relpath(path))  # the address may have about a hundred bytes
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as made:
+        made.bind(f"{short}/s")  # an address has at most about a hundred bytes
+        Path(f"{short}/s").rename(path)
 
 
 NON_FILES: dict[str, Callable[[Path], object]] = {

@@ -17,10 +17,11 @@ from tdq_core.compression.condition.rounding import FAILING
 from tdq_core.pipeline.run import run
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
-from tdq_core.specs import SIMULATED, RankRule, RunSpec
+from tdq_core.specs import RankRule, RunSpec
 from tdq_core.stats.intervals import paired_mean
 
 INT8 = (("onnxruntime", "tensor"), ("onnxruntime", "channel"), ("torch", "channel"))
+SIMULATED = ("w8", "w6", "w4", "w8a8", "w6a6", "w4a8", "w4a4")
 LOOSE = 0.05
 QUANTIZERS = (("channel", "minmax"), ("channel", "mse"), ("tensor", "minmax"), ("tensor", "mse"))
 

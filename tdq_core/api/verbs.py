@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from tdq_core.api.image_sets import ImagePair
 from tdq_core.api.networks import Network
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
+from tdq_core.compression.condition.apply import balance
 from tdq_core.compression.condition.apply import condition as conditioned
 from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
 from tdq_core.compression.decompose.factors import Options
@@ -61,12 +63,7 @@ def rank_rule(
 
 @contained()
 def plan(
-    network: Network,
-    method: str,
-    *,
-    fit: Images | None = None,
-    on_progress: Progress = silent,
-    **ranks: object,
+    network: Network, method: str, *, fit: Images | None = None, on_progress: Progress = silent, **ranks: object
 ) -> Plan:
     """Which layer takes which ranks, and what the network will cost: nothing is built. `print(plan)` shows it.
 
@@ -97,6 +94,7 @@ def compress(
     fit: Images | None = None,
     epc: bool = False,
     eta: float = 0.0,
+    epc_optimum: bool = False,
     symmetric: bool = False,
     solver: str = "tdq",
     reestimate_bn: Images | None = None,
@@ -108,6 +106,7 @@ def compress(
     Args:
         fit: unlabelled images: factors are fitted to what layers compute on them, layer after layer; None: to weights.
         epc, eta: keep CP's components small, at an error of at most (1 + eta) times that of the CP.
+        epc_optimum: solve that correction to its optimum.
         symmetric: fit each layer by itself, to its inputs in the original network.
         solver: 'tdq', or 'tensorly' (without `fit` and `epc`).
         reestimate_bn: unlabelled images on which batch norms are measured again; None: they stay.
@@ -116,8 +115,9 @@ def compress(
         InputError: choices that do not go together.
         RunFailed: factors that are not finite.
     """
-    _require_choices(plan, epc=epc, eta=eta, fitted=fit is not None, symmetric=symmetric, solver=solver)
-    options = Options(seed=seed, eta=eta if epc else None, solver=solver)
+    chosen = {"epc": epc, "eta": eta, "epc_optimum": epc_optimum, "symmetric": symmetric, "solver": solver}
+    _require_choices(plan, fitted=fit is not None, chosen=chosen)
+    options = Options(seed=seed, eta=eta if epc else None, optimal=epc_optimum, solver=solver)
     if fit is None:
         done = apply_plan(network.module, plan, options=options, on_progress=on_progress)
     elif symmetric:
@@ -133,13 +133,13 @@ def compress(
     return replace(network, module=module, results=results)
 
 
-def _require_choices(plan: Plan, *, epc: bool, eta: float, fitted: bool, symmetric: bool, solver: str) -> None:
+def _require_choices(plan: Plan, *, fitted: bool, chosen: dict[str, Any]) -> None:
     """InputError as a spec of the same choices would give."""
     methods = {part.method for part in plan.decomposed()} or {"svd"}
     for method in methods:
-        RunSpec.of("given", "given", method=method, rule=RankRule("ratio", 2.0), epc=epc and method == "cp", eta=eta,
-                   calibrated=fitted, symmetric=symmetric, solver=solver)  # fmt: skip
-    if epc and "cp" not in methods:
+        own = chosen if method == "cp" or not chosen["epc"] else chosen | {"epc": False, "epc_optimum": False}
+        RunSpec.of("given", "given", method=method, rule=RankRule("ratio", 2.0), calibrated=fitted, **own)
+    if chosen["epc"] and "cp" not in methods:
         raise InputError("The 'epc' shrinks components that cancel each other, and only CP has such components.")
 
 
@@ -184,6 +184,8 @@ def quantize(
     condition: bool = True,
     granularity: str = "channel",
     ranges: str = "minmax",
+    quantization_aware: bool = False,
+    inner_bits: int | None = None,
     on_progress: Progress = silent,
 ) -> Quantized:
     """`network` in `precision`, written as a file that `backend` runs.
@@ -194,26 +196,27 @@ def quantize(
         calib: unlabelled images: ranges of activations, and conditioning of decomposed layers, need them.
         to: a folder; None: a temporary one, gone with what is returned.
         condition: balance decomposed layers and correct their biases before integers.
-        granularity, ranges: see `tdq_core.specs.PrecisionSpec`.
+        granularity, ranges, quantization_aware, inner_bits: see `tdq_core.specs.PrecisionSpec`.
 
     Raises:
         InputError: an unknown precision or backend, or no calibration images where they are needed.
         Refused: a value that fp16 cannot hold.
         RunFailed: a file that does not compute what the network computes.
     """
-    spec = PrecisionSpec(precision, backend, granularity, ranges)
+    spec = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware, inner_bits)
     folder = Path(tempfile.mkdtemp(prefix="tdq-") if to is None else to)
     batches = _batches(network, calib) if calib is not None else None
     request = Request(
         example=_example(network, calib), calibration=batches, folder=folder, on_progress=on_progress,
-        granularity=granularity, ranges=ranges,
+        granularity=granularity, ranges=ranges, aware=quantization_aware, inner_bits=inner_bits,
     )  # fmt: skip
     module = network.module
     if spec.numbers.integer and network.results and condition:
         if batches is None:
             raise InputError("Conditioning decomposed layers needs images: give 'calib', or condition=False.")
         names, scheme = list(network.results), request.scheme(spec.numbers)
-        module, _ = conditioned(module, names, batches, scheme, on_progress=on_progress)
+        ready = balance if quantization_aware else conditioned
+        module, _ = ready(module, names, batches, scheme, on_progress=on_progress)
     made = Quantized(network, realise(module, precision, backend, request=request))
     if to is None:
         weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)

@@ -15,6 +15,7 @@ from tdq_core.compression.calibrate.moments import Moments
 from tdq_core.compression.decompose import tensorly_solver
 from tdq_core.compression.decompose.cp import Cp, decompose_cp
 from tdq_core.compression.decompose.epc import correct_cp, degeneracy
+from tdq_core.compression.decompose.epc_optimum import optimum
 from tdq_core.compression.decompose.factors import Details, Factors, Options
 from tdq_core.compression.decompose.groups import grouped, joined, parts_of
 from tdq_core.compression.decompose.plain_layers import cp_layers, svd_layers, tucker2_layers
@@ -74,7 +75,8 @@ class CpSweeps(Details, frozen=True):
 def _cp(weight: Tensor, ranks: Ranks, options: Options) -> Cp:
     if options.eta is None:
         return decompose_cp(weight, *ranks, seed=options.seed)
-    return correct_cp(weight, decompose_cp(weight, *ranks, sweeps=EPC_START, seed=options.seed), eta=options.eta)
+    start = decompose_cp(weight, *ranks, sweeps=EPC_START, seed=options.seed)
+    return correct_cp(weight, start, eta=options.eta, finish=optimum if options.optimal else None)
 
 
 def _told_of_tucker2(factors: Tucker2, kernel: Tensor) -> tuple[Details, ...]:

@@ -81,7 +81,8 @@ def build(work: Work, folder: Path) -> Built:
     calibration = inputs.calibration if inputs.calib else None
     precision = spec.precision
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=work.on_progress,
-                      granularity=precision.granularity, ranges=precision.ranges, opset=precision.opset)  # fmt: skip
+                      granularity=precision.granularity, ranges=precision.ranges, opset=precision.opset,
+                      aware=precision.quantization_aware, inner_bits=precision.inner_bits)  # fmt: skip
     scheme = request.scheme(precision.numbers) if spec.quantized else None
     compressed, warnings, tuning = compress(work, scheme)
     require_replaced(compressed.module, example[:2])
@@ -100,9 +101,10 @@ def compress(work: Work, scheme: Scheme | None) -> tuple[Compressed, tuple[str, 
     origin = _origin(work)
     with clock.stage("decompose"):
         compressed = session.decomposed.get(origin, lambda: _decompose(work))
+    aware = inputs.spec.precision.quantization_aware
     if treatment.finetune:
         with clock.stage("condition"):
-            compressed = _readied(work, compressed, scheme)
+            compressed = _readied(work, compressed, scheme, "fine-tuning")
         with clock.stage("fine-tune"):
             module, tuning = _fine_tuned(work, compressed.module, scheme)
             compressed = compressed._replace(module=module)
@@ -112,7 +114,10 @@ def compress(work: Work, scheme: Scheme | None) -> tuple[Compressed, tuple[str, 
         if not treatment.finetune:
             way = (origin, inputs.digests.get("calib"), treatment.reestimate_bn, inputs.spec.conditioned, scheme)
             start = compressed
-            compressed = session.conditioned.get(way, lambda: _conditioned(work, start, scheme))
+            compressed = session.conditioned.get(
+                (*way, aware),
+                lambda: _readied(work, start, scheme, "rounding") if aware else _conditioned(work, start, scheme),
+            )
     return compressed, warnings, tuning
 
 
@@ -129,7 +134,8 @@ def options_of(inputs: RunInputs) -> Options:
     made = inputs.spec.decomposition
     if made is None:
         return Options(seed=inputs.spec.seed)
-    return Options(seed=inputs.spec.seed, eta=made.eta if made.epc else None, solver=made.solver)
+    return Options(seed=inputs.spec.seed, eta=made.eta if made.epc else None, optimal=made.epc_optimum,
+                   solver=made.solver)  # fmt: skip
 
 
 def _decompose(work: Work) -> Compressed:
@@ -171,15 +177,15 @@ def _forecast(compressed: Compressed, scheme: Scheme) -> tuple[Compressed, tuple
     return compressed.told(told), (warning,) if warning else ()
 
 
-def _readied(work: Work, compressed: Compressed, scheme: Scheme | None) -> Compressed:
-    """Before fine-tuning: batch norms re-estimated and layers balanced, where the spec says so. What is then trained
-    for a grid stays on it: nothing is conditioned afterwards, biases and batch norms find themselves."""
+def _readied(work: Work, compressed: Compressed, scheme: Scheme | None, corrected: str) -> Compressed:
+    """Before fine-tuning or quantization-aware rounding: batch norms re-estimated and layers balanced, where the spec
+    says so; the function stays what it is. What is then made for a grid stays on it: biases are `corrected` there."""
     inputs, module = work.inputs, _reestimated(work, compressed.module)
     if scheme is None or not inputs.spec.conditioned:
         return compressed._replace(module=module)
     names = list(compressed.results)
     module, balanced = balance(module, names, inputs.calibration, scheme, on_progress=work.on_progress)
-    told = {name: each.corrected_in("fine-tuning") for name, each in balanced.items()}
+    told = {name: each.corrected_in(corrected) for name, each in balanced.items()}
     return compressed.told(told, module=module)
 
 

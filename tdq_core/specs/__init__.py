@@ -10,10 +10,10 @@ from tdq_core.specs.parts import (
     Decomposition,
     ImageSpec,
     ModelSpec,
-    PrecisionSpec,
     Treatment,
 )
 from tdq_core.specs.precision import BACKENDS, PRECISIONS, Backend, Precision
+from tdq_core.specs.precision_spec import PrecisionSpec
 from tdq_core.specs.rank_rule import RankRule
 from tdq_core.specs.run import RunSpec
 

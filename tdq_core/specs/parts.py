@@ -1,4 +1,4 @@
-"""What a run's spec is made of: which network, which images, how it is decomposed, what is done to it, which numbers.
+"""What a run's spec is made of: which network, which images, how it is decomposed, what is done to it.
 
 Every field that people can set carries its `Option`: its flag, its help and its control follow from it, and so does how
 a run is written as a command and whether the field is part of a run's name. No torch here.
@@ -10,9 +10,9 @@ from msgspec import Meta, structs
 
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import CORRECTION, METHODS
-from tdq_core.specs.choices import GRANULARITIES, RANGES, SOLVERS, helps, labels
-from tdq_core.specs.option import Flat, Option, require_choices
-from tdq_core.specs.precision import BACKENDS, PRECISIONS, Precision, simulated
+from tdq_core.specs.choices import SOLVERS, helps, labels
+from tdq_core.specs.option import Option, require_choices
+from tdq_core.specs.precision_spec import integer
 from tdq_core.specs.preprocessing import require_normalisation, require_size
 from tdq_core.specs.rank_rule import RankRule
 from tdq_core.specs.value import Count, Steps, Value
@@ -22,7 +22,6 @@ DEFAULT_ETA = 0.0
 IMAGES = "'digits', 'cifar10[:ROOT]', 'cifar10-jpeg[:ROOT]', 'imagenet:ROOT' or 'folder:DIR'"
 """The grammar of image sources, see `tdq_core.data.refs`."""
 Pair = Annotated[int, Meta(ge=2)]
-Opset = Annotated[int, Meta(ge=13, le=20)]  # a scale per output channel came with 13; both exporters write up to 20
 
 
 class ModelSpec(Value, frozen=True):
@@ -106,6 +105,7 @@ class Decomposition(Value, frozen=True):
         rule: how ranks are chosen.
         epc: correct CP's components at (nearly) the same error, see `tdq_core.compression.decompose.epc`.
         eta: the correction may raise a layer's error to (1 + eta) times that of the CP it starts from.
+        epc_optimum: solve the correction to its optimum, see `tdq_core.compression.decompose.epc_optimum`.
         calibrated: fit the factors to what each layer computes on the unlabelled calibration images, see
             `tdq_core.compression.calibrate`; otherwise to its weights alone.
         symmetric: the inputs of a calibrated fit are those of the original network, not of the compressed one: it
@@ -145,6 +145,16 @@ class Decomposition(Value, frozen=True):
             because="The 'eta' belongs to the correction 'epc'.",
         ),
     ] = DEFAULT_ETA
+    epc_optimum: Annotated[
+        bool,
+        Option(
+            flag="--epc-optimum",
+            label="EPC to its optimum",
+            help="Solve EPC to its optimum: the same error with smaller components still, in more time.",
+            needs=lambda f: bool(f["epc"]),
+            because="The 'epc_optimum' belongs to the correction 'epc'.",
+        ),
+    ] = False
     calibrated: Annotated[
         bool,
         Option(
@@ -183,10 +193,6 @@ class Decomposition(Value, frozen=True):
             raise InputError("A decomposition names a method; a run without one has none.")
 
 
-def _integer(flat: Flat) -> bool:
-    return PRECISIONS[flat["precision"]].integer
-
-
 class Treatment(Value, frozen=True):
     """What is done to a decomposed model before its numbers are rounded.
 
@@ -203,7 +209,7 @@ class Treatment(Value, frozen=True):
         Option(
             flag="--no-condition",
             label="Condition before quantization",
-            shown=lambda f: f["method"] != "none" and _integer(f),
+            shown=lambda f: f["method"] != "none" and integer(f),
             help="Quantize factors as they are, without balancing their ranges and correcting biases.",
         ),
     ] = True
@@ -225,76 +231,3 @@ class Treatment(Value, frozen=True):
             because="The 'finetune' works on a decomposition.",
         ),
     ] = 0  # fmt: skip
-
-
-class PrecisionSpec(Value, frozen=True):
-    """Which numbers, and what runs them.
-
-    Attributes:
-        name: see `tdq_core.specs.precision`.
-        backend: what runs the model.
-        granularity: one scale per output channel of a weight, or one per weight tensor; integers only.
-        ranges: 'minmax', or 'mse' (the range of least squared rounding error); simulated bits only.
-        opset: version of the ONNX operators of the file; None: 20. One that is given is written with nothing that an
-            older runtime refuses: no operator sets that the file does not use.
-    """
-
-    name: Annotated[
-        str,
-        Option(
-            flag="--precision",
-            key="precision",
-            label="Precision",
-            choices=lambda: PRECISIONS,
-            labels=lambda: {n: p.text for n, p in PRECISIONS.items()},
-            help="Which numbers; w8 to w4a4 are simulated: rounded to the grid, computed in fp32.",
-        ),
-    ] = "fp32"
-    backend: Annotated[
-        str,
-        Option(
-            flag="--backend", label="Runs on", choices=lambda: BACKENDS,
-            labels=lambda: {n: b.label for n, b in BACKENDS.items()}, help="What runs the model.",
-        ),
-    ] = "torch"  # fmt: skip
-    granularity: Annotated[
-        str,
-        Option(
-            flag="--granularity", label="Integer weights", choices=lambda: GRANULARITIES,
-            labels=lambda: labels(GRANULARITIES), help="Scales of integer weights.", needs=_integer,
-            because="The 'granularity' is one of integer weights, int8 and below.",
-        ),
-    ] = "channel"  # fmt: skip
-    ranges: Annotated[
-        str,
-        Option(
-            flag="--ranges", label="Integer ranges", choices=lambda: RANGES, labels=lambda: labels(RANGES),
-            helps=lambda: helps(RANGES),
-            help="Simulated bits: minmax or mse (least rounding error).",
-            needs=lambda f: PRECISIONS[f["precision"]].simulated,
-            because="The 'ranges' are those of simulated bits.",
-        ),
-    ] = "minmax"  # fmt: skip
-    opset: Annotated[
-        Opset | None,
-        Option(
-            flag="--opset", needs=lambda f: f["backend"] == "onnxruntime",
-            help="Version of the ONNX operators (13 to 20), for older runtimes; see the record's lowest_onnxruntime.",
-            because="The 'opset' is one of ONNX files: it takes the backend 'onnxruntime'.",
-        ),
-    ] = None  # fmt: skip
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choices(self)
-        kinds = BACKENDS[self.backend].kinds
-        if self.numbers.kind not in kinds:
-            raise InputError(
-                f"The backend '{self.backend}' carries out {', '.join(kinds)}; simulated bits "
-                f"({', '.join(simulated())}) run with the backend 'torch'. Got the precision '{self.name}'."
-            )
-
-    @property
-    def numbers(self) -> Precision:
-        """The description of the precision."""
-        return PRECISIONS[self.name]

@@ -54,10 +54,13 @@ _ROWS = (
     _simulated(8, None, "triangle-up"),
     _simulated(6, None, "triangle-down"),
     _simulated(4, None, "triangle-right"),
+    _simulated(3, None, "triangle-left"),
+    _simulated(2, None, "triangle-ne"),
     _simulated(8, 8, "pentagon"),
     _simulated(6, 6, "hexagon2"),
     _simulated(4, 8, "star"),
     _simulated(4, 4, "star-diamond"),
+    _simulated(3, 8, "star-square"),
 )  # fmt: skip
 PRECISIONS: dict[str, Precision] = {row.name: row for row in _ROWS}
 """Every precision that a run can ask for, in the order in which it is shown."""

@@ -11,8 +11,9 @@ from msgspec import NODEFAULT, structs
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import METHODS
 from tdq_core.specs.option import Field, Flat, Option, fields_of
-from tdq_core.specs.parts import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, Treatment
+from tdq_core.specs.parts import Decomposition, ImageSpec, ModelSpec, Treatment
 from tdq_core.specs.precision import BACKENDS
+from tdq_core.specs.precision_spec import PrecisionSpec
 from tdq_core.specs.rank_rule import RankRule
 from tdq_core.specs.value import Seed, Value
 
@@ -122,7 +123,7 @@ class RunSpec(Value, frozen=True):
     @property
     def needs_calibration(self) -> bool:
         """Whether the run looks at calibration images (weights alone need none, unless they are conditioned)."""
-        activations = self.precision.numbers.activation_bits is not None
+        activations = self.precision.numbers.activation_bits is not None or self.precision.quantization_aware
         fitted = self.calibrated or self.treatment.reestimate_bn or self.treatment.finetune > 0
         return activations or self.conditioned or fitted
 

@@ -16,8 +16,10 @@ SIMULATED = simulated()
 EVERY = [(precision.name, name) for name, backend in BACKENDS.items() for precision in precisions_of(backend)]
 MOST_OFF = {"fp32": 1e-5, "fp16": 5e-3, "int8": 0.15}
 MOST_OFF |= {"w8": 0.03, "w6": 0.08, "w4": 0.4, "w8a8": 0.15, "w6a6": 0.25, "w4a8": 0.4, "w4a4": 0.6}
+MOST_OFF |= {"w3": 0.8, "w2": 6.0, "w3a8": 0.8}
 SAME_TOP1 = {"fp32": 1.0, "fp16": 0.99, "int8": 0.93}
 SAME_TOP1 |= {"w8": 0.97, "w6": 0.93, "w4": 0.5, "w8a8": 0.93, "w6a6": 0.85, "w4a8": 0.5, "w4a4": 0.4}
+SAME_TOP1 |= {"w3": 0.2, "w2": 0.0, "w3a8": 0.2}
 """The small network was never trained: its classes are close together, and 4 bits are only kept from being a wreck."""
 
 

@@ -106,7 +106,7 @@ class _Fits:
 
         with watch(self.model, leaves(self.model), size):
             self._sample.show(self.model, (lambda: [self.images]) if together else batches, keep,
-                              after=lambda _: _require_memory(len(self.images), largest, again=again))  # fmt: skip
+                              after=lambda _: require_memory(len(self.images), largest, again=again))  # fmt: skip
 
     def pass_compressed(self) -> None:
         """Fit every layer of the copy to what arrives at it."""
@@ -128,7 +128,7 @@ class _Fits:
         return made.module
 
 
-def _require_memory(images: int, largest: int, *, again: bool) -> None:
+def require_memory(images: int, largest: int, *, again: bool) -> None:
     needed, free = 4 * LIVE * (2 if again else 1) * images * largest, free_memory()
     if needed > free:
         raise NotNow(

@@ -123,12 +123,12 @@ def moments(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool = Tru
 
 
 def moments_of_groups(
-    rows: Tensor, wanted: Tensor, weight: Tensor, groups: int, *, centred: bool = True
+    rows: Tensor, wanted: Tensor, weight: Tensor, groups: int, *, centred: bool = True, ridge: float = RIDGE
 ) -> tuple[Moments, ...]:
     """`moments` of each group of a layer with `weight` (C_out, C_in / groups, K_h, K_w): it sees its own channels of
     the patches (n, C_in K) and makes its own of the outputs (n, C_out)."""
     parts = zip(rows.chunk(groups, 1), wanted.chunk(groups, 1), weight.chunk(groups), strict=True)
-    return tuple(moments(x, y, kernel, centred=centred) for x, y, kernel in parts)
+    return tuple(moments(x, y, kernel, centred=centred, ridge=ridge) for x, y, kernel in parts)
 
 
 def with_ridge(plain: Moments, weight: Tensor, *, ridge: float = RIDGE) -> Moments:

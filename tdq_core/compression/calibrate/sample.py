@@ -50,9 +50,10 @@ class Sample:
         chosen = self._chosen(call.name, call.index, output_places(layer, outputs.shape))
         return output_rows(outputs, chosen, convolution=isinstance(layer, nn.Conv2d))
 
-    def inputs(self, name: str, index: int, inputs: Tensor) -> Tensor:
-        """(images x places, C_in K_h K_w): the patches that a call sees."""
-        layer, inputs = self.layers[name], self._images_first(name, index, inputs)
+    def inputs(self, name: str, index: int, inputs: Tensor, *, of: Layer | None = None) -> Tensor:
+        """(images x places, C_in K_h K_w): the patches that a call sees; or those of another layer whose outputs have
+        the same places."""
+        layer, inputs = of or self.layers[name], self._images_first(name, index, inputs)
         return input_rows(layer, inputs, self._chosen(name, index, input_places(layer, inputs.shape)))
 
     def _images_first(self, name: str, index: int, values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ larger than the kernel itself, and no components are left that could cancel.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -29,13 +29,17 @@ POLISH_SWEEPS, POLISH_TOL = 25, 1e-6
 ROUND = POLISH_SWEEPS + 2 * TURN_SWEEPS
 """What a round costs at most, in sweeps of least squares."""
 MOST_ROUNDS, LAST_SWEEPS = 16, 200
+Finish = Callable[[Tensor, list[Tensor], float], list[Tensor]]
 
 
-def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensitivity") -> Cp:
+def correct_cp(
+    weight: Tensor, made: Cp, *, eta: float, objective: str = "sensitivity", finish: Finish | None = None
+) -> Cp:
     """A CP of `weight` (C_out, C_in, K_h, K_w) with small components, from `made`.
 
     First correction and least squares take turns (fewer where a sweep costs more: the number follows from the shape
-    alone), and the best fit is kept; the last correction may raise its error to `allowed_error`.
+    alone), and the best fit is kept; the last correction may raise its error to `allowed_error`. What `finish` makes of
+    the core, the factors and the bound of their error comes after it.
     """
     kernel = compress(weight, made.out.shape[1])
     if kernel.norm == 0:
@@ -53,9 +57,11 @@ def correct_cp(weight: Tensor, made: Cp, *, eta: float, objective: str = "sensit
         if errors[-1] <= least:
             best, least = factors, errors[-1]
     sweeps = affordable(kernel.core.shape, made.out.shape[1], LAST_SWEEPS)
-    last = correct(kernel.core, best, _bound(kernel, least, eta), objective=objective, sweeps=sweeps)
+    bound = _bound(kernel, least, eta)
+    last = correct(kernel.core, best, bound, objective=objective, sweeps=sweeps)
+    corrected = finish(kernel.core, last.factors, bound) if finish else last.factors
     out, in_, spatial = (
-        f * kernel.norm ** (1 / 3) for f in spread([b @ f for b, f in zip(kernel.bases, last.factors, strict=True)])
+        f * kernel.norm ** (1 / 3) for f in spread([b @ f for b, f in zip(kernel.bases, corrected, strict=True)])
     )
     done += len(last.history) - 1
     return replace(made, out=out, in_=in_, spatial=spatial, errors=tuple(errors), epc_sweeps=done, epc_rounds=rounds)

@@ -24,11 +24,13 @@ class Options:
     Attributes:
         seed: of random starts (cp).
         eta: how far EPC may raise a CP's error, None for no correction.
+        optimal: whether EPC is solved to its optimum, see `epc_optimum`.
         solver: whose implementation, see `tdq_core.specs.choices.SOLVERS`.
     """
 
     seed: int = 0
     eta: float | None = None
+    optimal: bool = False
     solver: str = "tdq"
 
 

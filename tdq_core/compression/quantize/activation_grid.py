@@ -1,5 +1,6 @@
 """Activations on an unsigned grid with a zero point, one a tensor: ranges from calibration images, and rounding."""
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,9 @@ BINS = 2048
 
 SHARES = torch.linspace(1.0, 0.2, 100, dtype=torch.float64)
 """Ranges that the search for the least squared error tries, as shares of [smallest, largest]."""
+
+STEPS, MOVES, ROUNDS = (1 / 12, 1 / 60, 1 / 300), 8, 2
+"""Of the finer search: its steps, as shares of the range's width; how many to either side; how often each end."""
 
 TINY = torch.finfo(torch.float32).tiny
 
@@ -69,6 +73,16 @@ class Histogram:
         low, high = self.within.low, self.within.high
         grids = [ActivationGrid.spanning(low * share, high * share, levels) for share in SHARES.tolist()]
         return min(grids, key=self.squared_error)
+
+    def finest(self, levels: int) -> ActivationGrid:
+        """The grid of least squared error whose ends are searched one after the other, coarsely and then finely."""
+        ends = self.within.low, self.within.high
+        for step, _, top in itertools.product(STEPS, range(ROUNDS), (True, False)):
+            moves = [share * step * (self.within.high - self.within.low) for share in range(-MOVES, MOVES + 1)]
+            ways = [ends, *[(ends[0], ends[1] + move) if top else (ends[0] + move, ends[1]) for move in moves]]
+            inside = [way for way in ways if self.within.low <= way[0] <= 0 <= way[1] <= self.within.high]
+            ends = min(inside, key=lambda way: self.squared_error(ActivationGrid.spanning(way[0], way[1], levels)))
+        return ActivationGrid.spanning(*ends, levels)
 
     def squared_error(self, grid: ActivationGrid) -> float:
         """Of the values seen, each taken as the middle of its bin."""

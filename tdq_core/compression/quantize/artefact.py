@@ -30,6 +30,8 @@ class Request:
         reduce_range: keep 8-bit weights within 7 bits; None: as this CPU needs it.
         opset: of an ONNX file; None: the usual one, see `onnx_version`.
         granularity, ranges: of integer weights and activations, see `quantize.scheme`.
+        inner_bits: of activations between the factors of decomposed layers; None: as all activations.
+        aware: weights are found on their grid by what layers compute, see `quantize.aware`; simulated bits only.
     """
 
     example: Tensor
@@ -41,6 +43,8 @@ class Request:
     granularity: str = "channel"
     ranges: str = "minmax"
     opset: int | None = None
+    aware: bool = False
+    inner_bits: int | None = None
 
     def __post_init__(self) -> None:
         if self.example.ndim != 4 or len(self.example) < 2 or self.example.dtype != torch.float32:

@@ -33,8 +33,8 @@ def realise(model: nn.Module, precision: str, backend: str, *, request: Request)
     and the fp32 artefact of torch runs it as it is.
 
     Raises:
-        InputError: an unknown precision or backend, simulated bits with onnxruntime, ranges 'mse' without simulated
-            bits, or activations to be rounded without calibration images.
+        InputError: an unknown precision or backend, simulated bits with onnxruntime, ranges 'mse' or quantization-aware
+            rounding without simulated bits, or activations to be rounded without calibration images.
         Refused: a value of the model does not fit in fp16.
         RunFailed: an exported file or a folded model does not compute what the model computes, or its logits are not
             finite.
@@ -44,6 +44,11 @@ def realise(model: nn.Module, precision: str, backend: str, *, request: Request)
         raise InputError(
             f"The ranges '{request.ranges}' are those of simulated bits ({', '.join(simulated())}). "
             f"Got them with {precision}."
+        )
+    if request.aware and not numbers.simulated:
+        raise InputError(
+            f"Quantization-aware rounding is that of simulated bits ({', '.join(simulated())}). "
+            f"Got it with {precision}."
         )
     request.folder.mkdir(parents=True, exist_ok=True)
     return REALISATIONS[numbers.kind, backend](model, request, numbers)

@@ -15,8 +15,9 @@ from tdq_core.compression.quantize.simulated_file import Simulated
 from tdq_core.errors import RunFailed
 from tdq_core.graph.change import change_inputs_by_call
 from tdq_core.graph.ends import ends
-from tdq_core.graph.modules import Layer, of_kind, plain_layers
+from tdq_core.graph.modules import Layer, children, of_kind, plain_layers
 from tdq_core.graph.observe import Call, watch
+from tdq_core.graph.stand_in import Factored
 from tdq_core.graph.state import load_once
 
 CHUNK_VALUES = 2**21
@@ -44,6 +45,14 @@ def at_ends(scheme: Scheme) -> Scheme:
     """The scheme of the first and the last layer: 8 bits wherever `scheme` rounds."""
     activations = None if scheme.activation_bits is None else END_BITS
     return dataclasses.replace(scheme, weight_bits=END_BITS, activation_bits=activations)
+
+
+def inside(model: nn.Module, schemes: Mapping[str, Scheme], bits: int | None) -> dict[str, Scheme]:
+    """By name the schemes of the layers that take an activation inside a decomposed layer, where those have `bits` of
+    their own."""
+    inner = [f"{name}.{key}" for name, module in of_kind(model, Factored).items() for key in list(children(module))[1:]]
+    rounded = [] if bits is None else [name for name in inner if name in schemes and schemes[name].activation_bits]
+    return {name: dataclasses.replace(schemes[name], activation_bits=bits) for name in rounded}
 
 
 def input_grids(

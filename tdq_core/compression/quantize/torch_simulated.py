@@ -1,6 +1,8 @@
 """Simulated bits for torch: weights and activations rounded to 8, 6 or 4 bits, computed in float32."""
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,14 +16,15 @@ from tdq_core.compression.quantize.simulated_layers import (
     END_BITS,
     Layers,
     at_ends,
-    input_grids,
+    inside,
     other_layers,
     require_on_grids,
     rounded_ends,
     running,
 )
 from tdq_core.compression.quantize.torch_float import module_predict
-from tdq_core.compression.quantize.weight_grid import round_weight
+from tdq_core.compression.quantize.ways_to_round import aware, nearest
+from tdq_core.compression.quantize.weight_grid import RoundedWeight
 from tdq_core.errors import RunFailed
 from tdq_core.graph.agreement import lossy_check, require_same
 from tdq_core.graph.modules import plain_layers
@@ -46,7 +49,8 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
 
     Biases stay fp32; the first convolution and the last layer keep 8 bits.
 
-    InputError: activations are to be rounded and there are no calibration images. RunFailed: see `fold.folded`.
+    InputError: activations are to be rounded, or weights in the metric of outputs, and there are no calibration images.
+    NotNow: see `aware.in_turn`. RunFailed: see `fold.folded`.
     """
     path = request.folder / f"model.{precision.name}.safetensors"
     scheme = request.scheme(precision)
@@ -54,28 +58,36 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
     layers = plain_layers(plain)
     kept = rounded_ends(plain, layers, request.example) if at_ends(scheme) != scheme else ()
     schemes = {name: at_ends(scheme) if name in kept else scheme for name in layers}
-    grids, images = (
-        input_grids(plain, schemes, request, precision=precision.name) if scheme.activation_bits else ({}, 0)
-    )
-    weights = {name: round_weight(layer.weight, schemes[name]) for name, layer in layers.items()}
-    save_simulated(Simulated(weights, grids, _rest(plain, layers)), path)
+    schemes |= (inner := inside(plain, schemes, request.inner_bits))
+    float_check = require_same(model, module_predict(plain), request.example, what=FOLDED, way_out=WAY_OUT)
+    found = (aware if request.aware else nearest)(plain, schemes, request, precision)
+    rel_error = _rel_error(found.weights, layers)
+    found.put(layers)
+    save_simulated(Simulated(found.weights, found.grids, _rest(plain, layers)), path)
     stored = load_simulated(path)
     runs = running(plain, stored)
     predict = module_predict(runs)
     weights_check = _require_near(stored, layers)
-    details = _told(scheme, stored, layers) | {
-        "calibration_images": images,
-        "batch_norms_left": len(norms_left),
-        "layers_left": (left := other_layers(plain)),
-        "left_in_fp32": left_in_float(stored.rest),
-        "float_check": require_same(model, module_predict(plain), request.example, what=FOLDED, way_out=WAY_OUT),
-        "weights_check": weights_check,
-        "inputs_on_grids": require_on_grids(runs, stored, request.example),
-        "precision_check": lossy_check(model, predict, request.example),
-    }
+    details = (
+        _told(dataclasses.replace(scheme, ranges="mse") if request.aware else scheme, stored)
+        | dict(found.told)
+        | _told_of_inner(request.inner_bits, inner)
+        | {
+            "weight_rel_error": rel_error,
+            "calibration_images": found.images,
+            "batch_norms_left": len(norms_left),
+            "layers_left": (left := other_layers(plain)),
+            "left_in_fp32": left_in_float(stored.rest),
+            "float_check": float_check,
+            "weights_check": weights_check,
+            "inputs_on_grids": require_on_grids(runs, stored, request.example),
+            "precision_check": lossy_check(model, predict, request.example),
+        }
+    )
     notes = (
         SIMULATED_NOTE.format(precision=precision.name),
         *_kept_note(kept),
+        *found.notes,
         *_left_notes(len(norms_left), left, stored),
     )
     unused = sum(stored.bytes_of(name) for name in unreached(plain, request.example[:2]))
@@ -102,7 +114,7 @@ def _rest(model: nn.Module, layers: Layers) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state_once(model).items() if name not in rounded}
 
 
-def _told(scheme: Scheme, stored: Simulated, layers: Layers) -> dict[str, Any]:
+def _told(scheme: Scheme, stored: Simulated) -> dict[str, Any]:
     return {
         "kernels": "torch float32 on values rounded to their grids",
         "per_channel": scheme.granularity == "channel",
@@ -111,14 +123,17 @@ def _told(scheme: Scheme, stored: Simulated, layers: Layers) -> dict[str, Any]:
         "granularity": scheme.granularity,
         "ranges": scheme.ranges,
         "first_and_last_bits": END_BITS,
-        "weight_rel_error": _rel_error(stored, layers),
         "numbers_by_type": stored.numbers_by_type(),
     }
 
 
-def _rel_error(stored: Simulated, layers: Layers) -> float:
+def _told_of_inner(bits: int | None, inner: Mapping[str, Scheme]) -> dict[str, Any]:
+    return {"inner_activation_bits": bits, "inputs_with_inner_bits": len(inner)} if inner else {}
+
+
+def _rel_error(weights: Mapping[str, RoundedWeight], layers: Layers) -> float:
     """|rounded - weights| / |weights| over all layers together; 0 where all weights are 0."""
-    pairs = [(layers[name].weight.detach(), rounded.to_weight()) for name, rounded in stored.weights.items()]
+    pairs = [(layers[name].weight.detach(), rounded.to_weight()) for name, rounded in weights.items()]
     off = sum(float((weight - back).double().square().sum()) for weight, back in pairs)
     whole = sum(float(weight.double().square().sum()) for weight, _ in pairs)
     return math.sqrt(off / whole) if whole else 0.0

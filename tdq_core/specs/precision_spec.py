@@ -1,0 +1,115 @@
+"""Which numbers a run is made of, and what runs them: the part of a spec. No torch here."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from tdq_core.errors import InputError
+from tdq_core.specs.choices import GRANULARITIES, RANGES, helps, labels
+from tdq_core.specs.option import Flat, Option, require_choices
+from tdq_core.specs.precision import BACKENDS, PRECISIONS, Precision, simulated
+from tdq_core.specs.value import Value
+
+Bits = Annotated[int, Meta(ge=2, le=8)]
+Opset = Annotated[int, Meta(ge=13, le=20)]  # a scale per output channel came with 13; both exporters write up to 20
+
+
+def integer(flat: Flat) -> bool:
+    """Whether values are integers on a grid."""
+    return PRECISIONS[flat["precision"]].integer
+
+
+class PrecisionSpec(Value, frozen=True):
+    """Which numbers, and what runs them.
+
+    Attributes:
+        name: see `tdq_core.specs.precision`.
+        backend: what runs the model.
+        granularity: one scale per output channel of a weight, or one per weight tensor; integers only.
+        ranges: 'minmax', or 'mse' (the range of least squared rounding error); simulated bits only.
+        quantization_aware: every layer is refitted and rounded in turn, in the metric of its outputs on the unlabelled
+            calibration images, see `tdq_core.compression.quantize.aware`; simulated bits only.
+        inner_bits: of the activations between a decomposed layer's factors; None: those of all activations.
+        opset: version of the ONNX operators of the file; None: 20. One that is given is written with nothing that an
+            older runtime refuses: no operator sets that the file does not use.
+    """
+
+    name: Annotated[
+        str,
+        Option(
+            flag="--precision",
+            key="precision",
+            label="Precision",
+            choices=lambda: PRECISIONS,
+            labels=lambda: {n: p.text for n, p in PRECISIONS.items()},
+            help="Which numbers; w8 to w3a8 are simulated: rounded to the grid, computed in fp32.",
+        ),
+    ] = "fp32"
+    backend: Annotated[
+        str,
+        Option(
+            flag="--backend", label="Runs on", choices=lambda: BACKENDS,
+            labels=lambda: {n: b.label for n, b in BACKENDS.items()}, help="What runs the model.",
+        ),
+    ] = "torch"  # fmt: skip
+    granularity: Annotated[
+        str,
+        Option(
+            flag="--granularity", label="Integer weights", choices=lambda: GRANULARITIES,
+            labels=lambda: labels(GRANULARITIES), help="Scales of integer weights.", needs=integer,
+            because="The 'granularity' is one of integer weights, int8 and below.",
+        ),
+    ] = "channel"  # fmt: skip
+    ranges: Annotated[
+        str,
+        Option(
+            flag="--ranges", label="Integer ranges", choices=lambda: RANGES, labels=lambda: labels(RANGES),
+            helps=lambda: helps(RANGES),
+            help="Simulated bits: minmax or mse (least rounding error).",
+            needs=lambda f: PRECISIONS[f["precision"]].simulated and not f["quantization_aware"],
+            because="The 'ranges' are those of simulated bits rounded to the nearest point: 'quantization_aware' "
+            "finds its own.",
+        ),
+    ] = "minmax"  # fmt: skip
+    quantization_aware: Annotated[
+        bool,
+        Option(
+            flag="--quantization-aware", label="Quantization-aware",
+            needs=lambda f: PRECISIONS[f["precision"]].simulated and not f["finetune"],
+            help="Simulated bits: find weights on their grid by what layers compute on the calibration images.",
+            because="What is 'quantization_aware' are simulated bits, without 'finetune': that rounds in its own loop.",
+        ),
+    ] = False  # fmt: skip
+    inner_bits: Annotated[
+        Bits | None,
+        Option(
+            flag="--inner-bits",
+            needs=lambda f: bool(f["quantization_aware"]) and f["method"] != "none"
+            and PRECISIONS[f["precision"]].activation_bits is not None,
+            help="Quantization-aware: bits of the activations between a decomposed layer's factors (2 to 8).",
+            because="The 'inner_bits' are those of activations inside decomposed layers, with 'quantization_aware'.",
+        ),
+    ] = None  # fmt: skip
+    opset: Annotated[
+        Opset | None,
+        Option(
+            flag="--opset", needs=lambda f: f["backend"] == "onnxruntime",
+            help="Version of the ONNX operators (13 to 20), for older runtimes; see the record's lowest_onnxruntime.",
+            because="The 'opset' is one of ONNX files: it takes the backend 'onnxruntime'.",
+        ),
+    ] = None  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choices(self)
+        kinds = BACKENDS[self.backend].kinds
+        if self.numbers.kind not in kinds:
+            raise InputError(
+                f"The backend '{self.backend}' carries out {', '.join(kinds)}; simulated bits "
+                f"({', '.join(simulated())}) run with the backend 'torch'. Got the precision '{self.name}'."
+            )
+
+    @property
+    def numbers(self) -> Precision:
+        """The description of the precision."""
+        return PRECISIONS[self.name]
