@@ -8,9 +8,10 @@ import sys
 
 import typer
 
-from tdq_core.cli import components, dashboard, doctor, models, recipe, records, run, training
+from tdq_core.cli import components, dashboard, doctor, models, recipe, records, run, sweep, training
 from tdq_core.cli.terminal import any_terminal, complain, write_out
 from tdq_core.errors import InputError, Refused, TDQError
+from tdq_core.system.signals import unwind_when_asked
 
 app = typer.Typer(
     help="Measure how tensor decomposition and quantization compress convolutional networks together.",
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command("models")(models.models)
 app.command("layers")(models.layers)
 app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
 app.command("recipe")(recipe.recipe)
 app.command("components")(components.components)
 app.command("train")(training.train)
@@ -34,6 +36,7 @@ app.command("doctor")(doctor.doctor)
 def main() -> None:
     """Run the command line; what TDQ complains about is one sentence on stderr, never a traceback."""
     any_terminal()
+    unwind_when_asked()
     try:
         app()
     except TDQError as error:

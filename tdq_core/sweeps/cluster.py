@@ -1,7 +1,7 @@
 """Where a sweep is measured: workers on this machine, or a Dask cluster that is there already.
 
-On this machine the scheduler lives in the client's process, bound to 127.0.0.1, and every worker is a process of its own
-with one thread; one that dies is started again. Workers end with the client, however that ends.
+On this machine the scheduler lives in the client's process, bound to 127.0.0.1, and every worker is a process of its
+own with one thread; one that dies is started again. Workers end with the client, however that ends.
 """
 
 import contextlib
@@ -15,26 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import distributed
-from dask.system import CPU_COUNT
 
 from tdq_core.errors import InputError, NotNow, RunFailed
 from tdq_core.sweeps.child import QUIET
 from tdq_core.system.leftovers import temporary_folder
 from tdq_core.system.machine import free_memory
 
-LEAST_MEMORY = 1_500_000_000
-"""Bytes that a worker should have: torch and a small network take a third of that."""
 RESTARTS = 20
 """Of workers on this machine that died."""
 CONNECT_S = 20.0
 WORKERLESS_S = 60.0
 _LOOK_EVERY_S = 5.0
 _HOST = "127.0.0.1"
-
-
-def workers_here(tasks: int) -> int:
-    """How many workers suit this machine: one for each core and for the memory that is free, not more than tasks."""
-    return max(1, min(CPU_COUNT, free_memory() // LEAST_MEMORY, tasks))
 
 
 class Cluster:
@@ -104,7 +96,7 @@ class Remote(Cluster):
             asked = " ".join(f"{name}={wanted:g}" for name, wanted in self.resources.items())
             raise InputError(
                 f"None of the {len(have)} workers of '{self.address}' has the resources {asked}: start one with "
-                f"{start} --resources \"{asked}\"`."
+                f'{start} --resources "{asked}"`.'
             )
 
 
@@ -119,7 +111,9 @@ class Local(Cluster):
 
     def described(self) -> str:
         count = len(self.processes)
-        return f"{count} worker{'s' * (count > 1)} on this machine, one thread and {self.memory / 1e9:.1f} GB at most each"
+        return (
+            f"{count} worker{'s' * (count > 1)} on this machine, one thread and {self.memory / 1e9:.1f} GB at most each"
+        )
 
     def look_after(self) -> None:
         super().look_after()
@@ -186,8 +180,8 @@ def at(address: str, resources: Mapping[str, float], memory: int | None = None) 
             client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             raise InputError(
-                f"No scheduler answers at '{address}' ({type(error).__name__}): start one with `dask scheduler`, or name "
-                "it as tcp://HOST:PORT."
+                f"No scheduler answers at '{address}' ({type(error).__name__}): start one with `dask scheduler`, or "
+                "name it as tcp://HOST:PORT."
             ) from error
         try:
             remote = Remote(client, address, resources, memory)

@@ -1,4 +1,7 @@
-"""The client of a sweep: orders go out, answers come back and are kept at once, lost workers are replaced. No torch here."""
+"""The client of a sweep: orders go out, answers come back and are kept at once, what is lost is asked for again.
+
+No torch here.
+"""
 
 import queue
 import time

@@ -1,7 +1,9 @@
-"""The process that measures, `python -m tdq_core.sweeps.measurer`: runs come on stdin, progress and records go to stdout.
+"""The process that measures, `python -m tdq_core.sweeps.measurer`: runs come on stdin, progress and records go to
+stdout.
 
-A process of its own can be ended when a run takes too long or too much memory, and what crashes in it harms nobody else.
-It keeps what runs of one sweep share; it ends when its stdin closes, whatever it is at, and when nobody asks for long.
+A process of its own can be ended when a run takes too long or too much memory, and what crashes in it harms nobody
+else. It keeps what runs of one sweep share; it ends when its stdin closes, whatever it is at, and when nobody asks for
+long.
 """
 
 import contextlib

@@ -1,4 +1,7 @@
-"""A sweep before it runs: what is measured already, which runs share factors, how long the rest will take. No torch here."""
+"""A sweep before it runs: what is measured already, which runs share factors, how long the rest will take.
+
+No torch here.
+"""
 
 import statistics
 from collections.abc import Collection, Hashable, Iterable
@@ -13,6 +16,8 @@ Task = tuple[RunSpec, ...]
 """Runs that share factors, in the order in which one worker measures them."""
 FACTORS = ("read layers", "decompose")
 """Stages that runs which share factors go through once."""
+_IMAGES = ("evaluate",)
+"""Stages that take as long as there are images."""
 _FOUND_S = 0.1
 """Runs that spent less on them were given their factors by another one."""
 
@@ -69,15 +74,20 @@ def _anywhere(spec: RunSpec) -> RunSpec:
 
 def estimated(tasks: Iterable[Task], records: Iterable[RunRecord]) -> Estimate:
     """How long `tasks` will take one worker, and how much disk."""
-    complete = [r for r in records if r.state == "complete"]
+    complete = [r for r in records if r.state == "complete" and r.metrics]
     factors = _medians((_made_like(r.spec), took) for r in complete if (took := _seconds(r, FACTORS)) >= _FOUND_S)
-    rest = _medians((_measured_like(r.spec), _seconds(r, without=FACTORS)) for r in complete)
+    shown = _medians((_measured_like(r.spec), _seconds(r, _IMAGES) / r.metrics.n) for r in complete if r.metrics)
+    rest = _medians((_measured_like(r.spec), _seconds(r) - _seconds(r, FACTORS + _IMAGES)) for r in complete)
+    images = _medians((r.spec.model.name, r.metrics.n) for r in complete if r.metrics and not r.spec.images.samples)
     sizes = [len(r.to_json()) for r in complete[:50]]
     seconds, unknown, count = 0.0, 0, 0
     for task in tasks:
-        count += len(task)
-        seconds += factors.get(_made_like(task[0]), 0.0) + sum(rest.get(_measured_like(spec), 0.0) for spec in task)
-        unknown += sum(_measured_like(spec) not in rest for spec in task)
+        seconds += factors.get(_made_like(task[0]), 0.0)
+        for spec in task:
+            kind, n = _measured_like(spec), spec.images.samples or images.get(spec.model.name, 0)
+            seconds += rest.get(kind, 0.0) + n * shown.get(kind, 0.0)
+            unknown += kind not in rest
+            count += 1
     return Estimate(seconds, unknown, int(count * statistics.mean(sizes)) if sizes else 0)
 
 
@@ -93,12 +103,11 @@ def _made_like(spec: RunSpec) -> Hashable:
 
 
 def _measured_like(spec: RunSpec) -> Hashable:
-    return spec.model.name, spec.precision.name, spec.precision.backend, spec.images.samples, spec.treatment.finetune
+    return spec.model.name, spec.precision.name, spec.precision.backend, spec.treatment.finetune
 
 
-def _seconds(record: RunRecord, stages: Collection[str] = (), without: Collection[str] = ()) -> float:
-    """What the stages took, or all stages `without` these."""
+def _seconds(record: RunRecord, stages: Collection[str] | None = None) -> float:
+    """What these stages took, or all of them."""
     found = record.provenance.get("seconds")
     took = found.items() if isinstance(found, dict) else ()
-    chosen = (s for stage, s in took if (stage in stages if stages else stage not in without))
-    return float(sum(s for s in chosen if isinstance(s, int | float)))
+    return float(sum(s for stage, s in took if isinstance(s, int | float) and (stages is None or stage in stages)))

@@ -174,7 +174,7 @@ def _rank_value(key: str, value: Any) -> Any:
 @functools.cache
 def options() -> dict[str, Field | None]:
     """Every key of a table: by its name the field of the option; None: the preset."""
-    return {name: field for name, field in _options()}
+    return dict(_options())
 
 
 def _options() -> Iterator[tuple[str, Field | None]]:

@@ -1,4 +1,7 @@
-"""A sweep from its file to its records: planned, opened, measured where it is not yet. No torch here until it is opened."""
+"""A sweep from its file to its records: planned, opened, measured where it is not yet.
+
+No torch here until it is opened.
+"""
 
 import contextlib
 import secrets
@@ -12,13 +15,18 @@ from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
 from tdq_core.sweeps.grid import Grid
 from tdq_core.sweeps.planned import Estimate, Task, estimated, measured_by_options, tasks_of
-from tdq_core.sweeps.watch import Watch
+from tdq_core.sweeps.watch import UNWATCHED, Watch
 from tdq_core.system.extras import require_extra
+from tdq_core.system.machine import free_memory
 from tdq_core.system.progress import Progress, silent
 
 if TYPE_CHECKING:
     from tdq_core.sweeps.cluster import Cluster
     from tdq_core.sweeps.opened import Named
+
+
+LEAST_MEMORY = 1_500_000_000
+"""Bytes that a worker should have: torch and a small network take a third of that."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,17 @@ class Machines:
                 raise InputError(f"The '{name}' must be {'at least 1' if low else 'above 0'}. Got {given}.")
         if any(not 0 < amount < float("inf") for amount in self.resources.values()):
             raise InputError(f"The amount of a resource must be above 0. Got {dict(self.resources)}.")
+
+
+HERE = Machines()
+"""As many workers as suit this machine, without limits but for an equal share of its memory."""
+
+
+def workers_here(tasks: int) -> int:
+    """How many workers suit this machine: one for each core and for the memory that is free, not more than tasks."""
+    from dask.system import CPU_COUNT
+
+    return max(1, min(CPU_COUNT, free_memory() // LEAST_MEMORY, tasks))
 
 
 class Forecast(NamedTuple):
@@ -99,9 +118,9 @@ class Swept:
 def carry_out(
     grid: Grid,
     *,
-    machines: Machines = Machines(),
+    machines: Machines = HERE,
     store: RunStore | None = None,
-    watch: Watch = Watch(),
+    watch: Watch = UNWATCHED,
     on_progress: Progress = silent,
     allowed_models: Collection[str] | None = None,
 ) -> Swept:
@@ -178,7 +197,7 @@ def _tasks(
 def _measure(
     tasks: "list[tuple[Named, ...]]", dense: Mapping[str, RunRecord], machines: Machines, store: RunStore, watch: Watch
 ) -> None:
-    from tdq_core.sweeps.cluster import at, here, workers_here
+    from tdq_core.sweeps.cluster import at, here
     from tdq_core.sweeps.engine import Engine, Limits
 
     cluster: contextlib.AbstractContextManager[Cluster]

@@ -24,3 +24,7 @@ class Watch:
     on_complaint: Callable[[RunSpec, str], None] = lambda spec, sentence: None
     on_step: Callable[[str, RunSpec, str, int, int], None] = lambda worker, spec, stage, done, total: None
     on_tick: Callable[[], None] = lambda: None
+
+
+UNWATCHED = Watch()
+"""Nobody listens."""

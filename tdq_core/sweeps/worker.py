@@ -37,19 +37,20 @@ def carry_out(text: str) -> str:
 
 def _answered(ask: Ask, order: Order, child: Child, on_progress: Progress) -> Answer:
     request = {"sweep": order.sweep, **msgspec.to_builtins(ask), "baselines": order.baselines}
-    start, said = time.monotonic(), {}
-    for number in range(TRIES):
+    start = time.monotonic()
+    for _ in range(TRIES):
         try:
             said = child.ask(request, timeout=order.timeout, memory=order.memory, on_progress=on_progress)
             break
         except Ended as end:
-            if end.again and number + 1 < TRIES:
-                continue
             reason = f"{end.reason} It was tried {TRIES} times." if end.again else end.reason
             said = {"record": unmeasured(ask, reason, _provenance()).to_json()}
-            break
-    ((kind, said_text),) = said.items()
-    return Answer(ask.run_id, kind, said_text, round(time.monotonic() - start, 3))
+            if not end.again:
+                break
+    took = round(time.monotonic() - start, 3)
+    if complaint := said.get("complaint"):
+        return Answer(ask.run_id, "complaint", complaint, took)
+    return Answer(ask.run_id, "record", said["record"], took)
 
 
 def _provenance() -> dict[str, object]:
