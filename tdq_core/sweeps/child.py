@@ -44,6 +44,7 @@ class Child:
         self.temporary = temporary
         self.process: subprocess.Popen[str] | None = None
         self.lines: queue.Queue[str | None] = queue.Queue()
+        self.given_up = False
 
     def ask(
         self, request: dict[str, Any], *, timeout: float | None, memory: int | None, on_progress: Progress
@@ -89,6 +90,8 @@ class Child:
             )
 
     def _started(self) -> subprocess.Popen[str]:
+        if self.given_up:
+            raise Ended("The sweep was given up.", again=False)
         if self.process is None or self.process.poll() is not None:
             self.close()
             self.temporary.mkdir(parents=True, exist_ok=True)
@@ -107,6 +110,11 @@ class Child:
         again = code in (0, -signal.SIGKILL, -signal.SIGTERM)
         name = signal.Signals(-code).name if -code in signal.valid_signals() else f"the exit code {code}"
         return Ended(f"The run's process ended with {name} and without a result.", again=again)
+
+    def give_up(self) -> None:
+        """End the process for good."""
+        self.given_up = True
+        self.close()
 
     def close(self) -> None:
         """End the process, and what it was at."""

@@ -18,6 +18,7 @@ import distributed
 
 from tdq_core.errors import InputError, NotNow, RunFailed
 from tdq_core.sweeps.child import QUIET
+from tdq_core.sweeps.worker import close_children
 from tdq_core.system.leftovers import temporary_folder
 from tdq_core.system.machine import free_memory
 
@@ -54,6 +55,9 @@ class Cluster:
         if self.client.status not in ("running", "newly-created"):
             raise NotNow(f"The connection to {self.where} is lost.")
 
+    def leave(self, sweep: str) -> None:
+        """The sweep is over, or given up: nothing of it stays behind with workers."""
+
 
 class Remote(Cluster):
     """A cluster that others look after."""
@@ -81,6 +85,10 @@ class Remote(Cluster):
             self.seen = now
         elif now - self.seen > WORKERLESS_S:
             raise NotNow(f"For {WORKERLESS_S:.0f} s no worker of {self.where} has been there to do the work.")
+
+    def leave(self, sweep: str) -> None:
+        if self.client.status == "running":
+            _silently(self.client.run, close_children, sweep, on_error="ignore", wait=True)
 
     def require_workers(self) -> None:
         """Return where there are workers that will do; InputError where there are none."""
@@ -191,10 +199,10 @@ def at(address: str, resources: Mapping[str, float], memory: int | None = None) 
             _silently(client.close, timeout=5)
 
 
-def _silently(close: Any, **options: Any) -> None:
+def _silently(close: Any, *values: Any, **options: Any) -> None:
     """Close what may have gone already."""
     with contextlib.suppress(Exception):
-        close(**options)
+        close(*values, **options)
 
 
 @contextlib.contextmanager

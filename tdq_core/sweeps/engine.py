@@ -74,6 +74,7 @@ class Engine:
         finally:
             for future in self.out:
                 future.release()
+            self.cluster.leave(self.sweep)
 
     def _send(self) -> None:
         """Let out what waits, but for runs whose dense run is still to be measured."""

@@ -14,14 +14,15 @@ from tdq_core.system import machine
 from tdq_core.system.progress import Progress
 
 _CHILDREN = "tdq_measuring"
-"""The attribute of a Dask worker that holds its measuring processes, one for each of its threads."""
+"""The attribute of a Dask worker that holds its measuring processes: one for each sweep and thread."""
 
 
 def carry_out(text: str) -> str:
     """Answer an order, each run as soon as it is measured (under the order's topic), and all of them at the end."""
     order, worker = order_of(text), get_worker()
     children, thread = worker.__dict__.setdefault(_CHILDREN, {}), threading.get_ident()
-    child = children.setdefault(thread, Child(Path(worker.local_directory) / f"measuring-{thread}"))
+    folder = Path(worker.local_directory) / f"{order.sweep}-{thread}"
+    child = children.setdefault((order.sweep, thread), Child(folder))
     answers = []
     for ask in order.asks:
 
@@ -57,7 +58,8 @@ def _provenance() -> dict[str, object]:
     return machine.describe() | {"time": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
-def close_children() -> None:
-    """End the measuring processes of this worker."""
-    for child in get_worker().__dict__.pop(_CHILDREN, {}).values():
-        child.close()
+def close_children(sweep: str) -> None:
+    """End the measuring processes that this worker keeps for a sweep."""
+    children = get_worker().__dict__.get(_CHILDREN, {})
+    for key in [key for key in children if key[0] == sweep]:
+        children.pop(key).give_up()
