@@ -100,7 +100,7 @@ class Trial:
             return self._start(command, file), output
 
     def _keep_helpers(self) -> None:
-        """The scheduler and the workers of a cluster apart: who has been killed is started again, as a service would."""
+        """The scheduler and workers of a cluster apart: what was killed is started again, as a service would."""
         if not self.apart:
             return
         at = f"tcp://127.0.0.1:{self.port}"

@@ -55,7 +55,7 @@ def sweep(
 
 
 def _carried_out(grid: Grid, planned: Forecast, machines: Machines) -> Swept:
-    done = [len(planned.measured)]
+    done = [planned.measured]
     try:
         with live(done) as screen:
             return carry_out(grid, machines=machines, watch=screen.watch, on_progress=screen.on_progress)
@@ -95,14 +95,14 @@ def _print_plan(grid: Grid, planned: Forecast, machines: Machines, *, as_json: b
     seconds = estimate.seconds / min(workers or 1, max(1, tasks))
     if as_json:
         say_json({
-            "runs": len(grid.specs), "measured": len(planned.measured), "to_measure": runs, "tasks": tasks,
+            "runs": len(grid.specs), "measured": planned.measured, "to_measure": runs, "tasks": tasks,
             "repeated": grid.repeated, "left_out": dict(grid.left_out), "workers": workers, "seconds": seconds,
             "unlike_any": estimate.unknown, "bytes": estimate.bytes,
             "specs": [spec.to_dict() for spec in grid.specs],
         })  # fmt: skip
         return
-    say(f"{len(grid.specs)} runs: {len(planned.measured)} are measured already, by their options.")
-    dense = runs - (len(grid.specs) - len(planned.measured))
+    say(f"{len(grid.specs)} runs: {planned.measured} are measured already, by their options.")
+    dense = runs - (len(grid.specs) - planned.measured)
     more = f", {dense} of them dense models to compare with" if dense else ""
     say(f"To measure: {runs}{more}, in {tasks} tasks of runs that share their factors.")
     _print_left_out(grid)

@@ -11,7 +11,7 @@ from tdq_core.specs import RunSpec
 from tdq_core.specs.choices import PRESETS
 from tdq_core.specs.option import fields_of
 from tdq_core.specs.rank_choice import SHARING, RankChoice
-from tdq_core.sweeps.spec import PRESET, Sweep, Table
+from tdq_core.sweeps.spec import PRESET, Sweep, Table, fault
 
 MOST = 20_000
 """Combinations of a sweep."""
@@ -41,7 +41,7 @@ def grid_of(sweep: Sweep) -> Grid:
     grids = list(_grids(sweep.table, {}))
     count = sum(math.prod(map(len, axes.values())) for _, axes in grids)
     if count > MOST:
-        raise InputError(f"{sweep.name} has {count:,} combinations: {MOST:,} at most. Take some axes apart.")
+        raise fault(f"{sweep.name} has {count:,} combinations: {MOST:,} at most. Take some axes apart.")
     specs: dict[RunSpec, None] = {}
     left_out: Counter[str] = Counter()
     made = 0
@@ -49,7 +49,7 @@ def grid_of(sweep: Sweep) -> Grid:
         _require_subject(where, axes)
         found, reasons = _combined(axes)
         if not found:
-            raise InputError(f"{where} leaves no run of {sum(reasons.values())}: {next(iter(reasons))}")
+            raise fault(f"{where} leaves no run of {sum(reasons.values())}: {next(iter(reasons))}")
         made += len(found)
         specs |= dict.fromkeys(found)
         left_out += reasons
@@ -68,7 +68,7 @@ def _grids(table: Table, above: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple
 def _require_subject(where: str, axes: Mapping[str, object]) -> None:
     for key, example in (("model", "digits_resnet"), ("data", "digits")):
         if key not in axes:
-            raise InputError(f"{where} names no '{key}', which every run needs, as {key} = \"{example}\".")
+            raise fault(f"{where} names no '{key}', which every run needs, as {key} = \"{example}\".")
 
 
 def _combined(axes: Mapping[str, tuple[Any, ...]]) -> tuple[list[RunSpec], Counter[str]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tdq_core.data.refs import parse_ref
 from tdq_core.records.record import RunRecord
-from tdq_core.specs import BACKENDS, PRECISIONS, RunSpec
+from tdq_core.specs import BACKENDS, PRECISIONS, ImageSpec, RunSpec
 from tdq_core.specs.variant import variant_of
 
 Task = tuple[RunSpec, ...]
@@ -55,21 +55,24 @@ def _turn(spec: RunSpec) -> tuple[object, ...]:
     numbers = spec.precision
     names, backends = list(PRECISIONS), list(BACKENDS)
     return (
-        spec != spec.dense(), repr(spec.treatment), names.index(numbers.name), numbers.granularity, numbers.ranges,
+        looks_like(spec) != looks_like(spec.dense()), repr(spec.treatment),
+        names.index(numbers.name), numbers.granularity, numbers.ranges,
         backends.index(numbers.backend), spec.images.data, spec.images.samples or 0,
     )  # fmt: skip
 
 
-def measured_by_options(specs: Iterable[RunSpec], records: Iterable[RunRecord]) -> set[RunSpec]:
-    """Those that a record answers, judged by options alone: contents are compared when the sweep runs."""
-    known = {_anywhere(r.spec) for r in records if r.state != "failed"}
-    return {spec for spec in specs if _anywhere(spec) in known}
+def looks_like(spec: RunSpec) -> RunSpec:
+    """The run as its options tell it from others: equal for runs that will have one name, as far as these can tell.
 
-
-def _anywhere(spec: RunSpec) -> RunSpec:
-    """The same run with images that have a name of their own wherever they lie."""
-    kind = parse_ref(spec.images.data)
-    return spec.with_parts(images=spec.images.elsewhere(kind.kind)) if kind.has_calibration_split else spec
+    Images that have a name of their own are the same wherever they lie, and calibration images that are not looked at
+    make no difference.
+    """
+    images, ref = spec.images, parse_ref(spec.images.data)
+    if ref.has_calibration_split:
+        images = images.elsewhere(ref.kind)
+    if not spec.needs_calibration:
+        images = ImageSpec(images.data, samples=images.samples)
+    return spec.with_parts(images=images)
 
 
 def estimated(tasks: Iterable[Task], records: Iterable[RunRecord]) -> Estimate:

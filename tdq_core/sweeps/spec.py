@@ -31,6 +31,7 @@ from tdq_core.specs.preprocessing import require_normalisation, require_size
 from tdq_core.specs.rank_choice import RankChoice
 from tdq_core.specs.run import fields
 from tdq_core.specs.value import checked
+from tdq_core.system.plain_text import printable
 
 GRID = "grid"
 PRESET = "preset"
@@ -70,12 +71,12 @@ def read_sweep(path: Path) -> Sweep:
     named = f"The sweep file '{path}'"
     try:
         if not path.is_file():
-            raise InputError(f"{named} cannot be read: {'it is no file' if path.exists() else 'it is not there'}.")
+            raise fault(f"{named} cannot be read: {'it is no file' if path.exists() else 'it is not there'}.")
         if (size := path.stat().st_size) > LARGEST_FILE:
-            raise InputError(f"{named} may have {LARGEST_FILE:,} bytes at most. Got {size:,}.")
+            raise fault(f"{named} may have {LARGEST_FILE:,} bytes at most. Got {size:,}.")
         text = path.read_bytes().decode()
     except (OSError, ValueError) as error:
-        raise InputError(f"{named} cannot be read as text: {error}.") from error
+        raise fault(f"{named} cannot be read as text: {error}.") from error
     return parse_sweep(text, named)
 
 
@@ -85,7 +86,7 @@ def parse_sweep(text: str, named: str = "The sweep") -> Sweep:
         plain = tomllib.loads(text.replace("\r\n", "\n"))
     except (ValueError, RecursionError) as error:
         said = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
-        raise InputError(f"{named} is not TOML: {said}.") from error
+        raise fault(f"{named} is not TOML: {said}.") from error
     return sweep_of(plain, named)
 
 
@@ -96,13 +97,13 @@ def sweep_of(plain: Mapping[str, Any], named: str = "The sweep") -> Sweep:
 
 def _table(plain: Any, above: tuple[str, ...], place: str, named: str, depth: int) -> Table:
     if not isinstance(plain, Mapping):
-        raise InputError(f"{place}: '{GRID}' holds tables of options, written [[{GRID}]]. Got {_shown(plain)}.")
+        raise fault(f"{place}: '{GRID}' holds tables of options, written [[{GRID}]]. Got {_shown(plain)}.")
     if depth > DEEPEST:
-        raise InputError(f"{named} has tables {depth} deep: {DEEPEST} at most.")
+        raise fault(f"{named} has tables {depth} deep: {DEEPEST} at most.")
     axes = {key: _axis(key, value, above, place) for key, value in plain.items() if key != GRID}
     inner = plain.get(GRID, [])
     if not isinstance(inner, list) or (GRID in plain and not inner):
-        raise InputError(f"{place}: '{GRID}' must be tables, written [[{GRID}]]. Got {_shown(inner)}.")
+        raise fault(f"{place}: '{GRID}' must be tables, written [[{GRID}]]. Got {_shown(inner)}.")
     known = (*above, *axes)
     tables = [
         _table(each, known, f"{place}, [[{'.'.join([GRID] * (depth + 1))}]] {number}", named, depth + 1)
@@ -116,12 +117,12 @@ def _axis(key: str, value: Any, above: tuple[str, ...], place: str) -> tuple[Any
     if key not in options():
         near = difflib.get_close_matches(key.replace("-", "_"), options(), n=1)
         hint = f": did you mean '{near[0]}'?" if near else f"; known are {', '.join(sorted(options()))}."
-        raise InputError(f"{place} has the key {_shown(key)}, which is no option of a run{hint}")
+        raise fault(f"{place} has the key {_shown(key)}, which is no option of a run{hint}")
     if key in above:
-        raise InputError(f"{place} says '{key}' again, which a table around it says already: say it in one of them.")
+        raise fault(f"{place} says '{key}' again, which a table around it says already: say it in one of them.")
     values = value if isinstance(value, list) and not _is_one(options()[key], value) else [value]
     if not values:
-        raise InputError(f"{place}, key '{key}', is an empty list: give at least one value, or leave the key out.")
+        raise fault(f"{place}, key '{key}', is an empty list: give at least one value, or leave the key out.")
     return tuple(_checked(key, each, place) for each in values)
 
 
@@ -134,13 +135,13 @@ def _checked(key: str, value: Any, place: str) -> Any:
     try:
         return _value(key, value)
     except InputError as error:
-        raise InputError(f"{place}, key '{key}': {error}") from error
+        raise fault(f"{place}, key '{key}': {error}") from error
 
 
 def _value(key: str, value: Any) -> Any:
     """A value that is right by itself, whatever stands beside it."""
     if isinstance(value, date | time) or (isinstance(value, Mapping) and key != "ranks"):
-        raise InputError(f"It takes no {'table' if isinstance(value, Mapping) else 'date or time'}. Got {value!s:.80}.")
+        raise fault(f"It takes no {'table' if isinstance(value, Mapping) else 'date or time'}. Got {value!s:.80}.")
     field = options()[key]
     if field is None:
         require_choice(PRESET, value, PRESETS)
@@ -181,6 +182,11 @@ def _options() -> Iterator[tuple[str, Field | None]]:
     yield from ((field.key, field) for field in fields())
     yield from ((field.name, field) for part in (RankChoice, RankRule) for field in fields_of(part))
     yield PRESET, None
+
+
+def fault(sentence: str) -> InputError:
+    """What is wrong with a sweep, on one line whatever it quotes."""
+    return InputError(printable(sentence))
 
 
 def _shown(value: Any) -> str:

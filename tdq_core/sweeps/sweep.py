@@ -14,7 +14,7 @@ from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
 from tdq_core.sweeps.grid import Grid
-from tdq_core.sweeps.planned import Estimate, Task, estimated, measured_by_options, tasks_of
+from tdq_core.sweeps.planned import Estimate, Task, estimated, looks_like, tasks_of
 from tdq_core.sweeps.watch import UNWATCHED, Watch
 from tdq_core.system.extras import require_extra
 from tdq_core.system.machine import free_memory
@@ -76,10 +76,10 @@ class Forecast(NamedTuple):
     """What a sweep will do, as far as options and records tell.
 
     Attributes:
-        measured: runs that are there already; tasks: the others, by what they share.
+        measured: how many runs are there already; tasks: the others, by what they share.
     """
 
-    measured: frozenset[RunSpec]
+    measured: int
     tasks: tuple[Task, ...]
     estimate: Estimate
 
@@ -87,12 +87,13 @@ class Forecast(NamedTuple):
 def forecast(grid: Grid, records: Iterable[RunRecord]) -> Forecast:
     """What is to be measured of `grid`, and how long it will take one worker."""
     known = list(records)
-    dense = dict.fromkeys(spec.dense() for spec in grid.specs)
-    there = measured_by_options([*dense, *grid.specs], known)
-    missing = [spec for spec in grid.specs if spec not in there]
-    needed = dict.fromkeys([spec.dense() for spec in missing if spec.dense() not in there] + missing)
-    tasks = tuple(tasks_of(needed))
-    return Forecast(frozenset(there & set(grid.specs)), tasks, estimated(tasks, known))
+    there = {looks_like(r.spec) for r in known if r.state != "failed"}
+    asked = {looks_like(spec): spec for spec in grid.specs}
+    missing = {looks: spec for looks, spec in asked.items() if looks not in there}
+    dense = {looks_like(spec.dense()): spec.dense() for spec in missing.values()}
+    needed = {looks: spec for looks, spec in {**dense, **missing}.items() if looks not in there}
+    tasks = tuple(tasks_of(needed.values()))
+    return Forecast(len(asked) - len(missing), tasks, estimated(tasks, known))
 
 
 @dataclass(frozen=True)
