@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ class Ended(Exception):
 class Child:
     """A measuring process that is started when it is first needed, and anew where it has ended."""
 
-    def __init__(self, temporary: Path) -> None:
-        self.temporary = temporary
+    def __init__(self, temporary: Path, program: Sequence[str] = ("-m", "tdq_core.sweeps.measurer")) -> None:
+        self.temporary, self.program = temporary, program
         self.process: subprocess.Popen[str] | None = None
         self.lines: queue.Queue[str | None] = queue.Queue()
         self.given_up = False
@@ -97,7 +98,7 @@ class Child:
             self.temporary.mkdir(parents=True, exist_ok=True)
             self.lines = queue.Queue()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tdq_core.sweeps.measurer"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                [sys.executable, *self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 text=True, encoding="utf-8", env=QUIET | os.environ | {"TMPDIR": str(self.temporary)},
             )  # fmt: skip
             threading.Thread(target=_read, args=(self.process, self.lines), daemon=True).start()

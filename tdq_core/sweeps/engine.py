@@ -6,9 +6,9 @@ No torch here.
 import queue
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import distributed
 
@@ -44,7 +44,8 @@ class Engine:
 
     def __init__(self, cluster: Cluster, store: RunStore, limits: Limits, watch: Watch, sweep: str) -> None:
         self.cluster, self.store, self.limits, self.watch, self.sweep = cluster, store, limits, watch, sweep
-        self.inbox: queue.Queue[Any] = queue.Queue()
+        self.inbox: queue.Queue[Callable[[], None]] = queue.Queue()
+        """What is to be done here about what happened elsewhere."""
         self.answered: set[str] = set()
         self.asked: dict[str, Named] = {}
         self.lost: Counter[str] = Counter()
@@ -64,7 +65,7 @@ class Engine:
         self.baselines = dict(baselines)
         self.asked = {named.run_id: named for job in jobs for named in job}
         self.waiting.extend(jobs)
-        self.cluster.client.subscribe_topic(self.sweep, lambda event: self.inbox.put(event[1]))
+        self.cluster.client.subscribe_topic(self.sweep, lambda event: self.inbox.put(partial(self._told, event[1])))
         try:
             while self.waiting or self.out:
                 self.cluster.look_after()
@@ -97,28 +98,28 @@ class Engine:
                 carry_out, packed(order), key=name, pure=False, retries=0, resources=resources
             )
             self.out[future] = job
-            future.add_done_callback(self.inbox.put)
+            future.add_done_callback(lambda done: self.inbox.put(partial(self._done, done)))
         return True
 
     def _listen(self) -> None:
         """Take what has come in; waits a moment where nothing has."""
         try:
-            self._take(self.inbox.get(timeout=_TICK_S))
+            self.inbox.get(timeout=_TICK_S)()
             while True:
-                self._take(self.inbox.get_nowait())
+                self.inbox.get_nowait()()
         except queue.Empty:
             return
 
-    def _take(self, message: Any) -> None:
-        if isinstance(message, distributed.Future):
-            if job := self.out.pop(message, None):
-                self._done(message, job)
-        elif isinstance(told := told_by(message), Answer):
+    def _told(self, text: str) -> None:
+        """What a worker tells meanwhile."""
+        told = told_by(text)
+        if isinstance(told, Answer):
             self._answer(told)
         elif at := self.asked.get(told.run_id):
             self.watch.on_step(told.worker, at.spec, told.stage, told.done, told.total)
 
-    def _done(self, future: distributed.Future, job: Job) -> None:
+    def _done(self, future: distributed.Future) -> None:
+        job = self.out.pop(future, ())
         if future.status == "finished":
             for answer in answers_of(future.result(timeout=60)):
                 self._answer(answer)

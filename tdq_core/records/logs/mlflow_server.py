@@ -16,6 +16,9 @@ from tdq_core.system.extras import install_command
 EXPERIMENT = "tdq"
 """The experiment where no other is named by MLFLOW_EXPERIMENT_NAME."""
 TAG = "tdq.run_id"
+_SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+"""Unless the environment says otherwise: nobody is told what is measured here, and a server that is not there is not
+asked for minutes."""
 _LONGEST = 500
 """Characters of a parameter: what the oldest servers take."""
 _METRICS = (
@@ -28,7 +31,8 @@ class MLflowLog:
     """One MLflow run for each run, in one experiment; what is there already, complete, is not written again."""
 
     def __init__(self, uri: str | None) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nobody is told what is measured here
+        for name, usual in _SETTINGS.items():
+            os.environ.setdefault(name, usual)
         try:
             from mlflow import MlflowClient
         except ImportError as error:
