@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import dask
 import distributed
 
 from tdq_core.errors import InputError, NotNow, RunFailed
@@ -136,7 +137,8 @@ class Local(Cluster):
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         command = [
-            sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--no-nanny", "--no-dashboard",
+            sys.executable, "-m", "distributed.cli.dask_worker", self.address, "--no-nanny",
+            "--no-dashboard", "--dashboard-address", f"{_HOST}:0",
             "--nthreads", "1", "--host", _HOST, "--memory-limit", "0", "--death-timeout", "30",
             "--name", f"{number + 1}-{self.restarts}" if self.restarts else f"{number + 1}",
             "--local-directory", str(self.folder),
@@ -164,9 +166,11 @@ def here(workers: int, memory: int | None = None) -> Iterator[Local]:
     """
     share = memory or int(0.9 * free_memory() / workers)
     with _quiet_logs(), temporary_folder() as folder, contextlib.ExitStack() as undo:
+        undo.enter_context(dask.config.set({"temporary-directory": str(folder)}))
         scheduler = distributed.LocalCluster(
             n_workers=0, threads_per_worker=1, host=_HOST, protocol="tcp://", dashboard_address=None,
-            silence_logs=logging.CRITICAL, scheduler_kwargs={"allowed_failures": 0},
+            silence_logs=logging.CRITICAL,
+            scheduler_kwargs={"allowed_failures": 0, "dashboard": False, "dashboard_address": f"{_HOST}:0"},
         )  # fmt: skip
         undo.callback(_silently, scheduler.close, timeout=5)
         client = distributed.Client(scheduler, set_as_default=False)
