@@ -4,9 +4,9 @@
 
 Tucker-2 and CP + EPC at some ratios in three precisions (fp32, w8, int8 by ONNX Runtime), each way with folders of its
 own: `loop` starts one process a run, without what earlier ones have found; `one` and `two` are sweeps on one and two
-workers; `precision`, `ratio` and `images` ask for one more of each afterwards, in the folder of `two`. Prints seconds of
-each, of the wall and of CPU, and what they are of the loop's. Records must agree in what is measured: top-1 of every run
-is compared.
+workers; `precision`, `ratio` and `images` ask for one more of each afterwards, in the folder of `two`. Prints seconds
+of each, of the wall and of CPU, and what they are of the loop's. Records must agree in what is measured: the outcomes
+of every run are compared.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python -m benchmarks.sweep_faults [--sweeps N] [--every S] [--seed N]
 
 Each sweep measures 24 runs of the embedded default, on workers of its own or (every other one) on a Dask scheduler and
-two workers in processes of their own. Every S seconds (about) one of its processes is killed: a measuring process, a
-Dask worker, the client, the scheduler. What was killed for good is started again, the client by the same command, until
+two workers in processes of their own. Every S seconds (about), eight times at most, one of its processes is killed: a
+measuring process, a Dask worker, the client, the scheduler. What was killed for good is started again, the client by the same command, until
 all is measured. Prints a line for each sweep and a total; exit code 1 where anything was lost, torn, left behind or
 measured again although its record had come.
 """
@@ -35,7 +35,9 @@ ratio = [1.7, 2.1, 2.3, 2.7]
 precision = ["fp32", "fp16", "w8"]
 """
 RUNS = 24 + 1  # and the dense one
-PATIENCE_S = 1200.0
+MOST = 8
+"""Kills of one sweep: then it must come to its end."""
+PATIENCE_S = 1800.0
 KINDS = {
     "measuring process": "tdq_core.sweeps.measurer", "worker": "dask_worker", "scheduler": "dask_scheduler",
     "client": "tdq_core",
@@ -82,7 +84,7 @@ class Trial:
                     return [*self._faults(), *self._left_behind()]
                 client, output = self._client()
                 due = time.monotonic() + self._pause()
-            elif time.monotonic() > due:
+            elif time.monotonic() > due and sum(self.kills.values()) < MOST:
                 self._kill()
                 due = time.monotonic() + self._pause()
         client.kill()

@@ -1,10 +1,11 @@
 """Many runs from one file."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tdq_core.api.runs import Runs
+from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.sweeps.grid import grid_of
 from tdq_core.sweeps.spec import read_sweep, sweep_of
@@ -22,9 +23,11 @@ class SweptRuns(Runs):
         grid_left_out: by reason how many combinations make no run.
     """
 
-    reused: int = 0
-    complaints: tuple[str, ...] = ()
-    grid_left_out: Mapping[str, int] = {}
+    def __init__(
+        self, records: Sequence[RunRecord], reused: int, complaints: tuple[str, ...], left_out: Mapping[str, int]
+    ) -> None:
+        super().__init__(records)
+        self.reused, self.complaints, self.grid_left_out = reused, complaints, left_out
 
 
 def sweep(
@@ -42,8 +45,8 @@ def sweep(
 ) -> SweptRuns:
     """Measure every point of a grid that is not measured yet; each record is kept as soon as it comes.
 
-    Nothing needs to stand under `if __name__ == "__main__"`: workers are processes of their own. Asked for again, it goes
-    on where it was, whatever was killed meanwhile.
+    Nothing needs to stand under `if __name__ == "__main__"`: workers are processes of their own. Asked for again, it
+    goes on where it was, whatever was killed meanwhile.
 
     Args:
         what: a TOML file, or the same as a mapping: `{"model": "digits_resnet", "data": "digits", "method": ["cp",
@@ -68,7 +71,4 @@ def sweep(
     swept = carry_out(
         grid, machines=machines, store=store, watch=watch, on_progress=on_progress, allowed_models=allowed_models
     )
-    found = SweptRuns(swept.records)
-    found.reused, found.complaints = swept.reused, (*swept.complaints, *swept.not_kept)
-    found.grid_left_out = grid.left_out
-    return found
+    return SweptRuns(swept.records, swept.reused, (*swept.complaints, *swept.not_kept), grid.left_out)
