@@ -4,9 +4,9 @@
 
 Each sweep measures 24 runs of the embedded default, on workers of its own or (every other one) on a Dask scheduler and
 two workers in processes of their own. Every S seconds (about), eight times at most, one of its processes is killed: a
-measuring process, a Dask worker, the client, the scheduler. What was killed for good is started again, the client by the same command, until
-all is measured. Prints a line for each sweep and a total; exit code 1 where anything was lost, torn, left behind or
-measured again although its record had come.
+measuring process, a Dask worker, the client, the scheduler. What was killed for good is started again, the client by
+the same command, until all is measured. Prints a line for each sweep and a total; exit code 1 where anything was lost,
+torn, left behind or measured again although its record had come.
 """
 
 import argparse

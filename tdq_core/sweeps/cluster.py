@@ -56,6 +56,10 @@ class Cluster:
         if self.client.status not in ("running", "newly-created"):
             raise NotNow(f"The connection to {self.where} is lost.")
 
+    def capacity(self) -> int:
+        """How many orders it can be at, at once."""
+        return 1
+
     def leave(self, sweep: str) -> None:
         """The sweep is over, or given up: nothing of it stays behind with workers."""
 
@@ -69,12 +73,20 @@ class Remote(Cluster):
         super().__init__(client, f"the scheduler at '{address}'", memory)
         self.address, self.resources = address, resources
         self.looked = self.seen = time.monotonic()
+        self.room = 1
 
-    def fitting(self) -> tuple[list[Any], list[Any]]:
-        """The resources of all of its workers, and of those that will do."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        have = [worker.get("resources") or {} for worker in workers.values()]
-        return have, [h for h in have if all(h.get(name, 0) >= least for name, least in self.resources.items())]
+    def look(self) -> tuple[int, int]:
+        """How many workers there are, and how many orders those can be at that have the resources."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        self.room = sum(map(self._room, workers))
+        return len(workers), self.room
+
+    def _room(self, worker: Mapping[str, Any]) -> int:
+        have = worker.get("resources") or {}
+        return min([worker["nthreads"], *(int(have.get(name, 0) / least) for name, least in self.resources.items())])
+
+    def capacity(self) -> int:
+        return max(1, self.room)
 
     def look_after(self) -> None:
         super().look_after()
@@ -82,7 +94,7 @@ class Remote(Cluster):
         if now - self.looked < _LOOK_EVERY_S:
             return
         self.looked = now
-        if self.fitting()[1]:
+        if self.look()[1]:
             self.seen = now
         elif now - self.seen > WORKERLESS_S:
             raise NotNow(f"For {WORKERLESS_S:.0f} s no worker of {self.where} has been there to do the work.")
@@ -94,17 +106,17 @@ class Remote(Cluster):
     def require_workers(self) -> None:
         """Return where there are workers that will do; InputError where there are none."""
         deadline = time.monotonic() + CONNECT_S
-        have, fit = self.fitting()
-        while not have and time.monotonic() < deadline:
+        count, room = self.look()
+        while not count and time.monotonic() < deadline:
             time.sleep(0.2)
-            have, fit = self.fitting()
+            count, room = self.look()
         start = f"`dask worker {self.address} --nthreads 1"
-        if not have:
+        if not count:
             raise InputError(f"The scheduler at '{self.address}' has no workers: start them with {start}`.")
-        if not fit:
+        if not room:
             asked = " ".join(f"{name}={wanted:g}" for name, wanted in self.resources.items())
             raise InputError(
-                f"None of the {len(have)} workers of '{self.address}' has the resources {asked}: start one with "
+                f"None of the {count} workers of '{self.address}' has the resources {asked}: start one with "
                 f'{start} --resources "{asked}"`.'
             )
 
@@ -123,6 +135,9 @@ class Local(Cluster):
         return (
             f"{count} worker{'s' * (count > 1)} on this machine, one thread and {self.memory / 1e9:.1f} GB at most each"
         )
+
+    def capacity(self) -> int:
+        return len(self.processes)
 
     def look_after(self) -> None:
         super().look_after()

@@ -48,6 +48,7 @@ class Engine:
         """What is to be done here about what happened elsewhere."""
         self.answered: set[str] = set()
         self.asked: dict[str, Named] = {}
+        self.begun: set[str] = set()
         self.lost: Counter[str] = Counter()
         self.out: dict[distributed.Future, Job] = {}
         self.baselines: dict[str, RunRecord] = {}
@@ -78,9 +79,13 @@ class Engine:
             self.cluster.leave(self.sweep)
 
     def _send(self) -> None:
-        """Let out what waits, but for runs whose dense run is still to be measured."""
-        jobs = list(self.waiting)
-        self.waiting = deque(job for job in jobs if not self._sent(job))
+        """Let out what waits, as much as there are workers for: who is lost takes nothing along that had not begun. Runs
+        whose dense run is still to be measured go on waiting."""
+        jobs, self.waiting, room = self.waiting, deque(), self.cluster.capacity()
+        while jobs:
+            job = jobs.popleft()
+            if len(self.out) >= room or not self._sent(job):
+                self.waiting.append(job)
 
     def _sent(self, job: Job) -> bool:
         job = tuple(named for named in job if named.run_id not in self.answered)
@@ -116,6 +121,7 @@ class Engine:
         if isinstance(told, Answer):
             self._answer(told)
         elif at := self.asked.get(told.run_id):
+            self.begun.add(told.run_id)
             self.watch.on_step(told.worker, at.spec, told.stage, told.done, told.total)
 
     def _done(self, future: distributed.Future) -> None:
@@ -138,11 +144,10 @@ class Engine:
         if not (left := self._open(job)):
             return
         first = left[0]
-        self.lost[first.run_id] += 1
+        self.lost[first.run_id] += first.run_id in self.begun
         if self.lost[first.run_id] > RETRIES:
             reason = f"Its worker was lost {self.lost[first.run_id]} times while it was at this run."
             self._keep(unmeasured(first.ask, reason, machine.describe()), 0.0)
-            left = left[1:]
         self.waiting.appendleft(tuple(left))
 
     def _answer(self, answer: Answer) -> None:

@@ -16,7 +16,7 @@ from tdq_core.specs import RankRule, RunSpec
 from tdq_core.sweeps.child import Child, Ended
 from tdq_core.sweeps.engine import RETRIES, Engine, Limits
 from tdq_core.sweeps.measurer import Measurer, _differences
-from tdq_core.sweeps.messages import Answer, Order, order_of
+from tdq_core.sweeps.messages import Answer, Order, Step, order_of, packed
 from tdq_core.sweeps.opened import Named
 from tdq_core.sweeps.planned import estimated, tasks_of
 from tdq_core.sweeps.watch import Watch
@@ -120,14 +120,16 @@ class FakeCluster:
     def __init__(self, work: Callable[[Order, int], list[Answer]]) -> None:
         self.orders: list[Order] = []
         self.client, self.memory = self, 123
-        self.subscribe_topic = lambda topic, handler: None
+        self.subscribe_topic = lambda topic, handler: setattr(self, "tell", handler)
         self.look_after = lambda: None
         self.leave = lambda sweep: None
+        self.capacity = lambda: 2
         self.work = work
 
     def submit(self, function: object, text: str, **options: object) -> FakeFuture:
         order = order_of(text)
         self.orders.append(order)
+        self.tell((0.0, packed(Step("w", order.asks[0].run_id, "start", 0, 0))))
         return FakeFuture(lambda: self.work(order, len(self.orders)))
 
 
@@ -173,6 +175,29 @@ def test_what_a_lost_worker_was_at_is_asked_for_again_and_given_up_in_the_end(tm
     assert len(cluster.orders) == 1 + RETRIES
     (record,) = heard.records.values()
     assert record.state == "failed" and f"lost {1 + RETRIES} times" in record.reason
+
+
+def test_what_had_not_begun_when_its_worker_was_lost_is_asked_for_as_often_as_that_happens(tmp_path):
+    lost = 3 * (1 + RETRIES)
+    cluster = FakeCluster(lambda order, number: killed(order, number) if number <= lost else answers(order))
+    cluster.subscribe_topic = lambda topic, handler: setattr(cluster, "tell", lambda event: None)
+    heard = Heard()
+    Engine(cluster, RunStore(tmp_path), Limits(), heard.watch(), "s").carry_out([(entry(DENSE),)], {})
+    assert len(cluster.orders) == lost + 1 and [r.state for r in heard.records.values()] == ["complete"]
+
+
+def test_no_more_is_sent_than_there_are_workers(tmp_path):
+    at_once = []
+
+    def work(order: Order, number: int) -> list[Answer]:
+        at_once.append(len(cluster_engine[0].out))
+        return answers(order)
+
+    cluster_engine: list[Engine] = []
+    cluster = FakeCluster(work)
+    cluster_engine.append(Engine(cluster, RunStore(tmp_path), Limits(), Heard().watch(), "s"))
+    cluster_engine[0].carry_out([(entry(DENSE),), *((entry(spec),) for spec in SVD)], {})
+    assert len(at_once) == 1 + len(SVD) > 3 and max(at_once) == 1  # beside the one that is being sent
 
 
 def test_only_the_run_that_loses_workers_fails(tmp_path):
