@@ -79,8 +79,8 @@ class Engine:
             self.cluster.leave(self.sweep)
 
     def _send(self) -> None:
-        """Let out what waits, as much as there are workers for: who is lost takes nothing along that had not begun. Runs
-        whose dense run is still to be measured go on waiting."""
+        """Let out what waits, as much as there are workers for: who is lost takes nothing along that had not begun.
+        Runs whose dense run is still to be measured go on waiting."""
         jobs, self.waiting, room = self.waiting, deque(), self.cluster.capacity()
         while jobs:
             job = jobs.popleft()
