@@ -5,21 +5,20 @@
 Tucker-2 and CP + EPC at some ratios in three precisions (fp32, w8, int8 by ONNX Runtime), each way with folders of its
 own: `loop` starts one process a run, without what earlier ones have found; `one` and `two` are sweeps on one and two
 workers; `precision`, `ratio` and `images` ask for one more of each afterwards, in the folder of `two`. Prints seconds
-of each, of the wall and of CPU, and what they are of the loop's. Records must agree in what is measured: the outcomes
-of every run are compared.
+of each, and what they are of the loop's. Records must agree in what is measured: the outcomes of every run are
+compared.
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks.sweep_files import document
 from tdq_core.records.record import RunRecord
@@ -34,20 +33,11 @@ METHODS = ({"method": "tucker2"}, {"method": "cp", "epc": True})
 RATIOS = (1.67, 1.25, 1.4, 1.5, 1.8, 2.0, 2.2, 2.5, 3.0, 4.0)
 
 
-class Took(NamedTuple):
-    """Seconds."""
-
-    wall: float
-    cpu: float
-
-
-def timed(work: Callable[[], object]) -> Took:
-    """What `work` and the processes that it waits for take."""
-    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes."""
+    begun = time.perf_counter()
     work()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Took(time.perf_counter() - begun, cpu)
+    return time.perf_counter() - begun
 
 
 def table(
@@ -106,7 +96,7 @@ def main() -> None:
         "ratio": table(subject, [1.9], PRECISIONS),
         "images": table({**subject, "samples": asked.images // 2}, ratios[:1], PRECISIONS[:1]),
     }
-    took: dict[str, Took] = {}
+    took: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         for way in ways:
@@ -117,8 +107,8 @@ def main() -> None:
             }.get(way, lambda way=way: sweep(more[way], root / "two", 2))  # type: ignore[misc]
             took[way] = timed(work)
             runs = len(specs) if way not in more else len(grid_of(sweep_of(more[way])).specs)
-            times = f", loop / {way} = {took['loop'].wall / took[way].wall:.2f}" if "loop" in took else ""
-            print(f"{way:10}{runs:4} runs {took[way].wall:8.1f} s {took[way].cpu:8.1f} CPU s{times}", flush=True)
+            times = f", loop / {way} = {took['loop'] / took[way]:.2f}" if "loop" in took else ""
+            print(f"{way:10}{runs:4} runs {took[way]:8.1f} s{times}", flush=True)
         found = {way: records(*sorted((root / way).iterdir())) if way == "loop" else records(root / way)
                  for way in ("loop", "one", "two") if way in ways}  # fmt: skip
         print(json.dumps(_compared(found)))
