@@ -57,7 +57,7 @@ def sweep(
 def _carried_out(grid: Grid, planned: Forecast, machines: Machines) -> Swept:
     done = [planned.measured]
     try:
-        with live(done) as screen:
+        with live(done, grid.specs) as screen:
             return carry_out(grid, machines=machines, watch=screen.watch, on_progress=screen.on_progress)
     except (KeyboardInterrupt, SystemExit) as stop:
         _tell_rest(grid, done[0])

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from rich.console import Console, Group
@@ -17,6 +17,7 @@ from tdq_core.cli.terminal import percent, shown, tell
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import method_text, ranks_text
 from tdq_core.specs import RunSpec
+from tdq_core.sweeps.planned import looks_like
 from tdq_core.sweeps.watch import Watch
 from tdq_core.system.progress import Progress, silent
 
@@ -34,13 +35,13 @@ class Screen(NamedTuple):
 
 
 @contextlib.contextmanager
-def live(done: list[int]) -> Iterator[Screen]:
+def live(done: list[int], asked: Collection[RunSpec]) -> Iterator[Screen]:
     """Watch a sweep.
 
     Args:
-        done: its one number counts the runs that are measured and kept.
+        done: its one number counts the runs of `asked` that are measured and kept.
     """
-    board = Board(done)
+    board = Board(done, {looks_like(spec) for spec in asked})
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         yield Screen(Watch(on_start=board.start, on_record=board.line, on_complaint=board.complaint), silent)
@@ -59,8 +60,8 @@ def live(done: list[int]) -> Iterator[Screen]:
 class Board:
     """How a sweep stands."""
 
-    def __init__(self, done: list[int]) -> None:
-        self.done = done
+    def __init__(self, done: list[int], asked: Collection[RunSpec]) -> None:
+        self.done, self.asked = done, asked
         self.total, self.came, self.bad, self.where = 0, 0, 0, ""
         self.begun = time.monotonic()
         self.last: deque[tuple[str, ...]] = deque(maxlen=_SHOWN)
@@ -72,7 +73,8 @@ class Board:
 
     def record(self, record: RunRecord, seconds: float, not_kept: str) -> None:
         self.came += 1
-        self.done[0] += record.state != "failed" and not not_kept
+        kept = record.state != "failed" and not not_kept
+        self.done[0] += kept and looks_like(record.spec) in self.asked
         self.bad += record.state != "complete"
         self.last.append((*_named(record.spec), _result(record), f"{seconds:.1f} s"))
 

@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from tdq_core.cli import sweep as command
 from tdq_core.errors import NotNow
-from tdq_core.records.store import RunStore
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore, shipped_folder
+from tdq_core.specs import RankRule, RunSpec
 from tdq_core.system.signals import Stopped
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -109,15 +112,27 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path, tdq, monkeypatc
         assert f"No scheduler answers at '{address}'" in done.stderr and done.stderr.count("\n") == 1
 
 
+DENSE = RunSpec.of("digits_resnet", "digits")
+
+
+@pytest.fixture(scope="module")
+def dense() -> RunRecord:
+    return next(r for r in RunStore(shipped_folder()).all() if r.spec == DENSE)
+
+
 @pytest.mark.parametrize(
     ("stop", "code"), [(KeyboardInterrupt(), 130), (Stopped(143), 143), (NotNow("The connection is lost."), 1)]
 )
-def test_who_is_stopped_says_what_is_kept_and_how_to_go_on(tmp_path, tdq, monkeypatch, stop, code):
-    def stopped(*given, **named):
+def test_who_is_stopped_says_what_is_kept_and_how_to_go_on(tmp_path, tdq, monkeypatch, dense, stop, code):
+    new = DENSE.changed(method="svd", rule=RankRule("ratio", 2.5))
+
+    def stopped(grid, watch, **named):
+        watch.on_record(dense, 1.0, "")  # not one of those that are asked for
+        watch.on_record(structs.replace(dense, spec=new), 1.0, "")
         raise stop
 
-    (tmp_path / "s.toml").write_text(SHIPPED)
+    (tmp_path / "s.toml").write_text(SHIPPED.replace("ratio = [2, 3]", "ratio = [2, 2.5]"))
     monkeypatch.setattr(command, "carry_out", stopped)
     done = tdq("sweep", "s.toml")
     assert done.returncode == code and not done.stdout
-    assert "Stopped: 6 of 6 runs are measured and kept. The same command goes on from there" in done.stderr
+    assert "Stopped: 4 of 6 runs are measured and kept. The same command goes on from there" in done.stderr
