@@ -36,9 +36,10 @@ DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 PACKED = ("tdq_core", "dashboard", "cached_runs")
 FOR_DEVELOPERS = {"test", "lint"}
 WORK_OF_EXTRAS = {
-    "pt2e": {"torchao"}, "timm": {"timm"}, "sweep": {"dask", "distributed", "psutil"}, "mlflow": {"mlflow-skinny", "sqlalchemy", "alembic"},
+    "pt2e": {"torchao"}, "timm": {"timm"}, "sweep": {"dask", "distributed", "psutil"},
+    "mlflow": {"mlflow-skinny", "sqlalchemy", "alembic"},
 }  # fmt: skip
-"""What the engine imports where it is asked for, or what is imported on its behalf there, by the extra that brings it."""
+"""What is imported where it is asked for, by the engine or on its behalf, by the extra that brings it."""
 UNSEEN = {"onnxscript"}
 """Declared, and imported by torch.onnx.export on the engine's behalf."""
 FRAMES = {"pandas", "pyarrow"}

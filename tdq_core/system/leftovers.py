@@ -1,5 +1,5 @@
-"""What processes that were killed have left half made: temporary files and folders, named by whose they are and locked as
-long as they are used. Whoever writes in the same place next sweeps them away. No torch here.
+"""What processes that were killed have left half made: temporary files and folders, named by whose they are, and locked
+as long as they are used. Whoever writes in the same place next sweeps them away. No torch here.
 """
 
 import contextlib
