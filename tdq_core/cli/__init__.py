@@ -11,7 +11,7 @@ import typer
 from tdq_core.cli import components, dashboard, doctor, models, recipe, records, run, sweep, training
 from tdq_core.cli.terminal import any_terminal, complain, write_out
 from tdq_core.errors import InputError, Refused, TDQError
-from tdq_core.system.signals import unwind_when_asked
+from tdq_core.system.signals import unwinding
 
 app = typer.Typer(
     help="Measure how tensor decomposition and quantization compress convolutional networks together.",
@@ -36,9 +36,9 @@ app.command("doctor")(doctor.doctor)
 def main() -> None:
     """Run the command line; what TDQ complains about is one sentence on stderr, never a traceback."""
     any_terminal()
-    unwind_when_asked()
     try:
-        app()
+        with unwinding():
+            app()
     except TDQError as error:
         complain(error)
         sys.exit(2 if isinstance(error, InputError | Refused) else 1)
