@@ -60,7 +60,7 @@ chromium:
 .venv/ready: .venv/bin/python pyproject.toml constraints.txt
 	@echo "Installing TDQ into .venv (some minutes the first time)"
 	$(PIP) install -c constraints.txt torch torchvision
-	$(PIP) install -c constraints.txt -e '.[dashboard,pt2e]'
+	$(PIP) install -c constraints.txt -e '.[dashboard,pt2e,sweep]'
 	@touch $@
 
 .venv/ready-test: .venv/ready

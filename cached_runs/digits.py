@@ -4,43 +4,21 @@ CP fitted to outputs; the latency of the dense model and of one CP; and a recipe
 """
 
 import itertools
-from collections.abc import Iterator
 
+from cached_runs.study import study_specs
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import method_text
-from tdq_core.specs import BACKENDS, RankRule, RunSpec
-from tdq_core.specs.precision import deployed
+from tdq_core.specs import RunSpec
 
 MODEL, DATA = "digits_resnet", "digits"
-METHODS = ("tucker2", "cp", "svd", "auto")
-RATIOS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-EPC_RATIOS = RATIOS[1:4]
-STUDIED_RATIO = 2.0
+EPC_RATIOS = (2.0, 3.0, 4.0)
 TARGET = "drop<=1%"
 SHOWN = ("tucker2", "tucker2 + calibrated", "cp", "cp + epc", "cp + epc + calibrated")
-TIMED_BACKEND = "onnxruntime"
-"""Its kernels are the real ones at every precision."""
-RULES = (RankRule("energy", 0.9), RankRule("energy", 0.99), RankRule("vbmf", 1.0))
 
 
-def digits_specs() -> Iterator[RunSpec]:
-    """Every shipped run, dense models first."""
-    plain = RunSpec.of(MODEL, DATA)
-    studied = plain.changed(method="cp", rule=RankRule("ratio", STUDIED_RATIO), epc=True)
-    treatments = [plain]
-    treatments += [plain.changed(method=m, rule=RankRule("ratio", r)) for m, r in itertools.product(METHODS, RATIOS)]
-    treatments += [plain.changed(method="cp", rule=RankRule("ratio", r), epc=True) for r in EPC_RATIOS]
-    treatments += [plain.changed(method="tucker2", rule=rule) for rule in RULES]
-    for ratio in EPC_RATIOS:
-        treatments.append(plain.changed(method="cp", rule=RankRule("ratio", ratio), epc=True, calibrated=True))
-        shared = RankRule("ratio", ratio, policy="global")
-        treatments.append(plain.changed(method="tucker2", rule=shared, calibrated=True))
-    for treatment, precision, backend in itertools.product(treatments, deployed(), BACKENDS):
-        timed = treatment in (plain, studied) and backend == TIMED_BACKEND
-        yield treatment.changed(precision=precision, backend=backend, latency=timed)
-    for ratio, backend in itertools.product(EPC_RATIOS, BACKENDS):
-        cp = plain.changed(method="cp", rule=RankRule("ratio", ratio))
-        yield cp.changed(precision="int8", backend=backend, condition=False)
+def digits_specs() -> tuple[RunSpec, ...]:
+    """Every shipped run but those that a recipe tries: those of the sweep file."""
+    return study_specs(MODEL)
 
 
 def grid_of(records: list[RunRecord]) -> list[RunRecord]:

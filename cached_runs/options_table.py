@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from tdq_core.records.logs import LOGS
 from tdq_core.specs import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, RunSpec, Treatment
 from tdq_core.specs.choices import PRESETS
 from tdq_core.specs.option import Field, fields_of
@@ -20,6 +21,7 @@ PARTS = {
 }
 OTHERS = (
     ("`--export DIR`", "", "Write the artefact, its ranks and the record there."),
+    ("`--log LOG`", "", f"Also tell others' tools of what was measured: {LOGS}."),
     ("`--json`", "", "Print JSON and nothing else on stdout."),
 )
 

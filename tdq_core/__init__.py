@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tdq_core.api.image_sets import ImagePair, images
     from tdq_core.api.networks import Network, load, load_export, wrap
     from tdq_core.api.runs import Runs, run, runs
+    from tdq_core.api.sweeps import SweptRuns, sweep
     from tdq_core.api.verbs import Quantized, Score, compress, measure, plan, quantize
     from tdq_core.errors import InputError, Refused, RunFailed, TDQError
     from tdq_core.specs import RankRule, RunSpec
@@ -33,6 +34,7 @@ _FROM = {
     "tdq_core.api.image_sets": ("ImagePair", "images"),
     "tdq_core.api.verbs": ("Quantized", "Score", "compress", "measure", "plan", "quantize"),
     "tdq_core.api.runs": ("Runs", "run", "runs"),
+    "tdq_core.api.sweeps": ("SweptRuns", "sweep"),
     "tdq_core.errors": ("InputError", "Refused", "RunFailed", "TDQError"),
     "tdq_core.specs": ("RankRule", "RunSpec"),
 }
@@ -49,6 +51,7 @@ __all__ = [
     "RunSpec",
     "Runs",
     "Score",
+    "SweptRuns",
     "TDQError",
     "compress",
     "images",
@@ -59,6 +62,7 @@ __all__ = [
     "quantize",
     "run",
     "runs",
+    "sweep",
     "wrap",
 ]
 

@@ -18,7 +18,7 @@ CODE = ENGINE + sorted((PROJECT / "dashboard").rglob("*.py"))
 def test_the_first_floor_has_about_twenty_entries():
     """Whoever lists the engine's folder reads what happens to a weight; `lint-imports` says which room knows which."""
     entries = [p.name for p in (PROJECT / "tdq_core").iterdir() if not p.name.startswith("__pycache")]
-    assert len(entries) <= 22, entries
+    assert len(entries) <= 23, entries
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(PROJECT)))

@@ -35,12 +35,17 @@ PROJECT = Path(__file__).resolve().parent.parent
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 PACKED = ("tdq_core", "dashboard", "cached_runs")
 FOR_DEVELOPERS = {"test", "lint"}
-WORK_OF_EXTRAS = {"torchao": "pt2e", "timm": "timm"}
-"""What the engine imports where it is asked for, with the extra that brings it."""
+WORK_OF_EXTRAS = {
+    "pt2e": {"torchao"}, "timm": {"timm"}, "sweep": {"dask", "distributed"},
+    "mlflow": {"mlflow-skinny", "sqlalchemy", "alembic"},
+}  # fmt: skip
+"""What is imported where it is asked for, by the engine or on its behalf, by the extra that brings it."""
 UNSEEN = {"onnxscript"}
 """Declared, and imported by torch.onnx.export on the engine's behalf."""
-FRAMES = {"pandas"}
-"""Imported by `runs().frame()` only, which says what to install where it is not there."""
+FRAMES = {"pandas", "pyarrow"}
+"""Imported by `runs().frame()` and by logs in Parquet only, which say what to install where it is not there."""
+LARGE = {"mlflow"}
+"""Extras that bring so much along that `all` leaves them out."""
 
 
 def name_of(requirement: str) -> str:
@@ -66,12 +71,14 @@ def imported(folder: str) -> set[str]:
                 modules |= {alias.name.split(".")[0] for alias in node.names}
     own = {*PACKED, "benchmarks", *(path.stem for path in (PROJECT / "tests").rglob("*.py"))}
     foreign = modules - own - sys.stdlib_module_names
-    by_module = packages_distributions()
+    by_module = dict(packages_distributions())
+    by_module.setdefault("mlflow", ["mlflow-skinny"])
     return {by_module.get(module, [module])[0].lower().replace("_", "-") for module in foreign}
 
 
 def test_what_is_imported_is_declared():
-    assert imported("tdq_core") - set(WORK_OF_EXTRAS) - declared() == FRAMES
+    asked_for = set().union(*WORK_OF_EXTRAS.values())
+    assert imported("tdq_core") - asked_for - declared() == FRAMES
     assert imported("dashboard") <= declared("dashboard")
     assert imported("cached_runs") <= declared()
     assert imported("benchmarks") <= declared(*FOR_DEVELOPERS)
@@ -81,8 +88,8 @@ def test_what_is_imported_is_declared():
 def test_what_is_declared_is_imported():
     assert declared() - imported("tdq_core") == UNSEEN
     assert declared("dashboard") - declared() <= imported("dashboard")
-    for package, extra in WORK_OF_EXTRAS.items():
-        assert declared(extra) - declared() == {package}
+    for extra, packages in WORK_OF_EXTRAS.items():
+        assert declared(extra) - declared() == packages
 
 
 @pytest.fixture
@@ -110,13 +117,13 @@ def test_needs_are_those_of_the_metadata(without: Callable[..., None]) -> None:
     assert names() == declared() and names("no such extra") == set()
     for extra in DECLARED["optional-dependencies"]:
         assert names(extra) == declared(extra) - declared()
-    assert names("all") == {"streamlit", "plotly", "pandas", "torchao", "timm"}
+    assert names("all") == {"streamlit", "plotly", "pandas", "torchao", "timm", *WORK_OF_EXTRAS["sweep"]}
 
 
 def test_extras_have_a_purpose_and_all_is_all_of_them() -> None:
     users = set(DECLARED["optional-dependencies"]) - FOR_DEVELOPERS - {"all"}
     assert users == set(extras.EXTRAS)
-    assert declared("all") == declared(*users)
+    assert declared("all") == declared(*users - LARGE)
 
 
 def test_what_is_missing_or_too_old_is_told_with_the_way_to_get_it(without: Callable[..., None]) -> None:

@@ -18,7 +18,6 @@ from cached_runs.counting import count_costs
 from cached_runs.study import (
     CP_RATIOS,
     DATA,
-    FP32_AND_INT8,
     MATRICES,
     NETWORKS,
     RATIOS,
@@ -53,6 +52,8 @@ for found in RunStore(shipped_folder()).all():
     if found.spec.model.name in NETWORKS:
         BY_MODEL[found.spec.model.name].append(found)
 MEASURED = sorted(BY_MODEL)
+DRAWN = (("fp32", "torch"), *(("int8", backend) for backend in BACKENDS))
+"""Precisions and backends that the figures need."""
 each = pytest.mark.parametrize("model", MEASURED)
 
 
@@ -79,7 +80,7 @@ INT8_OF_ONNXRUNTIME = ("resnet20_cifar10", "alexnet_cifar10", "resnet50_cifar10"
 def test_every_curve_and_every_cell_of_the_views_is_there(model):
     """Tucker-2 over all layers and later ones at six ratios in fp32 and INT8; more or less of the grid, see above."""
     found = {json.dumps(r.spec.to_dict()) for r in BY_MODEL[model]}
-    cells = {cell for cell in FP32_AND_INT8 if model not in INT8_OF_ONNXRUNTIME or cell != ("int8", "torch")}
+    cells = {cell for cell in DRAWN if model not in INT8_OF_ONNXRUNTIME or cell != ("int8", "torch")}
 
     def is_needed(spec: RunSpec) -> bool:
         drawn = spec.method == tucker2_of(model) and not spec.calibrated

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from tdq_core.cli import cache, components, dashboard, doctor, models, recipe, records, run, training
+from tdq_core.cli import cache, components, dashboard, doctor, models, recipe, records, run, sweep, training
 from tdq_core.cli.terminal import any_terminal, complain, write_out
 from tdq_core.errors import InputError, Refused, TDQError
 from tdq_core.system.signals import unwinding
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("models")(models.models)
 app.command("layers")(models.layers)
 app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
 app.command("recipe")(recipe.recipe)
 app.command("components")(components.components)
 app.command("train")(training.train)

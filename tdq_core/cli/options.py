@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from tdq_core.errors import InputError
+from tdq_core.records.logs import LOGS
 from tdq_core.specs.choices import PRESETS
 from tdq_core.specs.command import is_list, value_of
 from tdq_core.specs.option import Field, Flat, fields_of, require_choice
@@ -18,6 +19,9 @@ from tdq_core.specs.run import RunSpec
 from tdq_core.specs.value import Value
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+LogFlag = Annotated[
+    list[str] | None, typer.Option("--log", help=f"Also tell others' tools of what was measured: {LOGS}.")
+]
 Command = Callable[..., None]
 _PRESET_HELP = " ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items())
 

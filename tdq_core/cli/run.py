@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from tdq_core.cli.options import JsonFlag, takes_spec
+from tdq_core.cli.options import JsonFlag, LogFlag, takes_spec
 from tdq_core.cli.records import print_card
 from tdq_core.cli.terminal import complain, progress_bars, say_json
+from tdq_core.records.logs import logging_to
 from tdq_core.specs import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, RunSpec, Treatment
 from tdq_core.system.files import user_path
 
@@ -16,22 +17,26 @@ from tdq_core.system.files import user_path
 def run(
     spec: RunSpec,
     export: Annotated[Path | None, typer.Option(help="Write the artefact, its ranks and the record here.")] = None,
+    log: LogFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Decompose, quantize and measure one model, and keep the record."""
     from tdq_core.api.runs import run as carry_out
 
-    with progress_bars() as on_progress:
-        outcome = carry_out(spec, on_progress=on_progress, export=export and user_path(export))
-    record = outcome.record
+    export = export and user_path(export)
+    with logging_to(log or []) as keep:
+        with progress_bars() as on_progress:
+            outcome = carry_out(spec, on_progress=on_progress, export=export)
+        record = outcome.record
+        not_kept = (*outcome.not_kept, *keep([record], files=export))
     if as_json:
         say_json(record.to_dict())
     else:
         print_card(record, reused=outcome.reused)
-    for sentence in outcome.not_kept:
+    for sentence in not_kept:
         complain(sentence)
     if record.state != "complete":
         complain(record.reason)
         raise typer.Exit(2 if record.state == "refused" else 1)
-    if outcome.not_kept:
+    if not_kept:
         raise typer.Exit(1)

@@ -13,6 +13,8 @@ EXTRAS = {
     "dashboard": "The dashboard",
     "pt2e": "INT8 through torch",
     "timm": "A model named timm:NAME",
+    "sweep": "A sweep",
+    "mlflow": "A log for MLflow",
 }
 """What each extra is for; those for developers, and `all`, are left out."""
 

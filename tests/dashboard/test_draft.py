@@ -101,7 +101,7 @@ def test_what_needs_something_without_effect_has_none_either_whichever_stands_fi
         assert not {"epc", "eta", "granularity", "ranges", "condition", "solver"} & set(left)
         assert left["symmetric"] and left["calibrated"] and left["finetune"] == 0
         dense = in_effect(order, chosen | {"method": "none", "precision": "w4"}, defaults())
-        assert set(dense) == {"method", "precision", "backend", "granularity", "ranges"}
+        assert set(dense) == {"method", "precision", "backend", "granularity", "ranges", "quantization_aware"}
 
 
 @pytest.mark.parametrize("method", ["none", "cp", "svd"])

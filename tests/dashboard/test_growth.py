@@ -78,7 +78,8 @@ def test_every_option_with_a_label_is_on_the_page_where_it_has_an_effect(app: st
         assert all(w.label == next(f for f in LABELLED if f.key == key).option.label for key, w in seen.items())
         rest = {f.key for f in LABELLED} - set(seen)
         assert rest == ({"solver"} if "epc" in query else {"epc", "eta", "symmetric", "condition", "granularity",
-                                                            "ranges", "depth"})  # fmt: skip
+                                                            "ranges", "depth", "quantization_aware",
+                                                            "epc_optimum"})  # fmt: skip
 
 
 def test_the_solver_is_chosen_on_the_page(app: str, asked: list[Request]) -> None:
@@ -140,9 +141,8 @@ def grown(tmp_path: Path) -> Path:
             if path.name not in (changed, "__pycache__"):
                 (engine / path.relative_to(PROJECT / "tdq_core")).symlink_to(path)
     source = (PROJECT / "tdq_core" / "specs" / "parts.py").read_text()
-    before, after = "class PrecisionSpec(Value", FIELD.lstrip("\n") + "\n\nclass PrecisionSpec(Value"
-    assert source.count(f"\n\n\n{before}") == 1
-    (specs / "parts.py").write_text(source.replace(f"\n\n\n{before}", f"\n{after}"))
+    assert source.rfind("\nclass ") == source.find("\nclass Treatment(Value"), "the last class of the file grows"
+    (specs / "parts.py").write_text(source + FIELD.lstrip("\n"))
     return engine.parent
 
 

@@ -77,9 +77,9 @@ def test_what_is_seen_and_wanted_are_those_of_every_call(name: str, monkeypatch:
     net, some = repeated(name), images(24)
     got: Rows = []
 
-    def remember(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool) -> Moments:
+    def remember(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool, ridge: float) -> Moments:
         got.append((rows, wanted))
-        return moments(rows, wanted, weight, centred=centred)
+        return moments(rows, wanted, weight, centred=centred, ridge=ridge)
 
     monkeypatch.setattr("tdq_core.compression.calibrate.moments.moments", remember)
     apply_calibrated(net, body_of(net, 3), lambda: iter(some.split(7)), options=Options())

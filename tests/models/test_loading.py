@@ -236,7 +236,7 @@ def test_a_card_makes_weights_shipped(tmp_path: Path, monkeypatch: pytest.Monkey
     file = tmp_path / "digits_resnet.pt"
     random = load_model(spec("digits_resnet", weights="random"))
     torch.save(random.module.state_dict(), file)
-    card = {"file": file.name, "sha256": file_sha256(file), "source": "here", "licence": "MIT", "scores": {"top1": 0.1}}
+    card = {"file": file.name, "sha256": file_sha256(file), "source": "here", "licence": "MIT"}
     (tmp_path / "digits_resnet.json").write_text(json.dumps(card))
     shipped = load_model(spec("digits_resnet"))
     assert (shipped.weights_source, shipped.licence, shipped.digest) == ("here", "MIT", random.digest)
