@@ -281,7 +281,7 @@ def test_spectra_are_needed_exactly_where_they_are_used():
     for rule in rules:
         try:
             make_plan(bare, "tucker2", rule)
-        except (ValueError, IndexError):
+        except InputError:
             assert needs_spectra(rule)
         else:
             assert not needs_spectra(rule)

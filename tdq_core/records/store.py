@@ -207,8 +207,8 @@ class Store(Generic[V]):
         return read
 
     def _index(self) -> "index.Index[V] | None":
-        if not self.kind.packing or not self.folders[0].is_dir():
-            return None
+        if not self.kind.packing or not self.folders[0].is_dir() or self.folders[0] == shipped_folder():
+            return None  # what is shipped stays as it is
         return index.Index(self.folders[0], *self.kind.packing)
 
     def _tried(self, path: Path) -> V | LeftOut:

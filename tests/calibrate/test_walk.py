@@ -42,9 +42,9 @@ def test_each_layer_sees_the_compressed_network(monkeypatch: pytest.MonkeyPatch)
     plan = make_plan(read_layers(model, IMAGES[:2], name="n", digest=""), "svd", RankRule("ratio", 1.5))
     got: list[tuple[Tensor, Tensor]] = []
 
-    def remember(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool) -> Moments:
+    def remember(rows: Tensor, wanted: Tensor, weight: Tensor, *, centred: bool, ridge: float) -> Moments:
         got.append((rows, wanted))
-        return moments(rows, wanted, weight, centred=centred)
+        return moments(rows, wanted, weight, centred=centred, ridge=ridge)
 
     monkeypatch.setattr("tdq_core.compression.calibrate.moments.moments", remember)
     made, _ = apply_calibrated(model, plan, batches, options=Options())
