@@ -76,7 +76,13 @@ def test_a_process_that_is_lost_costs_nothing_that_was_asked(two_processes):
 
 
 def test_each_piece_has_one_thread(two_processes):
-    assert set(side_by_side.side_by_side(threads_there, range(6), costs=[1] * 6)) == {1}
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert set(side_by_side.side_by_side(threads_there, range(6), costs=[1] * 6)) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_threads_are_given_back_and_never_more_than_allowed(monkeypatch):
@@ -174,7 +180,6 @@ def test_the_latest_used_files_stay(tmp_path, monkeypatch):
     assert cache.get("a") == bytes(100)
     cache.put("d", bytes(100))
     assert sorted(path.name for path, _ in cache.files()) == ["a", "c", "d"]
-    assert cache.clear() > 300 and cache.get("a") is None
 
 
 @pytest.mark.parametrize("text", ("-1", "much", "nan"))

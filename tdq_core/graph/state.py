@@ -35,7 +35,7 @@ def load_once(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     Tensor by tensor: a network's own loading may translate, or ask for, what only files of older versions have.
     """
     known = state_once(model)
-    assert known.keys() <= state.keys(), "of this model"
+    assert known.keys() <= state.keys() <= model.state_dict().keys(), "of this model"
     for name, tensor in known.items():
         tensor.copy_(state[name])
     if not all(torch.equal(kept, state[name].to(kept.dtype)) for name, kept in state_once(model).items()):

@@ -67,16 +67,10 @@ class Cache:
                 found.append((path, path.stat()))
         return sorted(found, key=lambda each: each[1].st_mtime_ns, reverse=True)
 
-    def clear(self) -> int:
-        """Remove all; how many bytes that were."""
-        return self._prune(0)
-
-    def _prune(self, most: int) -> int:
-        size = gone = 0
+    def _prune(self, most: int) -> None:
+        size = 0
         for path, stat in self.files():
             size += stat.st_size
             if size > most:
                 with contextlib.suppress(OSError):
                     path.unlink()
-                    gone += stat.st_size
-        return gone

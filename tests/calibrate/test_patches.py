@@ -14,6 +14,7 @@ LAYERS = [
     nn.Conv2d(5, 7, 3, padding=1, padding_mode="reflect"),
     nn.Conv2d(5, 7, 1, stride=2),
     nn.Conv2d(5, 7, 1, padding=1),
+    nn.Conv2d(5, 7, (3, 2), stride=(1, 2), dilation=(2, 1), padding=(2, 1)),
 ]
 
 
