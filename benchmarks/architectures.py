@@ -10,6 +10,7 @@ complete run has passed all checks that every run passes: planned = counted, exp
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -72,8 +73,13 @@ FACTORIES = {
 """A file of one's own around the library: ten classes, as the images have."""
 
 
+def clock() -> float:
+    """CPU seconds of this process and of the workers that it has waited for."""
+    return sum(os.times()[:4])
+
+
 def tried(name: str, steps: list[str]) -> dict[str, str]:
-    """What became of one network, by step; 'complete', or a sentence."""
+    """What became of one network, by step; 'complete', or a sentence. Told as it goes, a line a step."""
     torch.set_num_threads(1)
     library, _, kind = name.partition(":")
     with tempfile.TemporaryDirectory() as folder:
@@ -82,8 +88,10 @@ def tried(name: str, steps: list[str]) -> dict[str, str]:
         found = _table(f"{file}:net")
         if found["table"] == "complete":
             session = Session()
-            found |= {step: _ended(f"{file}:net", int(found["size"]), step, session) for step in steps}
-    return found
+            for step in steps:
+                print(json.dumps(found | {step: f"not done within the time, seconds so far {clock():.0f}"}), flush=True)
+                found[step] = _ended(f"{file}:net", int(found["size"]), step, session)
+    return found | {"CPU s": f"{clock():.0f}"}
 
 
 def _table(name: str) -> dict[str, str]:
@@ -125,11 +133,14 @@ def _in_a_process(name: str, steps: list[str], seconds: float) -> dict[str, str]
     command = [sys.executable, "-m", "benchmarks.architectures", "--one", name, "--steps", ",".join(steps)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-        return dict(json.loads(done.stdout.splitlines()[-1]))
-    except subprocess.TimeoutExpired:
-        return {"table": f"not done within {seconds:g} s"}
-    except (IndexError, ValueError):
-        return {"table": "TRACEBACK " + " ".join(done.stderr.splitlines()[-1:])}
+        return _last(done.stdout) | ({} if done.returncode == 0 else {"end": "TRACEBACK " + done.stderr[-200:]})
+    except subprocess.TimeoutExpired as late:
+        return _last((late.stdout or b"").decode()) or {"table": f"not done within {seconds:g} s"}
+
+
+def _last(lines: str) -> dict[str, str]:
+    said = [line for line in lines.splitlines() if line.startswith("{")]
+    return dict(json.loads(said[-1])) if said else {}
 
 
 def main() -> None:

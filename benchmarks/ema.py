@@ -17,8 +17,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tdq_core.cli.terminal import progress_bars
 from tdq_core.data.sources import open_images
-from tdq_core.evaluation.evaluate import outcomes
 from tdq_core.models.loading import load_model
+from tdq_core.pipeline.evaluate import outcomes
 from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 from tdq_core.stats.intervals import paired_mean
 from tdq_core.training.fit import Fit

@@ -26,8 +26,8 @@ from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import Made, apply_plan
 from tdq_core.compression.memory import Memory
-from tdq_core.evaluation.evaluate import outcomes
 from tdq_core.pipeline.build import options_of
+from tdq_core.pipeline.evaluate import outcomes
 from tdq_core.pipeline.session import Session
 from tdq_core.ranks.plan import make_plan
 from tdq_core.records.caches import CACHES

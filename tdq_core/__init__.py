@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tdq_core.api.image_sets import ImagePair, images
     from tdq_core.api.networks import Network, load, load_export, wrap
+    from tdq_core.api.predictions import predict
     from tdq_core.api.runs import Runs, run, runs
     from tdq_core.api.sweeps import SweptRuns, sweep
     from tdq_core.api.verbs import Quantized, Score, compress, measure, plan, quantize
@@ -33,6 +34,7 @@ _FROM = {
     "tdq_core.api.networks": ("Network", "load", "load_export", "wrap"),
     "tdq_core.api.image_sets": ("ImagePair", "images"),
     "tdq_core.api.verbs": ("Quantized", "Score", "compress", "measure", "plan", "quantize"),
+    "tdq_core.api.predictions": ("predict",),
     "tdq_core.api.runs": ("Runs", "run", "runs"),
     "tdq_core.api.sweeps": ("SweptRuns", "sweep"),
     "tdq_core.errors": ("InputError", "Refused", "RunFailed", "TDQError"),
@@ -59,6 +61,7 @@ __all__ = [
     "load_export",
     "measure",
     "plan",
+    "predict",
     "quantize",
     "run",
     "runs",

@@ -70,7 +70,8 @@ def _what(job: Job) -> str:
         request = job.request
     except TDQError as error:
         return plain(error)
-    what = {"layers": "Reading the layers", "components": "Looking into the components"}.get(request.kind)
+    what = {"layers": "Reading the layers", "components": "Looking into the components",
+            "sensitivity": "Measuring what each layer does to the answers"}.get(request.kind)  # fmt: skip
     if request.kind == "run":
         what = text.treatment(request.spec)
     if request.kind == "recipe":

@@ -9,6 +9,7 @@ from dashboard.facts.planning import hand_from, planned_bytes, untouched
 from dashboard.panels import ranks
 from dashboard.panels.choices import choose
 from dashboard.panels.jobs import submit
+from dashboard.panels.prediction import prediction
 from dashboard.panels.subject import spec_of
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
@@ -83,8 +84,10 @@ def _plan(draft: Draft, read_for: RunSpec) -> Plan | None:
 
 
 def _costs_and_run(draft: Draft, offers: Offers, plan: Plan | None, table: LayerTable) -> None:
-    *tiles, right = st.columns([2, 2, 2, 1], vertical_alignment="center")
+    *tiles, foreseen, right = st.columns([2, 2, 2, 3, 1], vertical_alignment="center")
     if plan:
+        with foreseen:
+            prediction(draft.spec(), plan, offers)
         size = planned_bytes(plan, draft.precision)
         tiles[0].metric("Planned params", text.count(plan.params), help=f"{plan.params:,} of {table.params:,}")
         tiles[0].caption(text.both_ways(plan.compression_ratio))

@@ -16,6 +16,9 @@ from tdq_core.errors import InputError
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.layer_files import find_layer_file, layer_file_name, read_layer_file
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
+from tdq_core.prediction.predictor import Predictor
+from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
+from tdq_core.prediction.shelf import predictor_for, sensitivities_for
 from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.records.listing import Memory
 from tdq_core.records.record import RunRecord
@@ -85,6 +88,15 @@ def plan(spec: RunSpec, method: str, rule: RankRule | None) -> Plan:
     return _plan(*_stamp(path), spec.model.name, method, rule.to_dict() if rule else {})
 
 
+def predictor(spec: RunSpec, runs: Runs) -> Predictor | None:
+    """Of the spec's network, refitted on its runs; None where its sensitivities were never measured."""
+    found = sensitivities_for(spec, read(SENSITIVITIES).values)
+    if found is None:
+        return None
+    own = [record for record in runs.values if record.spec.model == spec.model]
+    return _predictor(found.sensitivity_id, spec.images.data, tuple(r.run_id for r in own), found, spec, own)
+
+
 def offers() -> Offers:
     """What can be chosen; the server's arguments are read once."""
     return _offers(server_arguments())
@@ -108,6 +120,13 @@ def _memory(kind: str, folders: tuple[str, ...]) -> Memory[Any]:
 @st.cache_resource(max_entries=50, show_spinner=False)
 def _table(path: str, changed: int, size: int, model: str) -> LayerTable:
     return read_layer_file(Path(path), model)
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def _predictor(
+    name: str, data: str, ids: tuple[str, ...], _found: Sensitivities, _spec: RunSpec, _own: list[RunRecord]
+) -> Predictor:
+    return predictor_for(_spec, _found, _own)
 
 
 @st.cache_data(max_entries=200, show_spinner=False)

@@ -24,8 +24,8 @@ from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.compression.quantize import Artefact, Request, realise
 from tdq_core.data.images import Images, batch_size
 from tdq_core.errors import InputError
-from tdq_core.evaluation.evaluate import latency as time_of
-from tdq_core.evaluation.evaluate import outcomes
+from tdq_core.pipeline.evaluate import latency as time_of
+from tdq_core.pipeline.evaluate import outcomes
 from tdq_core.pipeline.inputs import EXAMPLE_IMAGES, fitted_table
 from tdq_core.pipeline.session import Compressed
 from tdq_core.ranks.plan import Plan, make_plan, needs_spectra

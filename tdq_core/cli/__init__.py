@@ -8,7 +8,19 @@ import sys
 
 import typer
 
-from tdq_core.cli import cache, components, dashboard, doctor, models, recipe, records, run, sweep, training
+from tdq_core.cli import (
+    cache,
+    components,
+    dashboard,
+    doctor,
+    models,
+    predict,
+    recipe,
+    records,
+    run,
+    sweep,
+    training,
+)
 from tdq_core.cli.terminal import any_terminal, complain, write_out
 from tdq_core.errors import InputError, Refused, TDQError
 from tdq_core.system.signals import unwinding
@@ -23,6 +35,8 @@ app = typer.Typer(
 app.command("models")(models.models)
 app.command("layers")(models.layers)
 app.command("run")(run.run)
+app.command("sensitivity")(predict.sensitivity)
+app.command("predict")(predict.predict)
 app.command("sweep")(sweep.sweep)
 app.command("recipe")(recipe.recipe)
 app.command("components")(components.components)

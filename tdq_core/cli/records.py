@@ -8,6 +8,7 @@ import typer
 
 from tdq_core.cli.options import JsonFlag
 from tdq_core.cli.terminal import both_ways, complain, percent, say, say_csv, say_json, say_table, tell
+from tdq_core.prediction.track import in_words, prediction_of
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.records.table import method_text, ranks_text, to_csv
@@ -113,6 +114,8 @@ def _print_metrics(record: RunRecord) -> None:
         quartiles = f"[{q.q1_ms:.2f}, {q.q3_ms:.2f}]"
         text = f"{q.median_ms:.2f} ms {quartiles} a batch of {q.batch}, {q.threads} thread{'s' * (q.threads > 1)}"
         rows.append(("latency", text))
+    if before := prediction_of(record):
+        rows.append(("predicted", f"{in_words(before)} Said before it was measured."))
     for name, text in rows:
         say(f"  {name:<11}{text}")
 

@@ -22,7 +22,7 @@ from tdq_core.specs.option import require_choice
 from tdq_core.system.locks import is_held
 from tdq_core.system.reading import Damaged, open_file, plain_json, read_bytes, read_json
 
-Kind = Literal["run", "layers", "components", "recipe"]
+Kind = Literal["run", "layers", "components", "recipe", "sensitivity"]
 State = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 Moment = Annotated[float, Meta(ge=0, le=1e12)]
 _TAIL = 1 << 14
@@ -33,8 +33,9 @@ class Request(Kept, frozen=True):
     """What a worker is asked to do.
 
     Attributes:
-        kind: 'run' (measure `spec`), 'layers' (read the layer table of its model), 'components' (study its CP) or
-            'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation).
+        kind: 'run' (measure `spec`), 'layers' (read the layer table of its model), 'components' (study its CP),
+            'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation) or
+            'sensitivity' (measure what each of its layers does to the answers).
         allowed_models: models that are not registered but may be loaded; the worker refuses all others.
     """
 

@@ -79,11 +79,19 @@ def _recipe(request: Request, on_progress: Progress) -> Result:
     return Result(state="done", recipe_id=report.recipe_id)
 
 
+def _sensitivity(request: Request, on_progress: Progress) -> Result:
+    from tdq_core.analysis.layer_changes import measure
+
+    measured = measure(request.spec, on_progress=on_progress, allowed_models=request.allowed_models)
+    return Result(state="done", reused=measured.reused)
+
+
 _WORK: Mapping[str, Callable[[Request, Progress], Result]] = {
     "run": _run,
     "layers": _layers,
     "components": _components,
     "recipe": _recipe,
+    "sensitivity": _sensitivity,
 }
 
 

@@ -78,10 +78,14 @@ class RunInputs:
         images where factors are fitted to them."""
         model, calib = self.model, self.calib if self.spec.calibrated else None
         if calib is None:
-            return table_of(model, self.example()[:2], spectra=spectra, on_progress=on_progress)
+            return self.weights_table(spectra=spectra, on_progress=on_progress)
         table = table_of(model, self.example()[:2], spectra=False)
         return fitted_table(table, model.module, self.calibration, len(calib), spectra=spectra,
                             folder=self.sums_folder, on_progress=on_progress)  # fmt: skip
+
+    def weights_table(self, *, spectra: bool = True, on_progress: Progress = silent) -> LayerTable:
+        """The model's layers, where `spectra` are asked for with those of the weights."""
+        return table_of(self.model, self.example()[:2], spectra=spectra, on_progress=on_progress)
 
 
 def table_of(

@@ -17,9 +17,9 @@ import msgspec
 import torch
 
 from tdq_core.errors import NotNow, Refused, RunFailed, TDQError
-from tdq_core.evaluation.evaluate import latency, outcomes
 from tdq_core.layers.table import LayerTable
 from tdq_core.pipeline.build import Built, Clock, Work, build
+from tdq_core.pipeline.evaluate import latency, outcomes
 from tdq_core.pipeline.export import export_folder, require_export
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.inputs import read_table as read_weights_table
@@ -162,11 +162,12 @@ def _carry_out(
     try:
         plan = _plan(inputs, clock, on_progress)
         dense = _baseline(inputs, store, session, on_progress)
+        predicted = _predicted(inputs, plan, store, session)
         with _folder(export) as folder:
             with free_threads():
                 built = build(Work(inputs, plan, session, clock, on_progress), folder)
             layers = built.layers
-            record = _measured(inputs, built, dense, clock, on_progress)
+            record = _measured(inputs, built, dense, clock, on_progress, predicted)
             if export is None:
                 return record, ()
             return record, _not_kept(lambda record: export_folder(folder, record, built.artefact), record)
@@ -218,7 +219,20 @@ def _plan(inputs: RunInputs, clock: Clock, on_progress: Progress) -> Plan:
         return make_plan(table, inputs.spec.method, rule)
 
 
-def _measured(inputs: RunInputs, built: Built, dense: Metrics | None, clock: Clock, on_progress: Progress) -> RunRecord:
+def _predicted(inputs: RunInputs, plan: Plan, store: RunStore, session: Session) -> dict[str, Any]:
+    """What is predicted of the run before it is measured, for its record; nothing where nothing is known."""
+    predictor = session.predictor(inputs, store)
+    if predictor is None or inputs.spec == inputs.spec.dense():
+        return {}
+    found = predictor.predict(inputs.spec, plan.layers, images=len(inputs.images))
+    told = {"sensitivities": predictor.sensitivities.sensitivity_id, **msgspec.to_builtins(found)}
+    return {"predicted": {name: value for name, value in told.items() if value is not None}}
+
+
+def _measured(
+    inputs: RunInputs, built: Built, dense: Metrics | None, clock: Clock, on_progress: Progress,
+    predicted: dict[str, Any],
+) -> RunRecord:  # fmt: skip
     predict = built.artefact.predict
     with clock.stage("evaluate"):
         correct = outcomes(predict, inputs.images, inputs.model.preprocessing, on_progress=on_progress)
@@ -235,7 +249,7 @@ def _measured(inputs: RunInputs, built: Built, dense: Metrics | None, clock: Clo
         latency=times,
     )
     notes = (*inputs.notes, *built.warnings, *(n for n in built.artefact.notes if n not in inputs.notes))
-    made = {"artefact": dict(built.artefact.details)}
+    made = {"artefact": dict(built.artefact.details), **predicted}
     if built.tuning:
         made["finetune"] = msgspec.to_builtins(built.tuning)
     return RunRecord(

@@ -17,8 +17,11 @@ from tdq_core.data.images import ImageSet
 from tdq_core.data.sources import open_images
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.pipeline.inputs import RunInputs, overlap_note
+from tdq_core.prediction.predictor import Predictor
+from tdq_core.prediction.sensitivity import SENSITIVITIES
+from tdq_core.prediction.shelf import predictor_for, sensitivities_for
 from tdq_core.records.caches import CACHES
-from tdq_core.records.store import runs_folder
+from tdq_core.records.store import RunStore, Store, runs_folder
 from tdq_core.specs import ModelSpec, RunSpec
 from tdq_core.system.cache import Cache
 from tdq_core.system.memo import Latest
@@ -59,6 +62,7 @@ class Session:
         self.memory = Memory(Cache(runs_folder() / CACHES["factors"].folder))
         self.decomposed: Latest[Compressed] = Latest()
         self.conditioned: Latest[Compressed] = Latest()
+        self._predictors: dict[str, Predictor | None] = {}
         self._models: OrderedDict[Hashable, LoadedModel] = OrderedDict()
         self._images: OrderedDict[Hashable, ImageSet] = OrderedDict()
 
@@ -79,6 +83,16 @@ class Session:
             notes += [n for n in calib.notes if n not in notes]
             notes += overlap_note(spec, calib)
         return RunInputs(spec, model, images, calib, digests, tuple(notes))
+
+    def predictor(self, inputs: RunInputs, store: RunStore) -> Predictor | None:
+        """Of the run's network, refitted on the runs that were there when it was first asked for; None where its
+        sensitivities were never measured."""
+        digest = inputs.digests["model"]
+        if digest not in self._predictors:
+            found = sensitivities_for(inputs.spec, Store(SENSITIVITIES).found().values, digest=digest)
+            made = predictor_for(inputs.spec, found, store.found().values) if found else None
+            self._predictors[digest] = made
+        return self._predictors[digest]
 
     def model(
         self, spec: ModelSpec, *, seed: int, on_progress: Progress, allowed_models: Collection[str] | None

@@ -12,13 +12,24 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tdq_core.errors import InputError
-from tdq_core.records.bounds import Amount, Named, Positive
+from tdq_core.records.bounds import Amount, Named, Natural, Points, Positive
 
 if TYPE_CHECKING:
     from tdq_core.records.record import LayerRecord, Metrics, RunRecord
 
 _CLOSE = 1e-6
 """Shares and ratios are written in full; this much is left to other arithmetic."""
+
+
+class ToldPrediction(Struct, frozen=True):
+    """What had been predicted of a drop before it was measured, with its 90 % interval; or why nothing was."""
+
+    drop: Points | None = None
+    low: Points | None = None
+    high: Points | None = None
+    reason: str | None = None
+    within_noise: bool = False
+    runs: Natural = 0
 
 
 class Told(Struct, frozen=True):
@@ -34,6 +45,7 @@ class Told(Struct, frozen=True):
     threads: Positive | None = None
     cpu_flags: tuple[str, ...] = ()
     versions: dict[str, str | None] | None = None
+    predicted: ToldPrediction | None = None
 
 
 class ToldOfLayer(Struct, frozen=True):

@@ -12,6 +12,7 @@ so the interval keeps a width where no image differs (0 of 700: 0.546 points to 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+Z90 = 1.6448536269514722
 Z95 = 1.959963984540054
 """The two-sided 95 % quantile of the normal distribution."""
 Z90_ABOVE = 1.2815515655446004

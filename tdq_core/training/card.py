@@ -15,9 +15,9 @@ from torch import Tensor
 from tdq_core.data.images import ImageSet
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
-from tdq_core.evaluation.evaluate import outcomes
 from tdq_core.graph.state import state_digest
 from tdq_core.models.loading import LoadedModel, load_model
+from tdq_core.pipeline.evaluate import outcomes
 from tdq_core.specs import RANDOM_WEIGHTS, ModelSpec
 from tdq_core.stats.intervals import wilson
 from tdq_core.system import machine

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tdq_core.data.images import ImageSet
-from tdq_core.evaluation.evaluate import outcomes
 from tdq_core.models.loading import LoadedModel
+from tdq_core.pipeline.evaluate import outcomes
 from tdq_core.system.files import write_atomically
 from tdq_core.system.progress import Progress
 from tdq_core.training.augment import augmented, resized

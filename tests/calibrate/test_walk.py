@@ -3,12 +3,14 @@
 import pytest
 import torch
 from made_layers import IMAGES, batches, net, told
-from torch import Tensor
+from torch import Tensor, nn
 
 from tdq_core.compression.calibrate import im2col as patches
 from tdq_core.compression.calibrate import layer_by_layer as walk
+from tdq_core.compression.calibrate import sample
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.moments import Moments, moments
+from tdq_core.compression.calibrate.sample import HELD, PEAK, Sample
 from tdq_core.compression.calibrate.spectra import with_output_spectra
 from tdq_core.compression.calibrate.svd import fit_svd
 from tdq_core.compression.decompose.factors import Options
@@ -91,3 +93,14 @@ def test_spectra_of_outputs_are_the_errors_of_the_best_layers_of_each_rank() -> 
             sum(spectrum[rank:]) + rest, rel=1e-3, abs=1e-4 * made.square)  # fmt: skip
     assert [la.params for la in table.layers] == [la.params for la in plain.layers] and table.macs == plain.macs
     assert table.layer("3").spectrum_out != plain.layer("3").spectrum_out
+
+
+def test_inputs_too_wide_for_the_memory_are_said_before_any_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Second moments of what a layer sees grow with the square of its inputs, as those of VGG's classifier do."""
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(600, 4))
+    needed = 600**2 * (HELD + PEAK)
+    monkeypatch.setattr(sample, "free_memory", lambda: needed)
+    assert Sample.of(wide, ["1"], torch.zeros(1, 6, 10, 10), 10).layers
+    monkeypatch.setattr(sample, "free_memory", lambda: needed - 1)
+    with pytest.raises(NotNow, match="'1' sees 600 values at a time"):
+        Sample.of(wide, ["1"], torch.zeros(1, 6, 10, 10), 10)

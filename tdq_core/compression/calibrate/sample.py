@@ -8,10 +8,29 @@ import torch
 from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.im2col import input_places, input_rows, output_places, output_rows, places
-from tdq_core.errors import RunFailed
+from tdq_core.errors import NotNow, RunFailed
 from tdq_core.graph.calls import Layout, images_first, layouts
 from tdq_core.graph.modules import Layer, layers
 from tdq_core.graph.observe import Batches, Call, watch
+from tdq_core.system.machine import free_memory
+
+PEAK, HELD = 40, 8
+"""Bytes for each pair of entries of a patch: of the layer at work, and of each layer whose sums are held."""
+
+
+def require_memory_of_moments(found: Mapping[str, Layer]) -> None:
+    """NotNow where second moments of what these layers see need more memory than is free."""
+    pairs = {name: layer.weight[0].numel() ** 2 * HELD for name, layer in found.items()}
+    if not pairs:
+        return
+    largest = max(pairs, key=pairs.__getitem__)
+    needed, free = sum(pairs.values()) + pairs[largest] * PEAK // HELD, free_memory()
+    if needed > free:
+        raise NotNow(
+            f"Fitting to outputs needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: the layer "
+            f"'{largest}' sees {found[largest].weight[0].numel():,} values at a time. Decompose by the weights alone, "
+            "or on a machine with more memory."
+        )
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,7 @@ class Sample:
         """Of the calls of the layers `names` when `example` (1, C, H, W) passes, for so many calibration images."""
         every = layers(model)
         found = {name: every[name] for name in names}
+        require_memory_of_moments(found)
         layout = layouts(model, found, example)
         chosen = {name: places([c.places for c in calls], images, seed=0) for name, calls in layout.items()}
         return cls(found, chosen, layout)

@@ -14,6 +14,7 @@ from tdq_core.compression.quantize.failures import failing_as_run_failed
 from tdq_core.compression.quantize.left_in_float import left_in_float, left_in_float_note
 from tdq_core.compression.quantize.pt2_file import LOAD_HINT, load_program, save_program
 from tdq_core.compression.quantize.pt2e_folds import keep_wrong_folds_apart
+from tdq_core.compression.quantize.pt2e_operators import write_plainly
 from tdq_core.compression.quantize.pt2e_rounding import rounded_by_hand
 from tdq_core.compression.quantize.pt2e_scheme import quantizer
 from tdq_core.compression.quantize.scheme import Scheme
@@ -82,6 +83,7 @@ def _prepared(model: nn.Module, request: Request, scheme: Scheme) -> GraphModule
     with failing_as_run_failed("Capturing the model with PT2E for int8", WAY_OUT):
         # strict: without it a ReLU module that is called twice, as in torchvision's ResNets, stops the quantizer
         graph = _exported(copy.deepcopy(model), request.example, strict=True).module()
+        write_plainly(graph)
         keep_wrong_folds_apart(graph)
         prepared: GraphModule = prepare_pt2e(graph, quantizer(scheme))
     return prepared

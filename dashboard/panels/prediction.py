@@ -1,0 +1,42 @@
+"""The drop that is predicted of the plan on the page, while its sliders move."""
+
+import streamlit as st
+
+from dashboard.panels.jobs import submit
+from dashboard.shelf import catalog
+from dashboard.shelf.offers import Offers
+from dashboard.words import text
+from dashboard.words.markup import plain
+from tdq_core.jobs.queue import Request
+from tdq_core.prediction.predictor import Prediction
+from tdq_core.ranks.plan import Plan
+from tdq_core.records.store import RUNS
+from tdq_core.specs import RunSpec
+
+_HELP = (
+    "Nothing is built for it. How far the answers move when one layer alone is decomposed or rounded was measured once "
+    "on unlabelled images; the plan's layers are added up, and the runs of this network say what such a sum costs."
+)
+
+
+def prediction(spec: RunSpec, plan: Plan, offers: Offers) -> None:
+    """A tile with the drop and its interval; or why there is none, and what helps."""
+    predictor = catalog.predictor(spec, catalog.read(RUNS))
+    if predictor is None:
+        st.caption("**Predicted drop**: not yet. It takes one measurement of what each layer does to the answers.")
+        if st.button("Measure the layers", icon=":material/query_stats:", help=_HELP):
+            submit(Request(kind="sensitivity", spec=spec, allowed_models=offers.allowed))
+            st.rerun()
+        return
+    found = predictor.predict(spec, plan.layers, images=spec.images.samples)
+    if found.drop is None or found.low is None or found.high is None:
+        st.caption(f"**Predicted drop**: {plain(found.reason or '')}")
+        return
+    st.metric("Predicted drop", "within noise" if found.within_noise else text.points(found.drop), help=_HELP)
+    st.caption(f"{text.interval(found.low, found.high)} points, 90 %; {_basis(found)}")
+
+
+def _basis(found: Prediction) -> str:
+    if not found.runs:
+        return "from other networks' runs"
+    return f"from {found.runs} run{'s' * (found.runs != 1)} of this network"

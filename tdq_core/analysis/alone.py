@@ -1,0 +1,178 @@
+"""One layer in another form while the rest of the network stays as it is."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tdq_core.compression.calibrate.refit import Place
+from tdq_core.compression.calibrate.sums import Groups, collect, moments_of
+from tdq_core.compression.condition.apply import balance
+from tdq_core.compression.decompose.factors import Options
+from tdq_core.compression.decompose.modules import factorize, find_starts
+from tdq_core.compression.memory import Memory
+from tdq_core.compression.quantize.activation_grid import Range
+from tdq_core.compression.quantize.scheme import Scheme
+from tdq_core.compression.quantize.weight_grid import round_weight
+from tdq_core.graph.modules import children
+from tdq_core.graph.replace import replace
+from tdq_core.graph.replay import Forward
+from tdq_core.graph.uses import following_norms
+from tdq_core.layers.methods import METHODS, Method, Ranks
+from tdq_core.layers.table import Layer
+from tdq_core.pipeline.inputs import RunInputs
+from tdq_core.ranks.costs import cost
+from tdq_core.ranks.plan import LayerPlan
+from tdq_core.system.progress import Progress
+from tdq_core.system.threads import one_thread
+
+Ways = Mapping[str, Forward]
+"""By name of a module what it computes instead."""
+Placed = tuple[Layer, Ranks]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A method; `name` is 'cp+epc' where CP has the correction."""
+
+    name: str
+    method: str
+
+    @property
+    def slow(self) -> bool:
+        """Whether its factors take long to find."""
+        return self.method == "cp"
+
+    @property
+    def fits_of(self) -> str:
+        """The form whose points in floats are its own too: the correction keeps the error."""
+        return "cp+epc" if self.name == "cp" else self.name
+
+    @property
+    def options(self) -> Options:
+        return Options(eta=0.0 if self.name.endswith("+epc") else None)
+
+
+FORMS = tuple(Form(name, method) for method, row in METHODS.items() if isinstance(row, Method)
+              for name in ((method, f"{method}+epc") if method == "cp" else (method,)))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Makes what stands in the place of single layers.
+
+    Attributes:
+        sums: what each layer sees on the calibration images, in the network as it is.
+        norms: the batch norm that alone takes a layer's output.
+    """
+
+    inputs: RunInputs
+    sums: Mapping[str, Groups]
+    norms: Mapping[str, str]
+    memory: Memory
+    on_progress: Progress
+
+    @classmethod
+    def of(cls, inputs: RunInputs, names: list[str], memory: Memory, on_progress: Progress) -> "Alone":
+        model, calib = inputs.model.module, inputs.calib
+        assert calib is not None, "opened with the run"
+        sums = collect(model, names, inputs.calibration, len(calib), folder=inputs.sums_folder, on_progress=on_progress)
+        norms = following_norms(model, names, next(iter(inputs.calibration()))[:1])
+        return cls(inputs, sums, {n: norm for n, norm in norms.items() if norm}, memory, on_progress)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.inputs.model.module
+
+    def find_starts(self, placed: Sequence[Placed], form: Form) -> None:
+        """Find the factors that fits begin at, side by side."""
+        find_starts(self.model, [_plan(la, form, ranks) for la, ranks in placed], form.options, self.memory,
+                    on_progress=self.on_progress)  # fmt: skip
+
+    def decomposed(self, layer: Layer, form: Form, ranks: Ranks, fit: str) -> dict[str, nn.Module]:
+        """What stands in the place of the layer; where it is fitted to outputs, also in that of its batch norm."""
+        if fit == "weights":
+            return {layer.name: self._of_weights(layer, form, ranks)}
+        holder = copy.deepcopy(self.model)
+        norm = self.norms.get(layer.name)
+        place = Place(self.model, holder, layer.name, norm)
+        with torch.no_grad(), one_thread():
+            seen = moments_of(self.sums[layer.name], place.layer.weight.detach(), centred=place.centred)
+            made = place.settle(_plan(layer, form, ranks), seen, form.options, self.memory)
+        return {layer.name: made.module.eval()} | ({norm: holder.get_submodule(norm)} if norm else {})
+
+    def _of_weights(self, layer: Layer, form: Form, ranks: Ranks) -> nn.Module:
+        own = self.model.get_submodule(layer.name)
+        assert isinstance(own, nn.Conv2d | nn.Linear), "it is in the layer table"
+        return factorize(own, form.method, ranks, options=form.options, memory=self.memory).module.eval()
+
+    def balanced(
+        self, placed: Sequence[Placed], form: Form, scheme: Scheme
+    ) -> Callable[[Layer], tuple[list[nn.Module], Ways]]:
+        """Layers fitted to outputs and balanced before integers, by layer: its factors, and its batch norm. All of them
+        are made when the first is asked for."""
+        ranks = {layer.name: r for layer, r in placed}
+        made: dict[str, tuple[list[nn.Module], Ways]] = {}
+
+        def make() -> None:
+            whole = copy.deepcopy(self.model)
+            alone = {la.name: self.decomposed(la, form, ranks[la.name], "outputs") for la, _ in placed}
+            replace(whole, {name: module for each in alone.values() for name, module in each.items()})
+            ready, _ = balance(whole, list(alone), self.inputs.calibration, scheme, on_progress=self.on_progress)
+            for name, each in alone.items():
+                factors = list(children(ready.get_submodule(name)).values())
+                made[name] = factors, {n: module for n, module in each.items() if n != name}
+
+        def of(layer: Layer) -> tuple[list[nn.Module], Ways]:
+            if not made:
+                make()
+            return made[layer.name]
+
+        return of
+
+
+def rounding(
+    stages: Sequence[nn.Module], weights: int | None = None, activations: int | None = None, *, corrected: bool = False
+) -> Forward:
+    """`stages` one after another, their weights and what each of them takes rounded to so many bits (None: they stay),
+    as simulated bits are.
+
+    Args:
+        corrected: the mean shift of each output by rounded weights is taken back, as biases do before integers.
+    """
+    own = [_rounded(stage, weights) if weights else stage for stage in stages]
+
+    def forward(x: Tensor) -> Tensor:
+        made = _passed(own, x, activations)
+        if corrected and weights:
+            shift = made - _passed(stages, x, activations)
+            over = [d for d in range(made.ndim) if d != (1 if made.ndim == 4 else made.ndim - 1)]
+            made = made - shift.mean(over, keepdim=True)
+        return made
+
+    return forward
+
+
+def _passed(stages: Sequence[nn.Module], x: Tensor, bits: int | None) -> Tensor:
+    for stage in stages:
+        x = stage(_on_grid(x, bits) if bits else x)
+    return x
+
+
+def _rounded(stage: nn.Module, bits: int) -> nn.Module:
+    copied = copy.deepcopy(stage)
+    weight = copied.get_parameter("weight")
+    weight.data = round_weight(weight, Scheme(bits, None)).to_weight()
+    return copied
+
+
+def _on_grid(values: Tensor, bits: int) -> Tensor:
+    seen = Range()
+    seen.add(values)
+    return seen.grid(2**bits - 1).round(values)
+
+
+def _plan(layer: Layer, form: Form, ranks: Ranks) -> LayerPlan:
+    return LayerPlan(layer, form.method, ranks, cost(layer, form.method, ranks))

@@ -1,1 +1,0 @@
-"""Right or wrong for every image, and latency."""

@@ -1,0 +1,121 @@
+"""The change that a plan makes to the answers: what its layers do, added up; or why it is not known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tdq_core.layers.table import Layer
+from tdq_core.prediction.error import expected_error
+from tdq_core.prediction.sensitivity import DENSE, LayerChanges, Point, Sensitivities
+from tdq_core.ranks.plan import LayerPlan
+from tdq_core.specs import RunSpec
+
+BEYOND = 1.35
+"""Ranks whose expected error is larger than that of the smallest ones measured by this factor are out of the grid."""
+END_BITS = 8
+
+
+class Unknown(Exception):
+    """Nothing is known of what is asked for; the sentence says of what."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is done to layers, as far as their changes depend on it.
+
+    Attributes:
+        fit: 'outputs' or 'weights'.
+        epc: whether CP has the correction.
+        weight_bits, activation_bits: None where they stay floats.
+        ends: layers that keep 8 bits.
+    """
+
+    fit: str
+    epc: bool
+    weight_bits: int | None
+    activation_bits: int | None
+    ends: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, spec: RunSpec, layers: Sequence[Layer]) -> "Asked":
+        """Of a run.
+
+        Raises:
+            Unknown: it does something that was never measured.
+        """
+        require_measured(spec)
+        made, numbers = spec.decomposition, spec.precision.numbers
+        below = numbers.integer and numbers.weight_bits < END_BITS
+        ends = frozenset(layer.name for layer in layers if layer.end) if below else frozenset()
+        fit = "outputs" if spec.calibrated else "weights"
+        return cls(fit, bool(made and made.epc), numbers.weight_bits if numbers.integer else None,
+                   numbers.activation_bits, ends)  # fmt: skip
+
+
+def require_measured(spec: RunSpec) -> None:
+    """Unknown where `spec` does to the network what sensitivities say nothing of."""
+    made, precision, treatment = spec.decomposition, spec.precision, spec.treatment
+    never = {
+        "fine-tuning": treatment.finetune,
+        "re-estimated batch norms": treatment.reestimate_bn,
+        "quantization-aware rounding": precision.quantization_aware,
+        "bits of their own inside decomposed layers": precision.inner_bits is not None,
+        "one scale a tensor of weights": spec.quantized and precision.granularity != "channel",
+        "ranges of least squared error": spec.quantized and precision.ranges != "minmax",
+        "another solver": made is not None and made.solver != "tdq",
+        "factors that are not conditioned": spec.quantized and made is not None and not treatment.condition,
+    }  # fmt: skip
+    if named := [what for what, asked in never.items() if asked]:
+        raise Unknown(f"the sensitivities were measured without {' and '.join(named)}")
+
+
+def change_of(found: Sensitivities, layers: Sequence[LayerPlan], asked: Asked) -> float:
+    """The sum over the layers.
+
+    Raises:
+        Unknown: a method, ranks or bits that were not measured.
+    """
+    return sum(layer_change(found, part, asked) for part in layers)
+
+
+def layer_change(found: Sensitivities, part: LayerPlan, asked: Asked) -> float:
+    """What one layer adds; see `change_of`."""
+    name, own = part.layer.name, found.layers.get(part.layer.name)
+    if own is None:
+        if part.method == "none":
+            return 0.0  # a layer that no step takes up stays in floats as well
+        raise Unknown(f"the layer '{name}' was not measured")
+    form = (
+        DENSE if part.method == "none" else f"{part.method}+epc" if part.method == "cp" and asked.epc else part.method
+    )
+    total = 0.0
+    if form != DENSE:
+        points = own.fits.get("cp+epc" if form == "cp" else form, {}).get(asked.fit, ())
+        if not points:
+            raise Unknown(f"the layer '{name}' was not measured by this method")
+        table = found.tables[asked.fit]
+        total += _at(points, expected_error(table.layer(name), part.method, part.ranks), name)
+    for kind, bits in (("w", asked.weight_bits), ("a", asked.activation_bits)):
+        if bits is not None:
+            total += _rounded(own, form, kind, max(bits, END_BITS) if name in asked.ends else bits, name)
+    return total
+
+
+def _at(points: Sequence[Point], error: float, name: str) -> float:
+    """Along straight lines between the points in logarithms; below the smallest error in proportion to it."""
+    if error <= 0:
+        return 0.0
+    errors = np.array([p.error for p in reversed(points)]).clip(1e-12)
+    changes = np.array([p.change for p in reversed(points)]).clip(1e-12)
+    if error > errors[-1] * BEYOND:
+        raise Unknown(f"the ranks of '{name}' are smaller than any that were measured")
+    if error < errors[0]:
+        return float(changes[0] * error / errors[0])
+    return float(np.exp(np.interp(np.log(error), np.log(errors), np.log(changes))))
+
+
+def _rounded(own: LayerChanges, form: str, kind: str, bits: int, name: str) -> float:
+    if (change := own.rounded(form, f"{kind}{bits}")) is not None:
+        return change
+    raise Unknown(f"the layer '{name}' was not measured with {bits}-bit {'weights' if kind == 'w' else 'activations'}")

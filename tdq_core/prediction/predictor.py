@@ -1,0 +1,106 @@
+"""The drop of a run before it is measured, from the sensitivities of its network and the runs that are there."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from tdq_core.layers.table import LayerTable
+from tdq_core.prediction.change import Asked, Unknown, change_of
+from tdq_core.prediction.curve import Curve, Prior, Run
+from tdq_core.prediction.prior import PRIOR
+from tdq_core.prediction.sensitivity import Sensitivities
+from tdq_core.ranks.costs import cost, dense_cost
+from tdq_core.ranks.plan import LayerPlan
+from tdq_core.records.record import RunRecord
+from tdq_core.specs import RunSpec
+from tdq_core.stats.score import Z95
+
+POINT = 0.01
+"""Below a point of top-1 a prediction ranks nothing."""
+
+
+class Prediction(Struct, frozen=True, kw_only=True):
+    """A predicted drop of top-1 against the dense fp32 network, as a share of the images (0-1), or why there is none.
+
+    Attributes:
+        low, high: 90 % interval; of what would be measured where the number of images is known.
+        within_noise: less than a point: it ranks nothing.
+        reason: why nothing is predicted; None where something is.
+        runs: of this network, by which the curve was refitted.
+    """
+
+    drop: float | None = None
+    low: float | None = None
+    high: float | None = None
+    within_noise: bool = False
+    reason: str | None = None
+    runs: int = 0
+
+
+class Predictor:
+    """Of one network; asking it is arithmetic alone."""
+
+    def __init__(self, found: Sensitivities, records: Iterable[RunRecord] = (), *, prior: Prior = PRIOR) -> None:
+        self.sensitivities = found
+        self._prior = prior
+        self.runs = [run for record in records if (run := self.seen(record))]
+        self._curve = Curve(prior, found.flips, self.runs)
+
+    def table(self, spec: RunSpec) -> LayerTable:
+        """The layers with the spectra that a plan of `spec` is made from."""
+        return self.sensitivities.tables["outputs" if spec.calibrated else "weights"]
+
+    def predict(self, spec: RunSpec, layers: Sequence[LayerPlan], *, images: int | None = None) -> Prediction:
+        """Of a run of `spec` whose layers become `layers`.
+
+        Args:
+            images: on which it would be measured: the interval then holds the noise of that as well.
+        """
+        try:
+            asked = Asked.of(spec, self.table(spec).layers)
+            change = change_of(self.sensitivities, layers, asked)
+        except Unknown as unknown:
+            return Prediction(reason=f"Nothing is predicted: {unknown}.")
+        guess = self._curve.guess(change * self._offset(spec), fit_of(spec), images=images)
+        return Prediction(drop=guess.drop, low=guess.low, high=guess.high, within_noise=guess.drop < POINT,
+                          runs=sum(run.fit == fit_of(spec) for run in self.runs))  # fmt: skip
+
+    def seen(self, record: RunRecord) -> Run | None:
+        """As the curve is fitted to it; None where it is of another network or nothing is known of what it does."""
+        if record.metrics is None or record.digests.get("model") != self.sensitivities.digests["model"]:
+            return None
+        table = self.table(record.spec)
+        if not all(table.has(layer.name) for layer in record.layers):
+            return None
+        try:
+            change = change_of(self.sensitivities, planned(record, table), Asked.of(record.spec, table.layers))
+        except Unknown:
+            return None
+        drop, low, high = record.drop()
+        return (
+            Run(change * self._offset(record.spec), fit_of(record.spec), drop, (high - low) / (2 * Z95))
+            if change > 0
+            else None
+        )
+
+    def _offset(self, spec: RunSpec) -> float:
+        return math.exp(self._prior.offset.get(spec.method, 0.0))
+
+
+def planned(record: RunRecord, table: LayerTable) -> list[LayerPlan]:
+    """The layers of a record as the plan that they were."""
+    parts = []
+    for kept in record.layers:
+        layer = table.layer(kept.name)
+        price = dense_cost(layer) if kept.method == "none" else cost(layer, kept.method, kept.ranks)
+        parts.append(LayerPlan(layer, kept.method, kept.ranks, price, kept.skipped_because))
+    return parts
+
+
+def fit_of(spec: RunSpec) -> str:
+    """Whose gain the sum has: of networks that are only rounded, that of factors fitted to outputs."""
+    made = spec.decomposition
+    if made is None:
+        return "outputs"
+    return "symmetric" if made.symmetric else "outputs" if made.calibrated else "weights"

@@ -1,0 +1,95 @@
+"""The curve from a change to a drop: its interval holds what it says, and runs of the network move it."""
+
+import numpy as np
+import pytest
+
+from tdq_core.prediction.curve import Curve, Prior, Run
+from tdq_core.prediction.flips import flips
+from tdq_core.prediction.prior import PRIOR
+from tdq_core.prediction.sensitivity import FITS
+from tdq_core.prediction.track import kendall
+
+KNOWN = Prior(scale=(0.0, 0.3), gain={"outputs": (0.0, 0.5)}, error={"outputs": (0.003, 0.08)})
+
+
+def made_up(seed: int = 0) -> np.ndarray:
+    """(images, classes) logits with margins of all sizes."""
+    draw = np.random.default_rng(seed)
+    logits = draw.standard_normal((200, 10))
+    logits[np.arange(200), draw.integers(0, 10, 200)] += draw.uniform(0, 8, 200)
+    return logits
+
+
+FLIPS = flips(made_up())
+
+
+def test_flips_rise_from_none_to_nearly_all() -> None:
+    changed = [flip.changed for flip in FLIPS]
+    assert changed[0] < 0.02 and changed[-1] > 0.5
+    assert flips(made_up()) == FLIPS, "the same logits give the same curve"
+    lost = [flip.lost for flip in FLIPS]
+    assert max(lost) <= max(changed) and lost[-1] > lost[30] > lost[10]
+
+
+def test_noise_moves_as_many_answers_as_independent_draws_say() -> None:
+    logits = made_up()
+    flip = FLIPS[40]
+    centred = logits - logits.mean(1, keepdims=True)
+    deviation = np.sqrt(flip.change * np.square(centred).sum(1).mean() / 9)
+    draw = np.random.default_rng(7)
+    moved = [np.mean((logits + deviation * draw.standard_normal(logits.shape)).argmax(1) != logits.argmax(1))
+             for _ in range(64)]  # fmt: skip
+    assert flip.changed == pytest.approx(float(np.mean(moved)), abs=0.01)
+
+
+def truth(change: float, scale: float, gain: float) -> float:
+    at = np.log(change) + gain
+    return float(np.exp(scale) * np.interp(at, np.log([f.change for f in FLIPS]), [f.lost for f in FLIPS]))
+
+
+@pytest.mark.parametrize("own", [0, 4])
+def test_the_interval_holds_the_drop_in_nine_of_ten_cases(own: int) -> None:
+    draw = np.random.default_rng(3)
+    inside = []
+    for _ in range(300):
+        scale, gain = draw.normal(0, 0.3), draw.normal(0, 0.5)
+
+        def measured(change: float, scale: float = scale, gain: float = gain) -> float:
+            true = truth(change, scale, gain)
+            return true + draw.normal(0, np.hypot(0.003 + 0.08 * true, 0.004))
+
+        changes = np.exp(draw.uniform(np.log(0.01), np.log(1), own + 1))
+        runs = [Run(c, "outputs", measured(c), 0.004) for c in changes[:own]]
+        guess = Curve(KNOWN, FLIPS, runs).guess(changes[-1], "outputs")
+        half = np.hypot(guess.high - guess.drop, 1.645 * 0.004)
+        inside.append(abs(measured(changes[-1]) - guess.drop) <= half)
+    assert 0.82 <= np.mean(inside) <= 0.97
+
+
+def test_runs_move_the_curve_towards_them_and_narrow_it() -> None:
+    runs = [Run(c, "outputs", truth(c, 0.3, 0.6), 0.002) for c in (0.05, 0.2, 0.6)]
+    before, after = (Curve(KNOWN, FLIPS, r).guess(0.3, "outputs") for r in ((), runs))
+    true = truth(0.3, 0.3, 0.6)
+    assert abs(after.drop - true) < abs(before.drop - true) / 2
+    assert after.high - after.low < before.high - before.low
+
+
+def test_a_larger_change_loses_more_and_none_loses_nothing() -> None:
+    curve = Curve(PRIOR, FLIPS)
+    for fit in FITS:
+        drops = [curve.guess(change, fit).drop for change in (0.0, 1e-7, 1e-4, 0.01, 0.1, 0.5, 2.0, 50.0)]
+        assert drops == sorted(drops) and 0 <= drops[0] < 1e-4
+
+
+def test_fewer_images_widen_what_would_be_measured() -> None:
+    curve = Curve(PRIOR, FLIPS)
+    widths = [g.high - g.low for g in (curve.guess(0.1, "outputs", images=n) for n in (None, 10_000, 100))]
+    assert widths == sorted(widths) and widths[2] > widths[0]
+
+
+def test_kendalls_tau() -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    draw = np.random.default_rng(0)
+    a, b = draw.integers(0, 6, 30), draw.integers(0, 6, 30)
+    assert kendall(a, b) == pytest.approx(scipy_stats.kendalltau(a, b).statistic)
+    assert kendall([1, 2, 3], [4, 5, 6]) == pytest.approx(1) and kendall([1, 1], [1, 2]) == 0
