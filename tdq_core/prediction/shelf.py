@@ -7,6 +7,9 @@ from tdq_core.prediction.sensitivity import Sensitivities, subject_of
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
 
+EVERYWHERE = ("digits", "cifar10", "cifar10-jpeg")
+"""Data sets that hold the same images in every folder."""
+
 
 def sensitivities_for(
     spec: RunSpec, every: Iterable[Sensitivities], *, digest: str | None = None
@@ -24,8 +27,14 @@ def sensitivities_for(
 
 def predictor_for(spec: RunSpec, found: Sensitivities, records: Iterable[RunRecord]) -> Predictor:
     """Refitted on the runs of this network that were measured on the same images."""
-    own = [record for record in records if record.spec.images.data == spec.images.data]
+    own = [record for record in records if same_images(record.spec.images.data, spec.images.data)]
     return Predictor(found, own)
+
+
+def same_images(a: str, b: str) -> bool:
+    """Whether two references name the same images: a known data set is the same wherever it lies."""
+    known = a.partition(":")[0]
+    return a == b or (known == b.partition(":")[0] and known in EVERYWHERE)
 
 
 def missing(spec: RunSpec) -> str:
