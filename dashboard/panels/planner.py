@@ -9,7 +9,7 @@ from dashboard.facts.planning import hand_from, planned_bytes, untouched
 from dashboard.panels import ranks
 from dashboard.panels.choices import choose
 from dashboard.panels.jobs import submit
-from dashboard.panels.prediction import prediction
+from dashboard.panels.prediction import chart, prediction
 from dashboard.panels.subject import spec_of
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
@@ -41,6 +41,8 @@ def planner(subject: Subject, offers: Offers) -> None:
     if plan:
         draft = hold(as_planned(draft, hand_from(plan)))
     _costs_and_run(draft, offers, plan, table)
+    if plan:
+        chart(draft.spec(), plan)
     ranks.layer_table_and_sliders(table, plan or untouched(table), draft)
 
 

@@ -2,6 +2,8 @@
 
 import streamlit as st
 
+from dashboard.facts.foreseen import foreseen, measured
+from dashboard.figures.foreseen import foreseen_figure
 from dashboard.panels.jobs import submit
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
@@ -34,6 +36,17 @@ def prediction(spec: RunSpec, plan: Plan, offers: Offers) -> None:
         return
     st.metric("Predicted drop", "within noise" if found.within_noise else text.points(found.drop), help=_HELP)
     st.caption(f"{text.interval(found.low, found.high)} points, 90 %; {_basis(found)}")
+
+
+def chart(spec: RunSpec, plan: Plan) -> None:
+    """The curve that the plan lies on; nothing where nothing is predicted."""
+    runs = catalog.read(RUNS)
+    predictor = catalog.predictor(spec, runs)
+    now = foreseen(predictor, spec, plan) if predictor else None
+    if predictor is None or now is None or spec.decomposition is None:
+        return
+    figure = foreseen_figure(catalog.front(spec, predictor), measured(runs.values, spec), now, spec)
+    st.plotly_chart(figure, key="foreseen", config={"displaylogo": False, "displayModeBar": False})
 
 
 def _basis(found: Prediction) -> str:

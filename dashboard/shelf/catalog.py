@@ -10,6 +10,8 @@ import streamlit as st
 
 from cached_runs.costs import read_costs
 from cached_runs.study import NETWORKS, dense_spec, is_study_run
+from dashboard.facts.foreseen import Foreseen
+from dashboard.facts.foreseen import front as foreseen_front
 from dashboard.facts.groups import group_runs
 from dashboard.shelf.offers import Offers, read_arguments
 from tdq_core.errors import InputError
@@ -97,6 +99,14 @@ def predictor(spec: RunSpec, runs: Runs) -> Predictor | None:
     return _predictor(found.sensitivity_id, spec.images.data, tuple(r.run_id for r in own), found, spec, own)
 
 
+def front(spec: RunSpec, predictor: Predictor) -> list[Foreseen]:
+    """What is predicted of the spec's pipeline at other ratios."""
+    rule = spec.rule
+    sharing = (rule.policy, rule.budget, rule.multiple, rule.keep_ends) if rule and rule.kind == "ratio" else ()
+    pipeline = spec.to_dict() | {"rule": sharing}
+    return _front(repr(sorted(pipeline.items())), len(predictor.runs), spec, predictor)
+
+
 def offers() -> Offers:
     """What can be chosen; the server's arguments are read once."""
     return _offers(server_arguments())
@@ -127,6 +137,11 @@ def _predictor(
     name: str, data: str, ids: tuple[str, ...], _found: Sensitivities, _spec: RunSpec, _own: list[RunRecord]
 ) -> Predictor:
     return predictor_for(_spec, _found, _own)
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def _front(pipeline: str, runs: int, _spec: RunSpec, _predictor: Predictor) -> list[Foreseen]:
+    return foreseen_front(_predictor, _spec)
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
