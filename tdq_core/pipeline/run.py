@@ -215,7 +215,7 @@ def _plan(inputs: RunInputs, clock: Clock, on_progress: Progress) -> Plan:
     rule = inputs.spec.rule
     with clock.stage("read layers"):
         table = inputs.table(spectra=needs_spectra(rule), on_progress=on_progress)
-        return make_plan(table, inputs.spec.method, rule)
+        return make_plan(table, inputs.spec.method, rule, inputs.spec.precision)
 
 
 def _measured(inputs: RunInputs, built: Built, dense: Metrics | None, clock: Clock, on_progress: Progress) -> RunRecord:

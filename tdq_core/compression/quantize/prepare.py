@@ -50,5 +50,9 @@ def realise(model: nn.Module, precision: str, backend: str, *, request: Request)
             f"Quantization-aware rounding is that of simulated bits ({', '.join(simulated())}). "
             f"Got it with {precision}."
         )
+    if request.bits and not numbers.simulated:
+        raise InputError(
+            f"Bits of single layers are those of simulated bits ({', '.join(simulated())}). Got them with {precision}."
+        )
     request.folder.mkdir(parents=True, exist_ok=True)
     return REALISATIONS[numbers.kind, backend](model, request, numbers)
