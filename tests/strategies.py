@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from hypothesis import strategies as st
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from tdq_core.layers.methods import METHODS
 from tdq_core.specs.option import Field, fields_of
 from tdq_core.specs.precision import BACKENDS, PRECISIONS
+from tdq_core.specs.precision_spec import bits_can_be_chosen
 from tdq_core.specs.rank_rule import POLICIES, RULES, RankRule
 from tdq_core.specs.run import RunSpec, fields
 
@@ -87,7 +88,12 @@ def flat_specs(draw: st.DrawFn, kinds: Sequence[str | None] = (None, *RULES)) ->
     for field in fields():
         if field.option.needs and not field.option.needs(flat):
             flat[field.key] = field.default
-    return flat | {"rule": draw(rules(kind)) if kind else None}
+    rule = draw(rules(kind)) if kind else None
+    if rule and rule.budget == "bytes" and not PRECISIONS[flat["precision"]].simulated:
+        rule = structs.replace(rule, budget="params")
+    if not bits_can_be_chosen(flat | {"rule": rule}):
+        flat["bits"] = "same"
+    return flat | {"rule": rule}
 
 
 def specs() -> st.SearchStrategy[RunSpec]:

@@ -22,6 +22,7 @@ from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.compression.quantize import Artefact, Request, realise
+from tdq_core.compression.quantize.file_parts import with_files
 from tdq_core.data.images import Images, batch_size
 from tdq_core.errors import InputError
 from tdq_core.evaluation.evaluate import latency as time_of
@@ -63,17 +64,20 @@ def rank_rule(
 
 @contained()
 def plan(
-    network: Network, method: str, *, fit: Images | None = None, on_progress: Progress = silent, **ranks: object
-) -> Plan:
+    network: Network, method: str, *, fit: Images | None = None, precision: str = "fp32",
+    on_progress: Progress = silent, **ranks: object,
+) -> Plan:  # fmt: skip
     """Which layer takes which ranks, and what the network will cost: nothing is built. `print(plan)` shows it.
 
     Args:
         method: 'tucker2', 'cp', 'svd' or 'auto'.
         fit: unlabelled images; rules and policies that need spectra then take those of the outputs on them.
+        precision: of the file, where bytes are counted: simulated bits.
         ranks: see `rank_rule`: `ratio=2`, `ranks={"conv1": 8}`, `energy=0.9`, `vbmf=1`, `policy="global"`, ...
 
     Raises:
-        InputError: an unknown method or layer, a rank out of its range.
+        InputError: an unknown method or layer, a rank out of its range, bytes of a precision whose file's size is not
+            known before.
         Refused: a ratio out of reach, or nothing that can be decomposed.
     """
     rule = rank_rule(**ranks)  # type: ignore[arg-type]
@@ -83,7 +87,9 @@ def plan(
     if fit is not None:
         batches = _batches(network, fit)
         table = fitted_table(table, network.module, batches, len(fit), spectra=spectra, on_progress=on_progress)
-    return make_plan(table, method, rule)
+    if rule.budget == "bytes":
+        table = with_files(table, network.module, _example(network, None)[:2])
+    return make_plan(table, method, rule, PrecisionSpec(precision))
 
 
 @contained()
@@ -203,7 +209,8 @@ def quantize(
         Refused: a value that fp16 cannot hold.
         RunFailed: a file that does not compute what the network computes.
     """
-    spec = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware, inner_bits)
+    spec = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware=quantization_aware,
+                         inner_bits=inner_bits)  # fmt: skip
     folder = Path(tempfile.mkdtemp(prefix="tdq-") if to is None else to)
     batches = _batches(network, calib) if calib is not None else None
     request = Request(

@@ -5,7 +5,7 @@ import difflib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -125,13 +125,14 @@ class Stored:
 
     Attributes:
         kind: its type, as safetensors writes it.
-        bytes: that count; less than it takes where no image reaches it.
+        counts: whether an image reaches it: the bytes of others are not those of the model.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     bytes: int
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,14 @@ class Files:
         fp32: bytes of the fp32 file of the model as it is.
         packed: by layer whose weight a packed file holds as integers, whether it has a bias there, its own or that of
             the batch norm that is folded into it.
-        others: what else a packed file holds.
+        others: what else a packed file holds; unreached: of the layers that no image reaches, and that it packs like
+            any other, the weight's shape and the numbers of the bias.
     """
 
     fp32: int
     packed: dict[str, bool]
     others: tuple[Stored, ...]
+    unreached: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

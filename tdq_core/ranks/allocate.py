@@ -23,6 +23,9 @@ from tdq_core.ranks.costs import amounts, max_ranks
 from tdq_core.ranks.packed import END_BITS
 from tdq_core.ranks.ratio import allowance, require_reach
 
+ROUNDS = 20
+"""Exchanges between two layers, at most."""
+
 
 @dataclass(frozen=True)
 class Front:
@@ -58,11 +61,16 @@ def solve_global(takers: Sequence[tuple[Layer, str]], budget: Budget) -> dict[st
     return {la.name: f.ranks[i] or reason for la, f, i in zip(layers, fronts, chosen, strict=True)}
 
 
-def front(layer: Layer, method: str | None, budget: Budget) -> Front:
-    """The front of all ranks that the rule allows, and of the dense layer, at all bits that it may have; None: of the
-    dense layer alone."""
-    found = [_dense(layer, bits, budget) for bits in (budget.bits if not layer.end else (END_BITS,))]
-    found += [_at_ranks(layer, method, bits, budget) for bits in budget.bits] if method else []
+def front(layer: Layer, method: str | None, budget: Budget, bits_of: Sequence[int] = ()) -> Front:
+    """The front of all ranks that the rule allows, and of the dense layer.
+
+    Args:
+        method: None: the dense layer alone.
+        bits_of: those that its weights may have; none given: all that the budget knows.
+    """
+    allowed = bits_of or budget.bits
+    found = [_dense(layer, bits, budget) for bits in (allowed if not layer.end else (END_BITS,))]
+    found += [_at_ranks(layer, method, bits, budget) for bits in allowed] if method else []
     prices, errors = (np.concatenate([getattr(f, name) for f in found]) for name in ("prices", "errors"))
     ranks, bits = ([value for f in found for value in getattr(f, name)] for name in ("ranks", "bits"))
     at = np.lexsort((errors, prices))
@@ -107,11 +115,18 @@ def solve_with_bits(takers: Mapping[str, str], budget: Budget) -> dict[str, tupl
         Refused: the smallest ranks everywhere at the fewest bits are too dear.
     """
     layers = [layer for layer in budget.table.layers if layer.name in budget.packed.files.packed]
-    fronts = [front(layer, takers.get(layer.name), budget) for layer in layers]
-    least = f"the smallest ranks at {budget.bits[-1]} bits everywhere give"
-    require_reach(layers, budget, sum(int(f.prices[0]) for f in fronts), least)
-    chosen = least_error(fronts, allowance(layers, budget))
-    return {la.name: (f.ranks[i], f.bits[i]) for la, f, i in zip(layers, fronts, chosen, strict=True)}
+    allowed, found = allowance(layers, budget), []
+    for bits in (budget.bits, *((each,) for each in budget.bits)):  # no worse than any single one
+        fronts = [front(layer, takers.get(layer.name), budget, bits) for layer in layers]
+        cheapest = sum(int(f.prices[0]) for f in fronts)
+        if bits == budget.bits:
+            least = f"the smallest ranks at {bits[-1]} bits everywhere give"
+            require_reach(layers, budget, cheapest, least)
+        if cheapest <= allowed:
+            chosen = list(zip(fronts, exchanged(fronts, least_error(fronts, allowed), allowed), strict=True))
+            found.append((sum(float(f.errors[i]) for f, i in chosen), chosen))
+    _, best = min(found, key=lambda each: each[0])
+    return {la.name: (f.ranks[i], f.bits[i]) for la, (f, i) in zip(layers, best, strict=True)}
 
 
 def predicted_rounding(layer: Layer, bits: int, *, stages: int, lost: np.ndarray, budget: Budget) -> np.ndarray:
@@ -159,6 +174,32 @@ def least_error(fronts: Sequence[Front], budget: int) -> list[int]:
             break
         chosen[which], left = to, left - step
     _spend_the_rest(fronts, chosen, left)
+    return chosen
+
+
+def exchanged(fronts: Sequence[Front], chosen: Sequence[int], budget: int) -> list[int]:
+    """Better choices, as long as there are any: one layer goes down to a choice on its hull, another one goes up by as
+    much as that and what is left over can buy."""
+    chosen, hulls = list(chosen), [_lower_hull(f) for f in fronts]
+    for _ in range(ROUNDS):
+        left = budget - sum(int(f.prices[i]) for f, i in zip(fronts, chosen, strict=True))
+        best, moves = 0.0, ((0, 0), (0, 0))
+        for one, (down, at) in enumerate(zip(fronts, chosen, strict=True)):
+            lower = np.array([i for i in hulls[one] if i < at], dtype=int)
+            freed, lost = down.prices[at] - down.prices[lower], down.errors[lower] - down.errors[at]
+            for other, (up, now) in enumerate(zip(fronts, chosen, strict=True)):
+                if other == one or not len(lower):
+                    continue
+                to = np.searchsorted(up.prices, up.prices[now] + left + freed, "right") - 1
+                gains = up.errors[now] - up.errors[to] - lost
+                if gains.max() > best:
+                    k = int(gains.argmax())
+                    best, moves = float(gains[k]), ((one, int(lower[k])), (other, int(to[k])))
+        if best <= 0:
+            break
+        for which, choice in moves:
+            chosen[which] = choice
+        _spend_the_rest(fronts, chosen, budget - sum(int(f.prices[i]) for f, i in zip(fronts, chosen, strict=True)))
     return chosen
 
 

@@ -61,7 +61,9 @@ class Budget:
 
     @cached_property
     def _digits(self) -> int:
-        return len(str(self.allowed))
+        """Of places in the file: no larger than those of the file of the dense network."""
+        parts = [p for la in self.table.layers for p in self.packed.parts(la, "none", (), self.bits[0])]
+        return len(str(self.packed.size(parts)))
 
     @cached_property
     def whole(self) -> int:

@@ -33,6 +33,7 @@ class Part:
         bits: of an integer.
         bias: numbers of its bias.
         calls: in one pass: its input has a grid for each of them.
+        counts: whether an image reaches it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Part:
     bits: int
     bias: int
     calls: int
+    counts: bool = True
 
 
 class Packed:
@@ -54,8 +56,12 @@ class Packed:
             )
         self.files: Files = table.files
         self._precision = precision
-        ends = [layer.name for layer in table.layers if layer.end]
-        self._first, self._last = (ends[0], ends[-1]) if ends else ("", "")
+        bits = precision.numbers.weight_bits
+        self._idle = [Part(name, tuple(shape), bits, bias, 0, counts=False)
+                      for name, (shape, bias) in self.files.unreached.items()]  # fmt: skip
+        ends = {layer.end: layer.name for layer in table.layers if layer.end}
+        self._first = ends.get("first", "")
+        self._last = ends.get("classifier", self._first)  # the only layer is both
 
     def parts(self, layer: Layer, name: str, ranks: Ranks, bits: int) -> list[Part]:
         """What becomes of `layer` by the method `name` at `ranks`, its weights of `bits`; itself by 'none'."""
@@ -79,6 +85,7 @@ class Packed:
 
     def size(self, parts: Sequence[Part]) -> int:
         """Bytes of the file of a network that is made of these parts, and of what is no layer."""
+        parts = [*parts, *self._idle]
         tensors = [*self.files.others, *(t for part in parts for t in self._tensors(part)), *_grids(parts)]
         about = {"weights": {p.name: [p.bits, list(p.shape)] for p in parts},
                  "activations": {p.name: self._told(p) for p in parts if p.calls}}  # fmt: skip
@@ -105,7 +112,7 @@ class Packed:
         total = 0
         for part in parts:
             tensors = self._tensors(part)
-            total += sum(t.bytes + len(_entry(t, "9" * digits, "9" * digits)) + 1 for t in tensors)
+            total += sum(t.bytes * t.counts + len(_entry(t, "9" * digits, "9" * digits)) + 1 for t in tensors)
             told = json.dumps({part.name: [part.bits, list(part.shape)]}, separators=(",", ":"))
             total += len(json.dumps(told)) - 3  # quotes and braces go, a comma comes
             if part.calls:
@@ -118,7 +125,8 @@ class Packed:
         grids = [Stored(SCALES, "F32", (10**digits,), 0), Stored(ZERO_POINTS, "U8", (10**digits,), 0)]
         told = json.dumps({ABOUT: json.dumps({"weights": {}, "activations": {}}, separators=(",", ":"))})
         entries = sum(len(_entry(t, "9" * digits, "9" * digits)) + 1 for t in (*self.files.others, *grids))
-        return 8 + len('{"__metadata__":}') + len(told) + entries + ALIGNED + sum(t.bytes for t in self.files.others)
+        own = sum(t.bytes for t in self.files.others if t.counts) + self.most(self._idle, digits)
+        return 8 + len('{"__metadata__":}') + len(told) + entries + ALIGNED + own
 
     def _tensors(self, part: Part) -> list[Stored]:
         numbers = 1
@@ -127,10 +135,11 @@ class Packed:
         scales = part.shape[0] if self._precision.granularity == "channel" else 1
         packed = -(-numbers * part.bits // 8)
         found = [
-            Stored(f"{part.name}.weight", "U8", (packed,), packed),
-            Stored(f"{part.name}.weight.scale", "F32", (scales,), 4 * scales),
+            Stored(f"{part.name}.weight", "U8", (packed,), packed, part.counts),
+            Stored(f"{part.name}.weight.scale", "F32", (scales,), 4 * scales, part.counts),
         ]
-        return [*found, Stored(f"{part.name}.bias", "F32", (part.bias,), 4 * part.bias)] if part.bias else found
+        bias = Stored(f"{part.name}.bias", "F32", (part.bias,), 4 * part.bias, part.counts)
+        return [*found, bias] if part.bias else found
 
     def _told(self, part: Part) -> int | list[int]:
         bits = self._precision.numbers.activation_bits or 0
@@ -138,14 +147,15 @@ class Packed:
 
 
 def file_size(tensors: Iterable[Stored], metadata: dict[str, str] | None = None) -> int:
-    """Bytes of a safetensors file of these tensors."""
-    entries, at = [], 0
+    """Bytes of a safetensors file of these tensors, without those that do not count."""
+    tensors, entries, at = list(tensors), [], 0
     for tensor in sorted(tensors, key=lambda t: (_ORDER.index(t.kind), t.name)):
         entries.append(_entry(tensor, at, at + tensor.bytes))
         at += tensor.bytes
     head = [f'"__metadata__":{_json(metadata)}'.encode()] if metadata else []
     header = len(b",".join([*head, *entries])) + 2
-    return 8 + -(-header // ALIGNED) * ALIGNED + at
+    idle = sum(tensor.bytes for tensor in tensors if not tensor.counts)
+    return 8 + -(-header // ALIGNED) * ALIGNED + at - idle
 
 
 def _entry(tensor: Stored, begin: Any, end: Any) -> bytes:

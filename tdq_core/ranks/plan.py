@@ -14,11 +14,14 @@ from tdq_core.ranks.allocate import solve_with_bits
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
-from tdq_core.ranks.policies import Shares, no_ranks, share_out
 from tdq_core.ranks.packed import END_BITS, Packed
+from tdq_core.ranks.policies import Shares, no_ranks, share_out
 from tdq_core.specs.choices import POLICIES, RULES
 from tdq_core.specs.precision_spec import PrecisionSpec, require_countable
 from tdq_core.specs.rank_rule import Rank, RankRule
+
+
+FP32 = PrecisionSpec()
 
 
 def needs_spectra(rule: RankRule | None) -> bool:
@@ -78,8 +81,15 @@ class Plan:
         return "\n".join([*lines, whole])
 
 
+def lacks(table: LayerTable, rule: RankRule | None, precision: PrecisionSpec) -> bool:
+    """Whether `table` was read without something that a plan by `rule` needs: what files hold, what rounding does."""
+    if rule is None or rule.budget != "bytes":
+        return False
+    return table.files is None or (precision.bits == "auto" and not all(la.rounding for la in table.layers))
+
+
 def make_plan(
-    table: LayerTable, method: str, rule: RankRule | None, precision: PrecisionSpec = PrecisionSpec()
+    table: LayerTable, method: str, rule: RankRule | None, precision: PrecisionSpec = FP32
 ) -> Plan:
     """Plan `method` with ranks by `rule` over the layers of `table`.
 
@@ -160,7 +170,7 @@ def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
 def _with_bits(name: str, left: Mapping[str, Ranks | str], budget: Budget) -> list[LayerPlan]:
     """Ranks and bits chosen together; those that are `left` take bits alone."""
     layers = budget.table.layers
-    if any(not la.rounding for la in layers if la.name in budget.packed.files.packed):
+    if lacks(budget.table, budget.rule, budget.precision):
         raise InputError(
             f"The layer table of '{budget.table.model}' does not say what rounding does to its layers, which bits "
             "'auto' are chosen by: read the layers anew."
@@ -180,9 +190,7 @@ def _planned(layer: Layer, method: str, share: Ranks | str) -> LayerPlan:
     return _left(layer, share) if isinstance(share, str) else _taken(layer, method_for(layer, method), share)
 
 
-def _by_spectrum(
-    method: str, budget: Budget, modes_of: Callable[[Layer], Modes], least: int
-) -> list[LayerPlan]:
+def _by_spectrum(method: str, budget: Budget, modes_of: Callable[[Layer], Modes], least: int) -> list[LayerPlan]:
     return [
         _planned(
             la,

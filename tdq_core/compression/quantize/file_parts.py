@@ -5,7 +5,6 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from tdq_core.compression.quantize.packing import packed_size
 from tdq_core.graph.modules import plain_layers
 from tdq_core.graph.norms import PLAIN
 from tdq_core.graph.reached import unreached
@@ -20,8 +19,6 @@ KINDS = {
     torch.complex64: "C64",
 }  # fmt: skip
 """Types as safetensors writes them."""
-USUAL_BITS = 4
-"""Of the weights that no image reaches: they do not count, but the header tells their size."""
 
 
 def with_files(table: LayerTable, model: nn.Module, example: Tensor) -> LayerTable:
@@ -39,23 +36,12 @@ def files_of(table: LayerTable, model: nn.Module, example: Tensor) -> Files:
     packed = {name: f"{name}.bias" in state or name in norms for name in layers if name in known}
     apart = [f"{name}.{key}" for name in layers for key in ("weight", "bias")]
     apart += [f"{norm}.{key}" for norm in norms.values() for key in model.get_submodule(norm).state_dict()]
-    others = [_stored(n, t, counts=n not in gone) for n, t in state.items() if n not in apart]
-    others += [part for name in layers if name not in known for part in _unreached(name, state)]
-    unused = sum(state[name].nbytes for name in gone)
-    fp32 = file_size([_stored(name, tensor, counts=True) for name, tensor in state.items()]) - unused
-    return Files(fp32, packed, tuple(others))
+    stored = {name: _stored(name, tensor, counts=name not in gone) for name, tensor in state.items()}
+    others = tuple(tensor for name, tensor in stored.items() if name not in apart)
+    idle = {name: (tuple(layer.weight.shape), stored[f"{name}.bias"].shape[0] if f"{name}.bias" in stored else 0)
+            for name, layer in layers.items() if name not in known}  # fmt: skip
+    return Files(file_size(stored.values()), packed, others, idle)
 
 
 def _stored(name: str, tensor: Tensor, *, counts: bool) -> Stored:
-    return Stored(name, KINDS[tensor.dtype], tuple(tensor.shape), tensor.nbytes * counts)
-
-
-def _unreached(name: str, state: dict[str, Tensor]) -> list[Stored]:
-    """A layer that no image reaches is packed like any other."""
-    weight = state.get(f"{name}.weight")
-    if weight is None:
-        return []
-    found = [Stored(f"{name}.weight", "U8", (packed_size(weight.numel(), USUAL_BITS),), 0),
-             Stored(f"{name}.weight.scale", "F32", (len(weight),), 0)]  # fmt: skip
-    bias = state.get(f"{name}.bias")
-    return found if bias is None else [*found, _stored(f"{name}.bias", bias, counts=False)]
+    return Stored(name, KINDS[tensor.dtype], tuple(tensor.shape), tensor.nbytes, counts)
