@@ -38,9 +38,7 @@ def weakened(layer: Layer, found: Modes, factor: float) -> Modes:
     return out, in_
 
 
-def ranks_or_reason(
-    layer: Layer, method: str, modes: Modes, budget: Budget, *, least: int = 1
-) -> Ranks | str:
+def ranks_or_reason(layer: Layer, method: str, modes: Modes, budget: Budget, *, least: int = 1) -> Ranks | str:
     """Ranks of `method` from those of the modes, rounded up to multiples; or why the layer stays dense."""
     multiple = budget.rule.multiple
     ranks = methods.method(method).of_modes(modes)

@@ -20,7 +20,6 @@ from tdq_core.specs.choices import POLICIES, RULES
 from tdq_core.specs.precision_spec import PrecisionSpec, require_countable
 from tdq_core.specs.rank_rule import Rank, RankRule
 
-
 FP32 = PrecisionSpec()
 
 
@@ -88,9 +87,7 @@ def lacks(table: LayerTable, rule: RankRule | None, precision: PrecisionSpec) ->
     return table.files is None or (precision.bits == "auto" and not all(la.rounding for la in table.layers))
 
 
-def make_plan(
-    table: LayerTable, method: str, rule: RankRule | None, precision: PrecisionSpec = FP32
-) -> Plan:
+def make_plan(table: LayerTable, method: str, rule: RankRule | None, precision: PrecisionSpec = FP32) -> Plan:
     """Plan `method` with ranks by `rule` over the layers of `table`.
 
     Args:

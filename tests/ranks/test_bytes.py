@@ -133,7 +133,9 @@ def chained() -> LayerTable:
         sides = (min(one.c_out, one.c_in * one.taps), min(one.c_in, one.c_out * one.taps))
         spectra = [torch.sort(0.8 ** torch.arange(n) * (0.5 + torch.rand(n, generator=rng)), descending=True)[0]
                    for n in sides]  # fmt: skip
-        return dataclasses.replace(layer, spectrum_out=tuple(spectra[0].tolist()), spectrum_in=tuple(spectra[1].tolist()))
+        return dataclasses.replace(
+            layer, spectrum_out=tuple(spectra[0].tolist()), spectrum_in=tuple(spectra[1].tolist())
+        )
 
     return dataclasses.replace(table, layers=tuple(map(falling, table.layers)))
 
@@ -187,7 +189,11 @@ def predicted(table: LayerTable, budget: Budget, plan) -> float:
         method = part.method if part.method != "none" else None
         own = dataclasses.replace(budget, precision=PrecisionSpec("w8a8", bits="auto"))
         found = front(part.layer, "tucker2" if method else None, own)
-        at = [e for e, r, b in zip(found.errors, found.ranks, found.bits, strict=True) if (r, b) == (part.ranks, part.bits)]
+        at = [
+            e
+            for e, r, b in zip(found.errors, found.ranks, found.bits, strict=True)
+            if (r, b) == (part.ranks, part.bits)
+        ]
         assert at, "what was chosen lies on the front"
         total += at[0]
     return total
