@@ -2,9 +2,9 @@
 
     python -m benchmarks.bits_and_ranks --model resnet20_cifar10 --weights FILE --data cifar10-jpeg:ROOT --ratios 12 18
 
-Without arguments the embedded model. Every cell is an ordinary run: it is kept in the run store, and a second call reads
-it there. Drops are against dense fp32, and what the choice regains against the best single number of bits, on the same
-images, paired, with 95 % intervals.
+Without arguments the embedded model. Every cell is an ordinary run: it is kept in the run store, and a second call
+reads it there. Drops are against dense fp32, and what the choice regains against the best single number of bits, on the
+same images, paired, with 95 % intervals.
 """
 
 import argparse
@@ -37,9 +37,8 @@ def main(arguments: Sequence[str] = ()) -> None:
             print(f"| {ratio:g} | {precision} | {_cell(record)} |", flush=True)
             if record.metrics:
                 singles.append(record)
-        chosen = run(
-            plain.changed(rule=rule, precision="w8a8", bits="auto", **way), store=store, session=session
-        ).record
+        together = plain.changed(rule=rule, precision="w8a8", bits="auto", **way)
+        chosen = run(together, store=store, session=session).record
         print(f"| {ratio:g} | auto: {_bits(chosen)} | {_cell(chosen)} |", flush=True)
         if singles and chosen.metrics:
             best = max(singles, key=lambda record: record.metrics.top1 if record.metrics else 0.0)

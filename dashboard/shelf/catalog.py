@@ -17,7 +17,8 @@ from tdq_core.errors import InputError
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.layer_files import find_layer_file, layer_file_name, read_layer_file
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
-from tdq_core.ranks.plan import FP32, Plan, make_plan
+from tdq_core.ranks.budget import FP32
+from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.records.listing import Memory
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import Found, Kind, Storable, Store, shipped_folder

@@ -89,7 +89,7 @@ def _at_ranks(layer: Layer, method: str, bits: int, budget: Budget) -> Front:
     described, multiple = methods.method(method), budget.rule.multiple
     tops = max_ranks(layer, method)
     axes = [np.arange(multiple, top + 1, multiple) for top in tops]
-    params, macs = amounts(layer, method, np.ix_(*axes))
+    params, _ = amounts(layer, method, np.ix_(*axes))
     spectra = [(layer.spectrum_out, layer.spectrum_in)[mode] for mode in described.predicts]
     lost = np.ix_(*(tails(s, top)[axis] for s, top, axis in zip(spectra, tops, axes, strict=True)))
     errors = sum(lost[1:], start=lost[0]).ravel()

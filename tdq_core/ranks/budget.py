@@ -12,6 +12,8 @@ from tdq_core.specs.choices import BUDGETS
 from tdq_core.specs.precision_spec import PrecisionSpec
 from tdq_core.specs.rank_rule import RankRule
 
+FP32 = PrecisionSpec()
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -23,7 +25,7 @@ class Budget:
 
     table: LayerTable
     rule: RankRule
-    precision: PrecisionSpec = PrecisionSpec()
+    precision: PrecisionSpec = FP32
 
     @property
     def counts(self) -> str:

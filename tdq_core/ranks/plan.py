@@ -11,7 +11,7 @@ from tdq_core.errors import InputError, Refused
 from tdq_core.layers.methods import METHODS, Method, Modes, Ranks, method
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.allocate import solve_with_bits
-from tdq_core.ranks.budget import Budget
+from tdq_core.ranks.budget import FP32, Budget
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.packed import END_BITS, Packed
@@ -19,8 +19,6 @@ from tdq_core.ranks.policies import Shares, no_ranks, share_out
 from tdq_core.specs.choices import POLICIES, RULES
 from tdq_core.specs.precision_spec import PrecisionSpec, require_countable
 from tdq_core.specs.rank_rule import Rank, RankRule
-
-FP32 = PrecisionSpec()
 
 
 def needs_spectra(rule: RankRule | None) -> bool:

@@ -44,7 +44,7 @@ def rounding_error(chain: Chain, scheme: Scheme) -> float:
 def rounding_errors(
     model: nn.Module, names: Sequence[str], scheme: Scheme, bits: Mapping[str, int] | None = None
 ) -> dict[str, float]:
-    """The rounding error of each of the decomposed layers `names`; `bits` of the weights where not those of `scheme`."""
+    """The rounding error of each of the decomposed layers `names`; `bits`: of weights with others than `scheme`."""
     own = {name: scheme.with_weights_of((bits or {}).get(name)) for name in names}
     return {name: rounding_error(Chain.of(sequential(model, name)), own[name]) for name in names}
 
