@@ -22,7 +22,6 @@ from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.compression.quantize import Artefact, Request, realise
-from tdq_core.compression.quantize.file_parts import with_files
 from tdq_core.data.images import Images, batch_size
 from tdq_core.errors import InputError
 from tdq_core.evaluation.evaluate import latency as time_of
@@ -72,23 +71,18 @@ def plan(
     Args:
         method: 'tucker2', 'cp', 'svd' or 'auto'.
         fit: unlabelled images; rules and policies that need spectra then take those of the outputs on them.
-        precision: of the file, where bytes are counted: simulated bits.
+        precision: of the file whose bytes are counted.
         ranks: see `rank_rule`: `ratio=2`, `ranks={"conv1": 8}`, `energy=0.9`, `vbmf=1`, `policy="global"`, ...
 
-    Raises:
-        InputError: an unknown method or layer, a rank out of its range, bytes of a precision whose file's size is not
-            known before.
-        Refused: a ratio out of reach, or nothing that can be decomposed.
+    InputError: an unknown method, layer or rank, bytes of no simulated bits. Refused: out of reach, or nothing to do.
     """
     rule = rank_rule(**ranks)  # type: ignore[arg-type]
     Decomposition(method, rule)
     spectra = needs_spectra(rule)
-    table = network.table(spectra=spectra and fit is None, on_progress=on_progress)
+    table = network.table(spectra=spectra and fit is None, files=rule.budget == "bytes", on_progress=on_progress)
     if fit is not None:
-        batches = _batches(network, fit)
-        table = fitted_table(table, network.module, batches, len(fit), spectra=spectra, on_progress=on_progress)
-    if rule.budget == "bytes":
-        table = with_files(table, network.module, _example(network, None)[:2])
+        table = fitted_table(table, network.module, _batches(network, fit), len(fit), spectra=spectra,
+                             on_progress=on_progress)  # fmt: skip
     return make_plan(table, method, rule, PrecisionSpec(precision))
 
 
@@ -209,8 +203,7 @@ def quantize(
         Refused: a value that fp16 cannot hold.
         RunFailed: a file that does not compute what the network computes.
     """
-    spec = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware=quantization_aware,
-                         inner_bits=inner_bits)  # fmt: skip
+    numbers = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware, inner_bits).numbers
     folder = Path(tempfile.mkdtemp(prefix="tdq-") if to is None else to)
     batches = _batches(network, calib) if calib is not None else None
     request = Request(
@@ -218,10 +211,10 @@ def quantize(
         granularity=granularity, ranges=ranges, aware=quantization_aware, inner_bits=inner_bits,
     )  # fmt: skip
     module = network.module
-    if spec.numbers.integer and network.results and condition:
+    if numbers.integer and network.results and condition:
         if batches is None:
             raise InputError("Conditioning decomposed layers needs images: give 'calib', or condition=False.")
-        names, scheme = list(network.results), request.scheme(spec.numbers)
+        names, scheme = list(network.results), request.scheme(numbers)
         ready = balance if quantization_aware else conditioned
         module, _ = ready(module, names, batches, scheme, on_progress=on_progress)
     made = Quantized(network, realise(module, precision, backend, request=request))

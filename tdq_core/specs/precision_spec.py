@@ -45,11 +45,11 @@ class PrecisionSpec(Value, frozen=True):
         backend: what runs the model.
         granularity: one scale per output channel of a weight, or one per weight tensor; integers only.
         ranges: 'minmax', or 'mse' (the range of least squared rounding error); simulated bits only.
-        bits: 'same', or 'auto': each layer's weights have bits of their own, at most those of the precision, chosen
-            together with its ranks, see `tdq_core.ranks.allocate`; simulated bits only.
         quantization_aware: every layer is refitted and rounded in turn, in the metric of its outputs on the unlabelled
             calibration images, see `tdq_core.compression.quantize.aware`; simulated bits only.
         inner_bits: of the activations between a decomposed layer's factors; None: those of all activations.
+        bits: 'same', or 'auto': each layer's weights have bits of their own, at most those of the precision, chosen
+            together with its ranks, see `tdq_core.ranks.allocate`; simulated bits only.
         opset: version of the ONNX operators of the file; None: 20. One that is given is written with nothing that an
             older runtime refuses: no operator sets that the file does not use.
     """
@@ -91,16 +91,6 @@ class PrecisionSpec(Value, frozen=True):
             "finds its own.",
         ),
     ] = "minmax"  # fmt: skip
-    bits: Annotated[
-        str,
-        Option(
-            flag="--bits", label="Bits of weights", choices=lambda: BITS, labels=lambda: labels(BITS),
-            helps=lambda: helps(BITS), needs=lambda f: bits_can_be_chosen(f) and not f["finetune"],
-            help="Simulated bits: auto chooses each layer's with its ranks, of 8, 6, 4 and 3, at most the precision's.",
-            because="The 'bits' auto are those of weights of more than 3 simulated bits, chosen together with ranks: "
-            "give a method, --ratio, --budget bytes and --policy global, and no 'finetune'.",
-        ),
-    ] = "same"  # fmt: skip
     quantization_aware: Annotated[
         bool,
         Option(
@@ -120,6 +110,16 @@ class PrecisionSpec(Value, frozen=True):
             because="The 'inner_bits' are those of activations inside decomposed layers, with 'quantization_aware'.",
         ),
     ] = None  # fmt: skip
+    bits: Annotated[
+        str,
+        Option(
+            flag="--bits", label="Bits of weights", choices=lambda: BITS, labels=lambda: labels(BITS),
+            helps=lambda: helps(BITS), needs=lambda f: bits_can_be_chosen(f) and not f["finetune"],
+            help="Simulated bits: auto chooses each layer's with its ranks, of 8, 6, 4 and 3, at most the precision's.",
+            because="The 'bits' auto are those of weights of more than 3 simulated bits, chosen together with ranks: "
+            "give a method, --ratio, --budget bytes and --policy global, and no 'finetune'.",
+        ),
+    ] = "same"  # fmt: skip
     opset: Annotated[
         Opset | None,
         Option(
