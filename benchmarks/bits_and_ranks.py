@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     for ratio in options.ratios:
         rule = RankRule("ratio", ratio, budget="bytes", policy="global")
         singles = []
-        for precision in SINGLE:
+        for precision in options.single:
             record = run(plain.changed(rule=rule, precision=precision, **way), store=store, session=session).record
             print(f"| {ratio:g} | {precision} | {_cell(record)} |", flush=True)
             if record.metrics:
@@ -56,6 +56,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--samples", type=int)
     parser.add_argument("--calib-samples", type=int, default=512)
     parser.add_argument("--method", default="tucker2", choices=("tucker2", "svd", "auto"))
+    parser.add_argument("--single", nargs="+", default=SINGLE, help="precisions to compare with, of 8-bit activations")
     parser.add_argument("--ratios", nargs="+", type=float, default=(10.0, 14.0))
     parser.add_argument("--nearest", action="store_true", help="to the nearest point, not quantization-aware")
     parser.add_argument("--runs", type=Path, help="where the runs are kept")
