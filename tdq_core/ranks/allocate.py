@@ -133,7 +133,7 @@ def predicted_rounding(layer: Layer, bits: int, *, stages: int, lost: np.ndarray
     """The relative squared error that rounding to so many bits adds, where bits are chosen by layer; else 0.
 
     Of the dense layer it was measured (`Layer.rounding`). Every factor of a decomposed one adds about as much, of what
-    the ranks leave: within a third on layers of ResNet-20. Error feedback saves less on factors than on a dense weight,
+    the ranks leave: docs/low-bits.md says how nearly. Error feedback saves less on factors than on a dense weight,
     for their inputs are less alike: by about the geometric mean of both ways.
 
     Args:
