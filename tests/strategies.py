@@ -83,13 +83,13 @@ def flat_specs(draw: st.DrawFn, kinds: Sequence[str | None] = (None, *RULES)) ->
     given = draw(normalisations())
     flat = {field.key: draw(of_field(field)) for field in fields() if field.key not in given} | given
     flat["method"] = draw(st.sampled_from([*METHODS])) if kind else "none"
-    if PRECISIONS[flat["precision"]].kind not in BACKENDS[flat["backend"]].kinds:
+    if not BACKENDS[flat["backend"]].carries_out(PRECISIONS[flat["precision"]]):
         flat["backend"] = "torch"
     for field in fields():
         if field.option.needs and not field.option.needs(flat):
             flat[field.key] = field.default
     rule = draw(rules(kind)) if kind else None
-    if rule and rule.budget == "bytes" and not PRECISIONS[flat["precision"]].simulated:
+    if rule and rule.budget == "bytes" and not (PRECISIONS[flat["precision"]].simulated and flat["backend"] == "torch"):
         rule = structs.replace(rule, budget="params")
     if not bits_can_be_chosen(flat | {"rule": rule}):
         flat["bits"] = "same"

@@ -98,7 +98,7 @@ def make_plan(table: LayerTable, method: str, rule: RankRule | None, precision: 
     """
     if method == "none" or rule is None:
         return _whole(table, [_left(la, "the method is 'none'") for la in table.layers], precision)
-    require_countable(rule.budget, precision.name)
+    require_countable(rule.budget, precision.name, precision.backend)
     if needs_spectra(rule) and any(not (la.refusal or la.spectrum_out) for la in table.layers):
         raise InputError(f"The layer table of '{table.model}' has no spectra: read the layers anew.")
     plans = _PLANNERS[rule.kind](method, Budget(table, rule, precision))

@@ -7,7 +7,7 @@ from msgspec import Meta
 from tdq_core.errors import InputError
 from tdq_core.specs.choices import BITS, GRANULARITIES, RANGES, helps, labels
 from tdq_core.specs.option import Flat, Option, require_choices
-from tdq_core.specs.precision import BACKENDS, PRECISIONS, Precision, simulated
+from tdq_core.specs.precision import BACKENDS, PRECISIONS, TORCH, Precision, simulated
 from tdq_core.specs.value import Value
 
 FEWEST = 3
@@ -28,12 +28,13 @@ def bits_can_be_chosen(flat: Flat) -> bool:
     return numbers.simulated and numbers.weight_bits > FEWEST and flat["method"] != "none" and shared
 
 
-def require_countable(budget: str, precision: str) -> None:
+def require_countable(budget: str, precision: str, backend: str) -> None:
     """InputError where a ratio counts bytes of a file whose size no arithmetic knows before it is written."""
-    if budget == "bytes" and not PRECISIONS[precision].simulated:
+    if budget == "bytes" and not (PRECISIONS[precision].simulated and backend == TORCH.name):
         raise InputError(
-            f"The budget 'bytes' counts the packed file of simulated bits ({', '.join(simulated())}). Got the "
-            f"precision '{precision}': ask for one of these, or count params."
+            f"The budget 'bytes' counts the packed file of simulated bits ({', '.join(simulated())}), which the "
+            f"backend '{TORCH.name}' writes. Got the precision '{precision}' with the backend '{backend}': ask for "
+            "these, or count params."
         )
 
 
@@ -123,20 +124,24 @@ class PrecisionSpec(Value, frozen=True):
     opset: Annotated[
         Opset | None,
         Option(
-            flag="--opset", needs=lambda f: f["backend"] == "onnxruntime",
+            flag="--opset",
+            needs=lambda f: f["backend"] == "onnxruntime" and not PRECISIONS[f["precision"]].simulated,
             help="Version of the ONNX operators (13 to 20), for older runtimes; see the record's lowest_onnxruntime.",
-            because="The 'opset' is one of ONNX files: it takes the backend 'onnxruntime'.",
+            because="The 'opset' is one of ONNX files: it takes the backend 'onnxruntime', and not 4-bit weights, "
+            "which take opset 21.",
         ),
     ] = None  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choices(self)
-        kinds = BACKENDS[self.backend].kinds
-        if self.numbers.kind not in kinds:
+        backend = BACKENDS[self.backend]
+        if not backend.carries_out(self.numbers):
+            others = ", ".join(name for name in simulated() if name not in backend.also)
+            these = ", ".join((*backend.kinds, *backend.also))
             raise InputError(
-                f"The backend '{self.backend}' carries out {', '.join(kinds)}; simulated bits "
-                f"({', '.join(simulated())}) run with the backend 'torch'. Got the precision '{self.name}'."
+                f"The backend '{self.backend}' carries out {these}; other simulated bits "
+                f"({others}) run with the backend 'torch'. Got the precision '{self.name}'."
             )
 
     @property

@@ -219,7 +219,7 @@ def _require_method_and_rule(whole: Flat) -> None:
 def _require_effect(whole: Flat) -> None:
     """InputError where a field is set that has no effect beside the others, or what a ratio counts is not known."""
     if whole["rule"] is not None:
-        require_countable(whole["rule"].budget, whole["precision"])
+        require_countable(whole["rule"].budget, whole["precision"], whole["backend"])
     for field in fields():
         option, given = field.option, whole[field.key]
         usual = "none" if field.key == "method" else field.default
