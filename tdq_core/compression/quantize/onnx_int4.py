@@ -109,8 +109,10 @@ def _put_integers(proto: ModelProto, stored: Simulated) -> None:
         channels = weight.scale.numel() > 1
         scale = weight.scale.numpy() if channels else weight.scale.numpy().reshape(())
         graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
-        axis = {"axis": 1 if turned else 0} if channels else {}
-        graph.node.insert(0, helper.make_node("DequantizeLinear", [whole, f"{name}.scale"], [constant.name], **axis))
+        back = helper.make_node("DequantizeLinear", [whole, f"{name}.scale"], [constant.name])
+        if channels:
+            back.attribute.append(helper.make_attribute("axis", 1 if turned else 0))
+        graph.node.insert(0, back)
 
 
 def _integers(name: str, values: np.ndarray, bits: int) -> TensorProto:
