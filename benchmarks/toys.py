@@ -41,7 +41,7 @@ _METHOD = Toy(
     look=Look("#123456", "#654321"),
     rank_names=("rank",),
     largest=SVD.largest,
-    weights=SVD.weights,
+    stages=SVD.stages,
     of_modes=SVD.of_modes,
     predicts=(0,),
 )
@@ -146,10 +146,10 @@ _POLICY = Toy(
         ),
         Edit(
             "tdq_core/ranks/policies.py",
-            '''def _earlier(table: LayerTable, takers: Takers, rule: RankRule) -> Shares:
+            '''def _earlier(takers: Takers, budget: Budget) -> Shares:
     """The shares of `later`, the other way round."""
-    ladders = {la.name: offered(la, method, rule) for la, method in takers}
-    return solve_later(table, [la for la, _ in reversed(takers)], ladders, rule)
+    ladders = {la.name: offered(la, method, budget) for la, method in takers}
+    return solve_later([la for la, _ in reversed(takers)], ladders, budget)
 
 
 ''',

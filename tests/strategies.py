@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from hypothesis import strategies as st
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from tdq_core.layers.methods import METHODS
 from tdq_core.specs.option import Field, fields_of
 from tdq_core.specs.precision import BACKENDS, PRECISIONS
+from tdq_core.specs.precision_spec import bits_can_be_chosen
 from tdq_core.specs.rank_rule import POLICIES, RULES, RankRule
 from tdq_core.specs.run import RunSpec, fields
 
@@ -82,12 +83,17 @@ def flat_specs(draw: st.DrawFn, kinds: Sequence[str | None] = (None, *RULES)) ->
     given = draw(normalisations())
     flat = {field.key: draw(of_field(field)) for field in fields() if field.key not in given} | given
     flat["method"] = draw(st.sampled_from([*METHODS])) if kind else "none"
-    if PRECISIONS[flat["precision"]].kind not in BACKENDS[flat["backend"]].kinds:
+    if not BACKENDS[flat["backend"]].carries_out(PRECISIONS[flat["precision"]]):
         flat["backend"] = "torch"
     for field in fields():
         if field.option.needs and not field.option.needs(flat):
             flat[field.key] = field.default
-    return flat | {"rule": draw(rules(kind)) if kind else None}
+    rule = draw(rules(kind)) if kind else None
+    if rule and rule.budget == "bytes" and not (PRECISIONS[flat["precision"]].simulated and flat["backend"] == "torch"):
+        rule = structs.replace(rule, budget="params")
+    if not bits_can_be_chosen(flat | {"rule": rule}):
+        flat["bits"] = "same"
+    return flat | {"rule": rule}
 
 
 def specs() -> st.SearchStrategy[RunSpec]:

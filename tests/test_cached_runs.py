@@ -131,7 +131,8 @@ def test_the_shipped_layer_table_is_the_models(table):
     assert (shipped.params, shipped.macs, shipped.digest) == (table.params, table.macs, table.digest)
     for ours, theirs in zip(table.layers, shipped.layers, strict=True):
         assert ours.spectrum_out == pytest.approx(theirs.spectrum_out, rel=1e-6, abs=1e-9)
-        numbers = {"spectrum_out": (), "spectrum_in": ()}
+        assert ours.rounding == pytest.approx(theirs.rounding, rel=1e-6)
+        numbers = {"spectrum_out": (), "spectrum_in": (), "rounding": ()}
         assert dataclasses.replace(ours, **numbers) == dataclasses.replace(theirs, **numbers)
 
 

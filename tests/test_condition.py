@@ -199,7 +199,7 @@ def test_bias_correction_takes_the_mean_shift_back(ends):
     stop = 4 if ends == "norm" else 3
     target = torch.cat([model[:stop](b) for b in batches()]).mean((0, 2, 3))
     scheme = Scheme(3, None)
-    assert correct_biases(model, {"2": chain}, norm, batches, scheme) == {"2": "batch norm" if norm else "bias"}
+    assert correct_biases(model, {"2": chain}, norm, batches, {"2": scheme}) == {"2": "batch norm" if norm else "bias"}
     write(rounded(chain, scheme), model[2])
     torch.testing.assert_close(torch.cat([model[:stop](b) for b in batches()]).mean((0, 2, 3)), target,
                                rtol=1e-4, atol=1e-4)  # fmt: skip

@@ -13,11 +13,15 @@ from msgspec import structs
 from tdq_core.errors import InputError, Refused
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.allocate import front, tails
-from tdq_core.ranks.costs import cost, max_ranks, refusal, saves
+from tdq_core.ranks.budget import Budget
+from tdq_core.ranks.costs import cost, max_ranks, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, weakened
 from tdq_core.ranks.plan import make_plan, needs_spectra
 from tdq_core.ranks.ratio import offered
-from tdq_core.specs.rank_rule import BUDGETS, POLICIES, RankRule
+from tdq_core.specs.rank_rule import POLICIES, RankRule
+
+BUDGETS = ("params", "macs")
+"""Those that any table knows; bytes have tests of their own."""
 
 
 def layer(name, o, i, k=3, *, stride=1, decay=0.9, end="", seed=0):
@@ -74,7 +78,7 @@ def test_every_policy_reaches_the_ratio_in_multiples(ratio, method, policy, budg
     for part in plan.decomposed():
         assert not any(r % multiple for r in part.ranks)
         assert all(1 <= r <= top for r, top in zip(part.ranks, max_ranks(part.layer, part.method), strict=True))
-        assert saves(part.layer, part.cost, budget)
+        assert Budget(net(decay), rule).saves(part.layer, part.method, part.ranks)
     assert all(p.skipped_because for p in plan.layers if p.method == "none")
 
 
@@ -115,10 +119,11 @@ def test_a_rank_is_offered_only_where_it_is_a_multiple_itself():
 def test_a_layer_of_which_macs_cannot_be_saved_is_left_alone_under_macs():
     strided = layer("s", 32, 32, stride=12)
     plan = make_plan(table(strided, layer("b", 32, 16)), "tucker2", RankRule("ratio", 1.2, budget="macs"))
-    tops = [ranks for ranks, _ in offered(strided, "tucker2", RankRule("ratio", 1.2))]
+    tops = [ranks for ranks, _ in offered(strided, "tucker2", Budget(table(strided), RankRule("ratio", 1.2)))]
     assert cost(strided, "tucker2", tops[-1]).macs > strided.macs
     assert all(p.cost.macs <= p.layer.macs for p in plan.layers)
-    found = front(strided, "tucker2", RankRule("ratio", 1.2, budget="macs", policy="global"))
+    rule = RankRule("ratio", 1.2, budget="macs", policy="global")
+    found = front(strided, "tucker2", Budget(table(strided), rule))
     assert found.prices[-1] == strided.macs and np.all(np.diff(found.prices) > 0)
 
 
@@ -145,7 +150,8 @@ def test_the_same_share_for_all_gives_the_ranks_it_always_gave(method, ratio):
 def test_later_layers_give_up_more(ratio, depth, budget):
     plan = make_plan(deep(), "tucker2", RankRule("ratio", ratio, policy="later", depth=depth, budget=budget))
     kept = [p.cost.params for p in plan.layers]
-    rungs = [price.params for _, price in offered(deep().layers[0], "tucker2", RankRule("ratio", ratio))]
+    own = Budget(deep(), RankRule("ratio", ratio))
+    rungs = [price for _, price in offered(deep().layers[0], "tucker2", own)]
     step = max(b - a for a, b in itertools.pairwise([*rungs, deep().layers[0].params]))
     assert all(late <= early + step for early, late in itertools.combinations(kept, 2))
     assert kept[-1] < kept[0] - 2 * step
@@ -248,7 +254,7 @@ def test_a_front_holds_what_nothing_beats(flat):
     la = layer("x", 10, 8, decay=0.7)
     if flat:  # many ranks of the same error
         la = dataclasses.replace(la, spectrum_out=(1.0,) * 10, spectrum_in=(1.0,) * 8)
-    found = front(la, "tucker2", RankRule("ratio", 2, policy="global"))
+    found = front(la, "tucker2", Budget(table(la), RankRule("ratio", 2, policy="global")))
     every = grid(la, "tucker2", "params")
     for price, lost in zip(found.prices, found.errors, strict=True):
         assert not any(p <= price and e < lost - 1e-12 for p, e in every)

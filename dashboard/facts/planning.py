@@ -71,6 +71,7 @@ def _row(table: LayerTable, planned: LayerPlan) -> dict[str, Any]:
         "share": layer.params / table.params,
         "ranks": layer.ranks_text(planned.ranks),
         "planned": planned.cost.params,
+        **({"bits": planned.bits} if planned.bits else {}),
         "why": planned.skipped_because or "",
     }
 

@@ -25,6 +25,9 @@ GRIDS: dict[str, Callable[[Stage], tuple[float, float]]] = {
     "tensor": lambda stage: (stage.step, stage.zeros),
 }
 """By granularity what a study holds of a sub-layer's INT8 grid: a step, and the share that rounds to zero."""
+GRID_BITS = (8, 6, 4, 3)
+"""Grids that can be drawn; those of few bits point by point."""
+DRAWN_POINTS = 7
 
 
 class Bars(NamedTuple):
@@ -50,6 +53,26 @@ def entry_bars(layer: LayerComponents, variant: str, stage: str) -> Bars:
     total = (sum(found.counts) + found.below) or 1
     middles = tuple((low + high) / 2 for low, high in itertools.pairwise(layer.bins))
     return Bars(middles, tuple(100 * count / total for count in found.counts))
+
+
+def grid_of(layer: LayerComponents, variant: str, stage: str, *, granularity: str, bits: int) -> tuple[float, float]:
+    """Step of the min-max grid of so many bits, and the share of the weights that round to zero on it: counted for
+    INT8, read off the histogram for fewer bits."""
+    found = layer.variants[variant].stages[stage]
+    step, zeros = GRIDS[granularity](found)
+    if bits == GRID_BITS[0] or step <= 0:
+        return step, zeros
+    step *= points_of(GRID_BITS[0]) / points_of(bits)
+    edge, total = math.log10(step / 2), (sum(found.counts) + found.below) or 1
+    under = float(found.below)
+    for (low, high), count in zip(itertools.pairwise(layer.bins), found.counts, strict=True):
+        under += count * min(max((edge - low) / (high - low), 0.0), 1.0)
+    return step, under / total
+
+
+def points_of(bits: int) -> int:
+    """Positive points of a symmetric grid of so many bits."""
+    return int(2 ** (bits - 1)) - 1
 
 
 def strip_figure(study: Components, chosen: str) -> go.Figure:
@@ -122,27 +145,37 @@ def norms_figure(layer: LayerComponents) -> go.Figure:
     return _laid_out(figure, 270)
 
 
-def entries_figure(layer: LayerComponents, *, granularity: str) -> go.Figure:
-    """Histograms of the weights of each sub-layer; what lies in the shaded zone rounds to zero at INT8."""
+def entries_figure(layer: LayerComponents, *, granularity: str, bits: int = GRID_BITS[0]) -> go.Figure:
+    """Histograms of the weights of each sub-layer and the grid of so many bits: what lies in the shaded zone rounds to
+    zero, and a grid of few bits is drawn point by point."""
     figure = _panels(len(STAGES))
     low, high = layer.bins[0], layer.bins[-1]
     for row, stage in enumerate(STAGES, start=1):
         bars = {variant: entry_bars(layer, variant, stage) for variant in VARIANTS}
         top = 1.08 * max(h for b in bars.values() for h in b.heights)
         for column, variant in enumerate(VARIANTS, start=1):
-            found = layer.variants[variant].stages[stage]
-            step, zeros = GRIDS[granularity](found)
+            step, zeros = grid_of(layer, variant, stage, granularity=granularity, bits=bits)
             figure.add_trace(_bars(bars[variant], variant, "%{y:.2f} %"), row=row, col=column)
             if step > 0:
                 edge = max(math.log10(step / 2), low)
                 figure.add_vrect(x0=low, x1=edge, fillcolor=WARNING, opacity=0.15, line_width=0, row=row, col=column)
                 figure.add_vline(x=edge, line={"color": WARNING, "width": 1.5}, row=row, col=column)
+                for point in _points(step, bits, high):
+                    line = {"color": GREY, "width": 1, "dash": "dot"}
+                    figure.add_vline(x=point, line=line, row=row, col=column)
             _note(figure, (row, column), f"{text.percent(zeros, 1)} to zero")
             figure.update_xaxes(range=[low, high], row=row, col=column, **_ticks(low, high, linear=True))
             figure.update_yaxes(range=[0, top or 1], row=row, col=column)
         figure.update_yaxes(title=f"{stage} (%)", row=row, col=1)
     figure.update_xaxes(title="|weight|", row=len(STAGES))
     return _laid_out(figure, 560)
+
+
+def _points(step: float, bits: int, high: float) -> list[float]:
+    """log10 of the grid's positive points up to the end of the axis, where there are few of them."""
+    count = points_of(bits)
+    logs = [math.log10(k * step) for k in range(1, count + 1)] if count <= DRAWN_POINTS else []
+    return [place for place in logs if place <= high]
 
 
 def ranges_figure(layer: LayerComponents) -> go.Figure:

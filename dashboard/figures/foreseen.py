@@ -27,7 +27,7 @@ def foreseen_figure(front: Sequence[Foreseen], seen: Sequence[Seen], now: Forese
         ))  # fmt: skip
         figure.add_trace(go.Scatter(
             x=ratios, y=[100 * p.drop for p in front], mode="lines", name="predicted",
-            line={"color": colour, "dash": "dot"}, hovertemplate="%{x:.2f}x smaller: %{y:.2f} points<extra>predicted</extra>",
+            line={"color": colour, "dash": "dot"}, hovertemplate="%{x:.2f}x: %{y:.2f} points<extra>predicted</extra>",
         ))  # fmt: skip
     if seen:
         figure.add_trace(_with_interval(seen, "measured", {"color": colour, "size": 8}, thickness=1))

@@ -31,12 +31,13 @@ def choose(subject: RunSpec) -> Draft:
     first = [f for f in shown if f.key in effective and f.key in _FIRST]
     last = [f for f in shown if f.key in effective and f.key not in _FIRST]
 
-    def spec(said: Said) -> RunSpec:
-        return subject.changed(**said, rule=None if said["method"] == "none" else RankRule("ratio", DEFAULT_RATIO))
+    def spec(said: Said, sharing: Said | None = None) -> RunSpec:
+        rule = RankRule("ratio", DEFAULT_RATIO, **(sharing or {}))
+        return subject.changed(**said, rule=None if said["method"] == "none" else rule)
 
     options = _row(first, {}, spec)
     ranking = _ranking() if options["method"] != "none" else Ranking(value=None)
-    options = _row(last, options, spec)
+    options = _row(last, options, lambda said: spec(said, ranking.sharing))
     held = held_draft() or Draft(subject=subject)
     return replace(held, subject=subject, options=options, ranking=ranking)
 
@@ -101,7 +102,7 @@ def _value(kind: str) -> float | None:
             step=0.1,
             format="%.2f",
             width=230,
-            help="Of the params or MACs of the whole model: 2 keeps half.",
+            help="Of the params or MACs of the whole model, or of the bytes of its file: 2 keeps half.",
             **number("ratio", DEFAULT_RATIO, 1.01, 1000.0),
         )
     if kind == "energy":

@@ -7,7 +7,16 @@ import streamlit as st
 
 from dashboard.facts.draft import DEFAULT_RATIO
 from dashboard.facts.subject import studies_it
-from dashboard.figures.components import GRIDS, entries_figure, norms_figure, ranges_figure, strip_figure
+from dashboard.figures.components import (
+    DRAWN_POINTS,
+    GRID_BITS,
+    GRIDS,
+    entries_figure,
+    norms_figure,
+    points_of,
+    ranges_figure,
+    strip_figure,
+)
 from dashboard.panels import blocks
 from dashboard.panels.controls import MOST_ETA, side_by_side
 from dashboard.panels.jobs import submit
@@ -108,10 +117,16 @@ def _charts(layer: LayerComponents) -> None:
     )
     st.subheader("Weights of the sub-layers")
     grids = {name: label for name, label in labels(GRANULARITIES).items() if name in GRIDS}
-    granularity = side_by_side("INT8 grid with", grids, choice("grid", list(grids)))
-    st.plotly_chart(entries_figure(layer, granularity=granularity), key="entries", config=_BARE)
-    half = "half a step" if granularity == "tensor" else "half the median channel's step; the percentages are exact"
-    st.caption(f"Shaded: weights that round to zero, below {half}.")
+    with st.container(horizontal=True, gap="medium"):
+        granularity = side_by_side("Grid with", grids, choice("grid", list(grids)))
+        many = {str(b): f"{b} bits" for b in GRID_BITS}
+        bits = int(side_by_side("Grid of", many, choice("grid_bits", list(many))))
+    st.plotly_chart(entries_figure(layer, granularity=granularity, bits=bits), key="entries", config=_BARE)
+    exact = bits == GRID_BITS[0]
+    half = "half a step" if granularity == "tensor" else "half the median channel's step"
+    told = "the percentages are exact" if exact else "the percentages are read off the histogram"
+    points = "" if points_of(bits) > DRAWN_POINTS else " Dotted: the points of the grid."
+    st.caption(f"Shaded: weights that round to zero, below {half}; {told}.{points}")
 
 
 def _sobriety(study: Components, layer: LayerComponents, records: Sequence[RunRecord]) -> None:

@@ -51,6 +51,7 @@ LOOKS: Mapping[str, Look] = {
     "depth": Look(range=(0.0, 4.0), step=0.25, width=200, slider=True),
     "multiple": Look(steps={"1": "any", "4": "multiples of 4", "8": "multiples of 8"}),
     "precision": Look(width=330),
+    "bits": Look(),
     "backend": Look(),
     "granularity": Look(width=240),
     "ranges": Look(width=200),

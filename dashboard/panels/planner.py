@@ -19,7 +19,7 @@ from dashboard.words.markup import plain
 from tdq_core.errors import Refused, TDQError
 from tdq_core.jobs.queue import Request
 from tdq_core.layers.table import LayerTable
-from tdq_core.ranks.plan import Plan
+from tdq_core.ranks.plan import Plan, lacks
 from tdq_core.specs import RankRule, RunSpec
 
 
@@ -33,7 +33,7 @@ def planner(subject: Subject, offers: Offers) -> None:
     except TDQError as error:
         st.warning(plain(text.on_screen(str(error))), icon=":material/block:")
         return
-    table = _table_or_button(read_for, offers)
+    table = _table_or_button(draft, read_for, offers)
     if table is None:
         return
     draft = hold(_with_hand(on_table(draft, catalog.table_name(read_for)), read_for))
@@ -46,9 +46,12 @@ def planner(subject: Subject, offers: Offers) -> None:
     ranks.layer_table_and_sliders(table, plan or untouched(table), draft)
 
 
-def _table_or_button(spec: RunSpec, offers: Offers) -> LayerTable | None:
+def _table_or_button(draft: Draft, spec: RunSpec, offers: Offers) -> LayerTable | None:
+    """The table that is there and holds what the plan needs; else a button that reads the layers."""
     try:
         table = catalog.layer_table(spec)
+        if table and _lacks(table, draft):
+            table = None
     except TDQError as error:
         st.warning(plain(error), icon=":material/broken_image:")
         table = None
@@ -65,6 +68,12 @@ def _table_or_button(spec: RunSpec, offers: Offers) -> LayerTable | None:
     return table
 
 
+def _lacks(table: LayerTable, draft: Draft) -> bool:
+    with contextlib.suppress(TDQError):  # what cannot go together is said where the plan is made
+        return lacks(table, draft.rule(), draft.spec().precision)
+    return False
+
+
 def _with_hand(draft: Draft, read_for: RunSpec) -> Draft:
     """Where ranks are chosen by hand and there are none in this place yet: those of the default ratio."""
     if not draft.by_hand or draft.hand is not None or draft.method == "none":
@@ -78,8 +87,7 @@ def _with_hand(draft: Draft, read_for: RunSpec) -> Draft:
 def _plan(draft: Draft, read_for: RunSpec) -> Plan | None:
     """The plan that follows from the draft; None where it cannot be made, with the reason on the page."""
     try:
-        draft.spec()
-        return catalog.plan(read_for, draft.method, draft.rule())
+        return catalog.plan(read_for, draft.method, draft.rule(), draft.spec().precision)
     except TDQError as error:
         st.warning(plain(text.on_screen(str(error))), icon=":material/block:")
         return None
@@ -90,17 +98,19 @@ def _costs_and_run(draft: Draft, offers: Offers, plan: Plan | None, table: Layer
     if plan:
         with foreseen:
             prediction(draft.spec(), plan, offers)
-        size = planned_bytes(plan, draft.precision)
+        size = plan.bytes or planned_bytes(plan, draft.precision)
+        told = "of the whole file" if plan.bytes else "a file also holds the graph and scales"
         tiles[0].metric("Planned params", text.count(plan.params), help=f"{plan.params:,} of {table.params:,}")
         tiles[0].caption(text.both_ways(plan.compression_ratio))
         tiles[1].metric("Planned MACs per image", text.count(plan.macs), help=f"{plan.macs:,} of {table.macs:,}")
         tiles[1].caption(text.both_ways(table.macs / plan.macs if plan.macs else 1.0))
         tiles[2].metric(
-            "Planned bytes, weights only",
+            "Planned bytes" if plan.bytes else "Planned bytes, weights only",
             text.file_size(size),
-            help=f"{size:,} bytes; a file also holds the graph and scales.",
+            help=f"{size:,} bytes; {told}.",
         )
-        tiles[2].caption(text.both_ways(4 * table.params / size))
+        dense = table.files.fp32 if plan.bytes and table.files else 4 * table.params
+        tiles[2].caption(text.both_ways(dense / size))
     if right.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", disabled=plan is None):
         submit(Request(kind="run", spec=draft.spec(), allowed_models=offers.allowed))
         st.rerun()

@@ -30,6 +30,7 @@ _COLUMNS = {
     "share": st.column_config.NumberColumn("share", format="percent", help="Of the params of the whole model"),
     "ranks": st.column_config.TextColumn("ranks", help="Tucker-2: out x in; of each group, where there are several"),
     "planned": st.column_config.NumberColumn("planned", format="localized"),
+    "bits": st.column_config.NumberColumn("bits", help="Of its weights, chosen with the ranks"),
     "why": st.column_config.TextColumn("left alone because", width="large"),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import streamlit as st
 
 from cached_runs.costs import read_costs
@@ -21,11 +22,12 @@ from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
 from tdq_core.prediction.shelf import predictor_for, sensitivities_for
+from tdq_core.ranks.budget import FP32
 from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.records.listing import Memory
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import Found, Kind, Storable, Store, shipped_folder
-from tdq_core.specs import RankRule, RunSpec
+from tdq_core.specs import PrecisionSpec, RankRule, RunSpec
 
 ROUTER = Path(__file__).resolve().parent.parent / "app.py"
 V = TypeVar("V", bound=Storable)
@@ -82,12 +84,13 @@ def layer_table(spec: RunSpec) -> LayerTable | None:
     return _table(*_stamp(path), spec.model.name) if path else None
 
 
-def plan(spec: RunSpec, method: str, rule: RankRule | None) -> Plan:
+def plan(spec: RunSpec, method: str, rule: RankRule | None, precision: PrecisionSpec = FP32) -> Plan:
     """`make_plan` over the layer table that the spec's model has; it must exist."""
     path = find_layer_file(spec)
     if path is None:
         raise InputError(f"The layers of '{spec.model.name}' have not been read yet: press 'Read the layers'.")
-    return _plan(*_stamp(path), spec.model.name, method, rule.to_dict() if rule else {})
+    numbers = msgspec.structs.asdict(precision)
+    return _plan(*_stamp(path), spec.model.name, method, rule.to_dict() if rule else {}, numbers)
 
 
 def predictor(spec: RunSpec, runs: Runs) -> Predictor | None:
@@ -145,8 +148,11 @@ def _front(pipeline: str, runs: int, _spec: RunSpec, _predictor: Predictor) -> l
 
 
 @st.cache_data(max_entries=200, show_spinner=False)
-def _plan(path: str, changed: int, size: int, model: str, method: str, rule: dict[str, Any]) -> Plan:
-    return make_plan(_table(path, changed, size, model), method, RankRule(**rule) if rule else None)
+def _plan(
+    path: str, changed: int, size: int, model: str, method: str, rule: dict[str, Any], numbers: dict[str, Any]
+) -> Plan:
+    table, precision = _table(path, changed, size, model), PrecisionSpec(**numbers)
+    return make_plan(table, method, RankRule(**rule) if rule else None, precision)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -118,7 +118,7 @@ def _computed(inputs: RunInputs, name: str, on_progress: Progress) -> Components
 def _plan(inputs: RunInputs, on_progress: Progress) -> Plan:
     rule = inputs.spec.rule
     table = inputs.table(spectra=needs_spectra(rule), on_progress=on_progress)
-    return make_plan(table, inputs.spec.method, rule)
+    return make_plan(table, inputs.spec.method, rule, inputs.spec.precision)
 
 
 def _variants(inputs: RunInputs, plan: Plan, scheme: Scheme, on_progress: Progress) -> dict[str, nn.Module]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tdq_core.compression.quantize.file_parts import with_files
 from tdq_core.errors import InputError
 from tdq_core.graph.layer_table import count_macs, count_params
 from tdq_core.layers.table import LayerTable
@@ -66,9 +67,11 @@ class Network:
         return count_macs(self.module, self._nothing())
 
     @contained()
-    def table(self, *, spectra: bool = False, on_progress: Progress = silent) -> LayerTable:
-        """Its Conv2d and Linear layers: shapes, costs, why one cannot be decomposed, and the weights' `spectra`."""
-        return table_of(self.model, self._nothing(), module=self.module, spectra=spectra, on_progress=on_progress)
+    def table(self, *, spectra: bool = False, files: bool = False, on_progress: Progress = silent) -> LayerTable:
+        """Its Conv2d and Linear layers: shapes, costs, why one cannot be decomposed, and the weights' `spectra`; what
+        its `files` hold beside them."""
+        table = table_of(self.model, self._nothing(), module=self.module, spectra=spectra, on_progress=on_progress)
+        return with_files(table, self.module, self._nothing()) if files else table
 
     def _nothing(self) -> Tensor:
         return torch.zeros(2, *self.preprocessing.input_shape)

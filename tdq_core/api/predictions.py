@@ -42,5 +42,8 @@ def predict(
         return Prediction(reason=missing(spec))
     images = session.images(spec.images.data, "eval", spec.images.samples, spec.seed, model.num_classes, on_progress)
     predictor = predictor_for(spec, found, RunStore().found().values if records is None else records)
-    plan = make_plan(predictor.table(spec), spec.method, spec.rule)
+    table = predictor.table(spec)
+    if spec.rule and spec.rule.budget == "bytes":  # for which more must be known of the network than its layers
+        table = session.open(spec, on_progress=on_progress, allowed_models=allowed_models).table(spectra=True)
+    plan = make_plan(table, spec.method, spec.rule, spec.precision)
     return predictor.predict(spec, plan.layers, images=len(images))

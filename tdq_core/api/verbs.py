@@ -63,27 +63,27 @@ def rank_rule(
 
 @contained()
 def plan(
-    network: Network, method: str, *, fit: Images | None = None, on_progress: Progress = silent, **ranks: object
-) -> Plan:
+    network: Network, method: str, *, fit: Images | None = None, precision: str = "fp32",
+    on_progress: Progress = silent, **ranks: object,
+) -> Plan:  # fmt: skip
     """Which layer takes which ranks, and what the network will cost: nothing is built. `print(plan)` shows it.
 
     Args:
         method: 'tucker2', 'cp', 'svd' or 'auto'.
         fit: unlabelled images; rules and policies that need spectra then take those of the outputs on them.
+        precision: of the file whose bytes are counted.
         ranks: see `rank_rule`: `ratio=2`, `ranks={"conv1": 8}`, `energy=0.9`, `vbmf=1`, `policy="global"`, ...
 
-    Raises:
-        InputError: an unknown method or layer, a rank out of its range.
-        Refused: a ratio out of reach, or nothing that can be decomposed.
+    InputError: an unknown method, layer or rank, bytes of no simulated bits. Refused: out of reach, or nothing to do.
     """
     rule = rank_rule(**ranks)  # type: ignore[arg-type]
     Decomposition(method, rule)
     spectra = needs_spectra(rule)
-    table = network.table(spectra=spectra and fit is None, on_progress=on_progress)
+    table = network.table(spectra=spectra and fit is None, files=rule.budget == "bytes", on_progress=on_progress)
     if fit is not None:
-        batches = _batches(network, fit)
-        table = fitted_table(table, network.module, batches, len(fit), spectra=spectra, on_progress=on_progress)
-    return make_plan(table, method, rule)
+        table = fitted_table(table, network.module, _batches(network, fit), len(fit), spectra=spectra,
+                             on_progress=on_progress)  # fmt: skip
+    return make_plan(table, method, rule, PrecisionSpec(precision))
 
 
 @contained()
@@ -203,7 +203,7 @@ def quantize(
         Refused: a value that fp16 cannot hold.
         RunFailed: a file that does not compute what the network computes.
     """
-    spec = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware, inner_bits)
+    numbers = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware, inner_bits).numbers
     folder = Path(tempfile.mkdtemp(prefix="tdq-") if to is None else to)
     batches = _batches(network, calib) if calib is not None else None
     request = Request(
@@ -211,10 +211,10 @@ def quantize(
         granularity=granularity, ranges=ranges, aware=quantization_aware, inner_bits=inner_bits,
     )  # fmt: skip
     module = network.module
-    if spec.numbers.integer and network.results and condition:
+    if numbers.integer and network.results and condition:
         if batches is None:
             raise InputError("Conditioning decomposed layers needs images: give 'calib', or condition=False.")
-        names, scheme = list(network.results), request.scheme(spec.numbers)
+        names, scheme = list(network.results), request.scheme(numbers)
         ready = balance if quantization_aware else conditioned
         module, _ = ready(module, names, batches, scheme, on_progress=on_progress)
     made = Quantized(network, realise(module, precision, backend, request=request))

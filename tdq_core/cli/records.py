@@ -122,12 +122,14 @@ def _print_metrics(record: RunRecord) -> None:
 
 def _print_layers(record: RunRecord) -> None:
     done = [la for la in record.layers if la.method != "none"]
+    by_layer = record.spec.precision.bits == "auto"
     if done:
         rows = [(f"  {la.name}", la.method, la.ranks_text.replace(" x ", "x"), f"{la.dense_params:,}", f"{la.params:,}",
-                 f"{la.rel_error:.4f}") for la in done]  # fmt: skip
-        headers = ("  layer", "method", "ranks", "dense params", "params", "rel. error")
-        say_table(headers, rows, right=("ranks", "dense params", "params", "rel. error"))
+                 f"{la.rel_error:.4f}", *[str(la.detail.get("bits", ""))] * by_layer) for la in done]  # fmt: skip
+        numbers = ("ranks", "dense params", "params", "rel. error", *["bits"] * by_layer)
+        say_table(("  layer", "method", *numbers), rows, right=numbers)
     if record.spec.decomposition:
         for la in record.layers:
             if la.skipped_because:
-                say(f"  left alone: {la.name}: {la.skipped_because}")
+                bits = f" ({la.detail['bits']} bits)" if by_layer and "bits" in la.detail else ""
+                say(f"  left alone: {la.name}{bits}: {la.skipped_because}")

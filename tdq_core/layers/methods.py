@@ -23,6 +23,21 @@ Modes = tuple[int, int]
 """Ranks of the output mode (C_out x C_in K) and of the input mode (C_in x C_out K) of a weight."""
 
 
+class Stage(NamedTuple):
+    """A sub-layer of a factorised layer without groups, of ints or of arrays that broadcast.
+
+    Attributes:
+        name: in files.
+        out: output channels; seen: input channels that each of them sees.
+        kernel: whether it has the layer's kernel, and so its stride; else it is 1x1.
+    """
+
+    name: str
+    out: Any
+    seen: Any
+    kernel: bool = False
+
+
 class Weights(NamedTuple):
     """Weights of a factorised layer's sub-layers, of ints or of arrays that broadcast: `before` at the resolution of
     the input, the others at that of the output."""
@@ -58,7 +73,7 @@ class Method:
         rank_names: one a rank, in the order of `Ranks`.
         largest: of a layer without groups, the largest ranks that still mean something: above them nothing more can be
             represented.
-        weights: of a layer without groups, numbers of weights at given ranks, by arithmetic alone.
+        stages: of a layer without groups, its sub-layers at given ranks, by arithmetic alone.
         of_modes: ranks from those of a layer's two modes.
         predicts: the modes (0: out, 1: in) whose lost energy predicts its error; () where no spectrum does.
         kernels_only: whether it needs a kernel larger than 1x1.
@@ -71,7 +86,7 @@ class Method:
     look: Look
     rank_names: tuple[str, ...]
     largest: Callable[[Layer], Ranks]
-    weights: Callable[[Layer, Any], Weights]
+    stages: Callable[[Layer, Any], tuple[Stage, ...]]
     of_modes: Callable[[Modes], Ranks]
     predicts: tuple[int, ...] = ()
     kernels_only: bool = False
@@ -81,9 +96,16 @@ class Method:
         """The largest ranks of each group of `layer`."""
         return self.largest(layer.one_group)
 
+    def all_stages(self, layer: Layer, ranks: Any) -> list[Stage]:
+        """The sub-layers of `layer`, those of all its groups in one, each group at `ranks`."""
+        return [stage._replace(out=layer.groups * stage.out) for stage in self.stages(layer.one_group, ranks)]
+
     def all_weights(self, layer: Layer, ranks: Any) -> Weights:
         """Numbers of weights of all groups of `layer`, each at `ranks`."""
-        return Weights(*(layer.groups * number for number in self.weights(layer.one_group, ranks)))
+        stages = self.all_stages(layer, ranks)
+        at = [stage.kernel for stage in stages].index(True)
+        numbers = [stage.out * stage.seen * (layer.taps if stage.kernel else 1) for stage in stages]
+        return Weights(sum(numbers[:at]), numbers[at], sum(numbers[at + 1 :]))
 
     def names_of_ranks(self, layer: Layer) -> tuple[str, ...]:
         """For people: 'rank out', or 'rank out (a group)'."""
@@ -125,11 +147,13 @@ TUCKER2 = Method(
     look=Look("#0072b2", "#6a51d8"),
     rank_names=("rank out", "rank in"),
     largest=lambda la: (min(la.c_out, la.c_in * la.taps), min(la.c_in, la.c_out * la.taps)),
-    weights=lambda la, r: Weights(la.c_in * r[1], la.taps * r[1] * r[0], r[0] * la.c_out),
+    stages=lambda la, r: (
+        Stage("input", r[1], la.c_in), Stage("core", r[0], r[1], kernel=True), Stage("output", la.c_out, r[0]),
+    ),
     of_modes=lambda modes: modes,
     predicts=(0, 1),
     kernels_only=True,
-)
+)  # fmt: skip
 CP = Method(
     name="cp",
     label="CP",
@@ -137,11 +161,13 @@ CP = Method(
     look=Look("#e69f00", "#a8620d"),
     rank_names=("rank",),
     largest=lambda la: (min(la.c_out * la.c_in, la.c_out * la.taps, la.c_in * la.taps),),
-    weights=lambda la, r: Weights(la.c_in * r[0], la.taps * r[0], r[0] * la.c_out),
+    stages=lambda la, r: (
+        Stage("input", r[0], la.c_in), Stage("depthwise", r[0], 1, kernel=True), Stage("output", la.c_out, r[0]),
+    ),
     of_modes=lambda modes: (max(modes),),  # a CP rank is at least every mode's
     kernels_only=True,
     generation=2,
-)
+)  # fmt: skip
 SVD = Method(
     name="svd",
     label="SVD",
@@ -149,7 +175,7 @@ SVD = Method(
     look=Look("#009e73", "#7f9a00"),
     rank_names=("rank",),
     largest=lambda la: (min(la.c_out, la.c_in * la.taps),),
-    weights=lambda la, r: Weights(0, la.c_in * la.taps * r[0], r[0] * la.c_out),
+    stages=lambda la, r: (Stage("inner", r[0], la.c_in, kernel=True), Stage("output", la.c_out, r[0])),
     of_modes=lambda modes: modes[:1],
     predicts=(0,),
 )

@@ -5,7 +5,7 @@ import difflib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from tdq_core.errors import InputError
 from tdq_core.system.reading import Damaged, read_json
 
 TABLE_SCHEMA = 1
+BITS = (8, 6, 4, 3)
+"""Of a weight, where they are chosen layer by layer."""
 MOST = 2**53
 """Of what is counted, so that its ratios are numbers."""
 
@@ -40,6 +42,9 @@ class Layer:
             are those of one group, summed over the groups: beyond rank r lies what that rank loses in all of them.
         also: other names under which it is reached.
         calls: how often it runs in one pass; 0 where functions compute with its weight instead.
+        rounding: relative squared error of its weight, or of its outputs where the spectra are those of outputs, on the
+            grids of `BITS`, rounded to the nearest point; () where nobody has asked for it.
+        rounding_fed: the same of outputs, rounded with error feedback.
     """
 
     name: str
@@ -57,6 +62,8 @@ class Layer:
     spectrum_in: tuple[float, ...] = ()
     also: tuple[str, ...] = ()
     calls: int = 1
+    rounding: tuple[float, ...] = ()
+    rounding_fed: tuple[float, ...] = ()
 
     @property
     def taps(self) -> int:
@@ -113,6 +120,40 @@ class Rest:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A tensor of a file.
+
+    Attributes:
+        kind: its type, as safetensors writes it.
+        counts: whether an image reaches it: the bytes of others are not those of the model.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    bytes: int
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class Files:
+    """What files of a model hold that does not depend on ranks and bits.
+
+    Attributes:
+        fp32: bytes of the fp32 file of the model as it is.
+        packed: by layer whose weight a packed file holds as integers, whether it has a bias there, its own or that of
+            the batch norm that is folded into it.
+        others: what else a packed file holds; unreached: of the layers that no image reaches, and that it packs like
+            any other, the weight's shape and the numbers of the bias.
+    """
+
+    fp32: int
+    packed: dict[str, bool]
+    others: tuple[Stored, ...]
+    unreached: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class LayerTable:
     """All Conv2d and Linear layers of one model, in the order in which an image meets them.
 
@@ -122,6 +163,7 @@ class LayerTable:
         params, macs: of the whole model, other layers included.
         notes: what was not counted.
         rest: what else has params, in the model's own order; () in tables from before it was written down.
+        files: None where nobody has asked for them.
     """
 
     model: str
@@ -131,6 +173,7 @@ class LayerTable:
     layers: tuple[Layer, ...]
     notes: tuple[str, ...] = ()
     rest: tuple[Rest, ...] = ()
+    files: Files | None = None
 
     def layer(self, name: str) -> Layer:
         for layer in self.layers:
@@ -176,6 +219,10 @@ def require_sound_table(table: LayerTable) -> LayerTable:
     for layer in table.layers:
         if reason := _what_is_wrong(layer):
             raise Damaged(f"{reason} of its layer '{layer.name}'")
+    if files := table.files:
+        sizes = [files.fp32, *(n for each in files.others for n in (each.bytes, *each.shape))]
+        if files.fp32 < 1 or not all(0 <= size <= MOST for size in sizes):
+            raise Damaged("the sizes of its files are none")
     return table
 
 
@@ -187,6 +234,9 @@ def _what_is_wrong(layer: Layer) -> str | None:
         return "the positions or calls are none"
     if layer.kind not in ("conv", "linear") or layer.end not in ("", "first", "classifier"):
         return "the kind or the end is none"
+    for errors in (layer.rounding, layer.rounding_fed):
+        if len(errors) not in (0, len(BITS)) or any(error < 0 for error in errors):
+            return "the errors of rounding are none"
     one = layer.one_group
     for spectrum, sides in (
         (layer.spectrum_out, (one.c_out, one.c_in * one.taps)),

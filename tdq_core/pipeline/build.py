@@ -1,6 +1,7 @@
 """From a plan to a compressed model in a file: decompose -> fine-tune -> condition -> quantize and export."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
@@ -56,6 +57,11 @@ class Work:
     clock: Clock
     on_progress: Progress
 
+    @property
+    def bits(self) -> dict[str, int]:
+        """By layer those of its weights, where they were chosen layer by layer."""
+        return {p.layer.name: p.bits for p in self.plan.layers if p.bits}
+
 
 @dataclass(frozen=True)
 class Built:
@@ -82,13 +88,15 @@ def build(work: Work, folder: Path) -> Built:
     precision = spec.precision
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=work.on_progress,
                       granularity=precision.granularity, ranges=precision.ranges, opset=precision.opset,
-                      aware=precision.quantization_aware, inner_bits=precision.inner_bits)  # fmt: skip
+                      aware=precision.quantization_aware, inner_bits=precision.inner_bits,
+                      bits=work.bits)  # fmt: skip
     scheme = request.scheme(precision.numbers) if spec.quantized else None
     compressed, warnings, tuning = compress(work, scheme)
     require_replaced(compressed.module, example[:2])
     params, macs = _counted(work.plan, compressed.module, example[:2])
     with clock.stage("quantize and export"):
         artefact = realise(compressed.module, precision.name, precision.backend, request=request)
+    artefact = _as_planned(artefact, work.plan)
     return Built(artefact, params, macs, layer_records(work.plan, compressed), warnings, tuning)
 
 
@@ -110,12 +118,12 @@ def compress(work: Work, scheme: Scheme | None) -> tuple[Compressed, tuple[str, 
             compressed = compressed._replace(module=module)
     with clock.stage("condition"):
         if scheme:
-            compressed, warnings = _forecast(compressed, scheme)
+            compressed, warnings = _forecast(work, compressed, scheme)
         if not treatment.finetune:
             way = (origin, inputs.digests.get("calib"), treatment.reestimate_bn, inputs.spec.conditioned, scheme)
             start = compressed
             compressed = session.conditioned.get(
-                (*way, aware),
+                (*way, aware, tuple(work.bits.items())),
                 lambda: _readied(work, start, scheme, "rounding") if aware else _conditioned(work, start, scheme),
             )
     return compressed, warnings, tuning
@@ -169,9 +177,9 @@ def _fine_tuned(work: Work, module: nn.Module, scheme: Scheme | None) -> tuple[n
     )
 
 
-def _forecast(compressed: Compressed, scheme: Scheme) -> tuple[Compressed, tuple[str, ...]]:
+def _forecast(work: Work, compressed: Compressed, scheme: Scheme) -> tuple[Compressed, tuple[str, ...]]:
     """What rounding does to each decomposed kernel, and a warning where that is too much."""
-    errors = rounding_errors(compressed.module, list(compressed.results), scheme)
+    errors = rounding_errors(compressed.module, list(compressed.results), scheme, work.bits)
     warning = predicted_failure(errors)
     told = {name: (RoundingError(rounding_error=error),) for name, error in errors.items()}
     return compressed.told(told), (warning,) if warning else ()
@@ -184,7 +192,7 @@ def _readied(work: Work, compressed: Compressed, scheme: Scheme | None, correcte
     if scheme is None or not inputs.spec.conditioned:
         return compressed._replace(module=module)
     names = list(compressed.results)
-    module, balanced = balance(module, names, inputs.calibration, scheme, on_progress=work.on_progress)
+    module, balanced = balance(module, names, inputs.calibration, scheme, bits=work.bits, on_progress=work.on_progress)
     told = {name: each.corrected_in(corrected) for name, each in balanced.items()}
     return compressed.told(told, module=module)
 
@@ -195,7 +203,7 @@ def _conditioned(work: Work, compressed: Compressed, scheme: Scheme | None) -> C
     if scheme is None or not inputs.spec.conditioned:
         return compressed._replace(module=module)
     names = list(compressed.results)
-    module, told = condition(module, names, inputs.calibration, scheme, on_progress=work.on_progress)
+    module, told = condition(module, names, inputs.calibration, scheme, bits=work.bits, on_progress=work.on_progress)
     return compressed.told(told, module=module)
 
 
@@ -215,12 +223,23 @@ def _layer_record(part: LayerPlan, result: LayerResult | None) -> LayerRecord:
     return LayerRecord(
         name=layer.name, method=part.method, ranks=part.ranks, params=part.cost.params, macs=part.cost.macs,
         dense_params=layer.params, dense_macs=layer.macs, rel_error=result.rel_error if result else None,
-        skipped_because=part.skipped_because, detail=_told(result.details) if result else {},
+        skipped_because=part.skipped_because,
+        detail=(_told(result.details) if result else {}) | ({"bits": part.bits} if part.bits else {}),
     )  # fmt: skip
 
 
 def _told(details: tuple[Details, ...]) -> dict[str, object]:
     return {name: value for each in details for name, value in msgspec.to_builtins(each).items()}
+
+
+def _as_planned(artefact: Artefact, plan: Plan) -> Artefact:
+    """With the planned bytes in its details, and a note where the file has others."""
+    if plan.bytes is None:
+        return artefact
+    details, notes = {**artefact.details, "planned_bytes": plan.bytes}, artefact.notes
+    if artefact.bytes != plan.bytes:
+        notes = (*notes, f"The file has {artefact.bytes:,} bytes, planned were {plan.bytes:,}.")
+    return dataclasses.replace(artefact, details=details, notes=notes)
 
 
 def _counted(plan: Plan, module: nn.Module, example: Tensor) -> tuple[int, int]:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from tdq_core.compression.calibrate.pairing import without_unpaired
 from tdq_core.compression.calibrate.spectra import with_output_spectra
 from tdq_core.compression.decompose.spectra import with_weight_spectra
+from tdq_core.compression.quantize.file_parts import with_files
+from tdq_core.compression.quantize.rounding_costs import with_output_rounding, with_weight_rounding
 from tdq_core.data.images import Images, batch_size
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
@@ -75,13 +77,28 @@ class RunInputs:
 
     def table(self, *, spectra: bool, on_progress: Progress = silent) -> LayerTable:
         """The model's layers; where `spectra` are asked for, those of the weights, or of the outputs on the calibration
-        images where factors are fitted to them."""
+        images where factors are fitted to them. Where bytes are counted, with what the files hold beside layers; where
+        bits are chosen, with what rounding does, in the same metric as the spectra."""
         model, calib = self.model, self.calib if self.spec.calibrated else None
         if calib is None:
-            return self.weights_table(spectra=spectra, on_progress=on_progress)
-        table = table_of(model, self.example()[:2], spectra=False)
-        return fitted_table(table, model.module, self.calibration, len(calib), spectra=spectra,
-                            folder=self.sums_folder, on_progress=on_progress)  # fmt: skip
+            table = self.weights_table(spectra=spectra, on_progress=on_progress)
+        else:
+            table = table_of(model, self.example()[:2], spectra=False)
+            table = fitted_table(table, model.module, self.calibration, len(calib), spectra=spectra,
+                                 folder=self.sums_folder, on_progress=on_progress)  # fmt: skip
+        return self._with_what_files_take(table, on_progress)
+
+    def _with_what_files_take(self, table: LayerTable, on_progress: Progress) -> LayerTable:
+        rule, precision, module = self.spec.rule, self.spec.precision, self.model.module
+        if rule is None or rule.budget != "bytes":
+            return table
+        table = with_files(table, module, self.example()[:2])
+        if precision.bits == "same":
+            return table
+        if not (self.spec.calibrated and self.calib):
+            return with_weight_rounding(table, module)
+        return with_output_rounding(table, module, self.calibration, len(self.calib), folder=self.sums_folder,
+                                    aware=precision.quantization_aware, on_progress=on_progress)  # fmt: skip
 
     def weights_table(self, *, spectra: bool = True, on_progress: Progress = silent) -> LayerTable:
         """The model's layers, where `spectra` are asked for with those of the weights."""
@@ -122,10 +139,11 @@ def fitted_table(
 def read_table(
     model: ModelSpec, *, seed: int = 0, on_progress: Progress = silent, allowed_models: Collection[str] | None = None
 ) -> LayerTable:
-    """The layer table of a model, with the spectra of its weights; no images are opened."""
+    """The layer table of a model, with all that a plan by its weights may need; no images are opened."""
     loaded = load_model(model, seed=seed, on_progress=on_progress, allowed=allowed_models)
     example = torch.zeros(2, *loaded.preprocessing.input_shape)
-    return table_of(loaded, example, spectra=True, on_progress=on_progress)
+    table = table_of(loaded, example, spectra=True, on_progress=on_progress)
+    return with_weight_rounding(with_files(table, loaded.module, example), loaded.module)
 
 
 def overlap_note(spec: RunSpec, calib: Images) -> list[str]:

@@ -216,7 +216,7 @@ def _plan(inputs: RunInputs, clock: Clock, on_progress: Progress) -> Plan:
     rule = inputs.spec.rule
     with clock.stage("read layers"):
         table = inputs.table(spectra=needs_spectra(rule), on_progress=on_progress)
-        return make_plan(table, inputs.spec.method, rule)
+        return make_plan(table, inputs.spec.method, rule, inputs.spec.precision)
 
 
 def _predicted(inputs: RunInputs, plan: Plan, store: RunStore, session: Session) -> dict[str, Any]:

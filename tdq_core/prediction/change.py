@@ -60,6 +60,7 @@ def require_measured(spec: RunSpec) -> None:
         "fine-tuning": treatment.finetune,
         "re-estimated batch norms": treatment.reestimate_bn,
         "quantization-aware rounding": precision.quantization_aware,
+        "bits of its own for each layer": precision.bits != "same",
         "bits of their own inside decomposed layers": precision.inner_bits is not None,
         "one scale a tensor of weights": spec.quantized and precision.granularity != "channel",
         "ranges of least squared error": spec.quantized and precision.ranges != "minmax",

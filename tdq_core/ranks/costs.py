@@ -1,10 +1,7 @@
 """Params and MACs of a factorised layer, by arithmetic alone, from the methods' descriptions."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from tdq_core.layers import methods
 from tdq_core.layers.methods import METHODS, Ranks, method
@@ -19,24 +16,14 @@ class Cost:
 
 def cost(layer: Layer, name: str, ranks: Ranks) -> Cost:
     """Params (bias included) and MACs of `layer` factorised by the method `name` at `ranks`."""
-    return Cost(*_amounts(layer, name, ranks))
+    return Cost(*amounts(layer, name, ranks))
 
 
-def cost_grid(layer: Layer, name: str, axes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Params and MACs at every combination of the ranks along `axes`, each of shape (ranks of axis 0, ...)."""
-    params, macs = _amounts(layer, name, np.ix_(*axes))
-    return params, macs
-
-
-def _amounts(layer: Layer, name: str, ranks: Any) -> tuple[Any, Any]:
+def amounts(layer: Layer, name: str, ranks: Any) -> tuple[Any, Any]:
+    """`cost` as a pair; `ranks` may be arrays that broadcast."""
     before, middle, after = method(name).all_weights(layer, ranks)
     params = before + middle + after + layer.c_out * layer.bias
     return params, before * layer.in_positions + (middle + after) * layer.out_positions
-
-
-def saves(layer: Layer, price: Cost, budget: str) -> bool:
-    """Whether a factorised layer has fewer params than dense, and less of what the budget counts."""
-    return price.params < layer.params and (budget == "params" or price.macs < layer.macs)
 
 
 def dense_cost(layer: Layer) -> Cost:

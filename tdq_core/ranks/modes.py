@@ -10,7 +10,8 @@ import numpy as np
 from tdq_core.layers import methods
 from tdq_core.layers.methods import Modes, Ranks
 from tdq_core.layers.table import Layer
-from tdq_core.ranks.costs import cost, max_ranks, saves
+from tdq_core.ranks.budget import Budget
+from tdq_core.ranks.costs import cost, max_ranks
 from tdq_core.ranks.evbmf import evbmf_rank
 
 
@@ -37,19 +38,19 @@ def weakened(layer: Layer, found: Modes, factor: float) -> Modes:
     return out, in_
 
 
-def ranks_or_reason(
-    layer: Layer, method: str, modes: Modes, *, least: int = 1, budget: str = "params", multiple: int = 1
-) -> Ranks | str:
+def ranks_or_reason(layer: Layer, method: str, modes: Modes, budget: Budget, *, least: int = 1) -> Ranks | str:
     """Ranks of `method` from those of the modes, rounded up to multiples; or why the layer stays dense."""
+    multiple = budget.rule.multiple
     ranks = methods.method(method).of_modes(modes)
     if min(ranks) < least:
         return f"no signal found: rank {modes[0]} of the output mode, {modes[1]} of the input mode"
     tops = max_ranks(layer, method)
     ranks = tuple(min(-(-r // multiple), top // multiple) * multiple for r, top in zip(ranks, tops, strict=True))
     price = cost(layer, method, ranks)
-    if saves(layer, price, budget):
+    if budget.saves(layer, method, ranks):
         return ranks
     shown = f"{ranks[0] if len(ranks) == 1 else ranks}{' a group' * (layer.groups > 1)}"
     if price.params >= layer.params:
         return f"rank {shown} would save nothing: {price.params} params against {layer.params}"
-    return f"rank {shown} would save nothing: {price.macs} MACs against {layer.macs}"
+    counted = budget.price(layer, method, ranks)
+    return f"rank {shown} would save nothing: {counted} {budget.unit} against {budget.dense(layer)}"

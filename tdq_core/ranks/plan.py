@@ -4,16 +4,20 @@ A plan is made before anything is built, instantly, so that the screen can show 
 the costs it promises equal those counted on the built model exactly (a test demands it).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from tdq_core.errors import InputError, Refused
 from tdq_core.layers.methods import METHODS, Method, Modes, Ranks, method
 from tdq_core.layers.table import Layer, LayerTable
+from tdq_core.ranks.allocate import solve_with_bits
+from tdq_core.ranks.budget import FP32, Budget
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
+from tdq_core.ranks.packed import END_BITS, Packed
 from tdq_core.ranks.policies import Shares, no_ranks, share_out
 from tdq_core.specs.choices import POLICIES, RULES
+from tdq_core.specs.precision_spec import PrecisionSpec, require_countable
 from tdq_core.specs.rank_rule import Rank, RankRule
 
 
@@ -24,30 +28,43 @@ def needs_spectra(rule: RankRule | None) -> bool:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What is to become of one layer; `method` is 'none' and `skipped_because` tells why where it is left alone."""
+    """What is to become of one layer; `method` is 'none' and `skipped_because` tells why where it is left alone.
+
+    Attributes:
+        bits: of its weights, where they are chosen layer by layer; None: those of the precision.
+    """
 
     layer: Layer
     method: str
     ranks: Ranks
     cost: Cost
     skipped_because: str | None = None
+    bits: int | None = None
 
     def __str__(self) -> str:
         """'64→128 3x3  tucker2 32 x 16, 7,000 of 73,728 params', or why it is left alone."""
+        bits = f", {self.bits} bits" if self.bits else ""
         if self.method == "none":
-            return f"{self.layer.shape_text}  left alone: {self.skipped_because}"
+            return f"{self.layer.shape_text}  left alone: {self.skipped_because}{bits}"
         ranks = self.layer.ranks_text(self.ranks)
-        return f"{self.layer.shape_text}  {self.method} {ranks}, {self.cost.params:,} of {self.layer.params:,} params"
+        params = f"{self.cost.params:,} of {self.layer.params:,} params"
+        return f"{self.layer.shape_text}  {self.method} {ranks}, {params}{bits}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan for every layer of a table, and the planned cost of the whole model."""
+    """A plan for every layer of a table, and the planned cost of the whole model.
+
+    Attributes:
+        bytes: of the packed file of simulated bits; None of other precisions, and where the table does not say what the
+            network's files hold beside its layers.
+    """
 
     layers: tuple[LayerPlan, ...]
     params: int
     macs: int
     compression_ratio: float
+    bytes: int | None = None
 
     def decomposed(self) -> tuple[LayerPlan, ...]:
         return tuple(p for p in self.layers if p.method != "none")
@@ -57,38 +74,58 @@ class Plan:
         wide = max((len(p.layer.name) for p in self.layers), default=0)
         lines = [f"{p.layer.name:<{wide}}  {p}" for p in self.layers]
         whole = f"{self.params:,} params ({self.compression_ratio:.2f}x smaller), {self.macs:,} MACs"
+        whole += f", {self.bytes:,} bytes" if self.bytes else ""
         return "\n".join([*lines, whole])
 
 
-def make_plan(table: LayerTable, method: str, rule: RankRule | None) -> Plan:
+def lacks(table: LayerTable, rule: RankRule | None, precision: PrecisionSpec) -> bool:
+    """Whether `table` was read without something that a plan by `rule` needs: what files hold, what rounding does."""
+    if rule is None or rule.budget != "bytes":
+        return False
+    return table.files is None or (precision.bits == "auto" and not all(la.rounding for la in table.layers))
+
+
+def make_plan(table: LayerTable, method: str, rule: RankRule | None, precision: PrecisionSpec = FP32) -> Plan:
     """Plan `method` with ranks by `rule` over the layers of `table`.
 
+    Args:
+        precision: of the file: bytes and bits follow from it, nothing else does.
+
     Raises:
-        InputError: a rank by hand names an unknown layer or is out of its range; the policy cannot go with the method.
+        InputError: a rank by hand names an unknown layer or is out of its range; the policy cannot go with the method;
+            the table lacks what bytes or bits are planned by.
         Refused: the ratio is out of reach, or no layer can be decomposed.
     """
     if method == "none" or rule is None:
-        return _whole(table, [_left(la, "the method is 'none'") for la in table.layers])
+        return _whole(table, [_left(la, "the method is 'none'") for la in table.layers], precision)
+    require_countable(rule.budget, precision.name, precision.backend)
     if needs_spectra(rule) and any(not (la.refusal or la.spectrum_out) for la in table.layers):
         raise InputError(f"The layer table of '{table.model}' has no spectra: read the layers anew.")
-    plans = _PLANNERS[rule.kind](table, method, rule)
-    if not any(p.method != "none" for p in plans):
+    plans = _PLANNERS[rule.kind](method, Budget(table, rule, precision))
+    if not any(p.method != "none" or p.bits for p in plans):
         reasons = sorted({p.skipped_because or "" for p in plans})
         raise Refused(
             f"No layer of '{table.model}' is decomposed by {method} with this rank rule: {'; '.join(reasons)}. "
             "Choose another method or rule."
         )
-    return _whole(table, plans)
+    return _whole(table, plans, precision)
 
 
-def _whole(table: LayerTable, plans: Sequence[LayerPlan]) -> Plan:
+def _whole(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSpec) -> Plan:
     params = table.params + sum(p.cost.params - p.layer.params for p in plans)
     macs = table.macs + sum(p.cost.macs - p.layer.macs for p in plans)
     if params < 1 or macs < 0:
         raise InputError(
             f"The layer table of '{table.model}' has more in its layers than in all: read the layers anew."
         )
-    return Plan(tuple(plans), params, macs, table.params / params)
+    return Plan(tuple(plans), params, macs, table.params / params, _bytes(table, plans, precision))
+
+
+def _bytes(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSpec) -> int | None:
+    if table.files is None or not precision.numbers.simulated:
+        return None
+    file, usual = Packed(table, precision), precision.numbers.weight_bits
+    return file.size([part for p in plans for part in file.parts(p.layer, p.method, p.ranks, p.bits or usual)])
 
 
 def _left(layer: Layer, reason: str) -> LayerPlan:
@@ -99,62 +136,83 @@ def _taken(layer: Layer, method: str, ranks: Ranks) -> LayerPlan:
     return LayerPlan(layer, method, ranks, cost(layer, method, ranks))
 
 
-def why_left(layer: Layer, method: str, rule: RankRule) -> str | None:
+def why_left(layer: Layer, method: str, budget: Budget) -> str | None:
     """Why an automatic rule leaves `layer` alone whatever the ranks, or None."""
     if reason := refusal(layer, method_for(layer, method)):
         return reason
-    if layer.end and rule.keep_ends:
+    if layer.end and budget.rule.keep_ends:
         what = "first convolution" if layer.end == "first" else "classifier"
         return f"the {what} stays dense unless the ends are decomposed too"
-    return no_ranks(layer, method_for(layer, method), rule)
+    return no_ranks(layer, method_for(layer, method), budget)
 
 
-def _by_ratio(table: LayerTable, name: str, rule: RankRule) -> list[LayerPlan]:
-    asked = METHODS[name]
+def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
+    table, rule, asked = budget.table, budget.rule, METHODS[name]
     if POLICIES[rule.policy].by_prediction and isinstance(asked, Method) and not asked.predicts:
         raise InputError(
             f"The policy '{rule.policy}' predicts a layer's error from its spectra, and no spectrum predicts that of "
             f"{asked.label}: share the ratio out by 'uniform' or 'later'. Got '{name}'."
         )
-    shares: Shares = {la.name: reason for la in table.layers if (reason := why_left(la, name, rule))}
+    shares: Shares = {la.name: reason for la in table.layers if (reason := why_left(la, name, budget))}
     takers = [(la, method_for(la, name)) for la in table.layers if la.name not in shares]
+    if budget.precision.bits == "auto":
+        return _with_bits(name, shares, budget)
     if takers:
-        shares |= share_out(table, takers, rule)
+        shares |= share_out(takers, budget)
     return [_planned(la, name, shares[la.name]) for la in table.layers]
+
+
+def _with_bits(name: str, left: Mapping[str, Ranks | str], budget: Budget) -> list[LayerPlan]:
+    """Ranks and bits chosen together; those that are `left` take bits alone."""
+    layers = budget.table.layers
+    if lacks(budget.table, budget.rule, budget.precision):
+        raise InputError(
+            f"The layer table of '{budget.table.model}' does not say what rounding does to its layers, which bits "
+            "'auto' are chosen by: read the layers anew."
+        )
+    takers = {la.name: method_for(la, name) for la in layers if la.name not in left}
+    chosen = solve_with_bits(takers, budget)
+    reason = f"at this ratio other layers give up {budget.unit} at a smaller predicted error"
+    plans = []
+    for la in layers:
+        ranks, bits = chosen.get(la.name, ((), None))
+        share = ranks or left.get(la.name, reason)
+        plans.append(replace(_planned(la, name, share), bits=END_BITS if la.end and not ranks and bits else bits))
+    return plans
 
 
 def _planned(layer: Layer, method: str, share: Ranks | str) -> LayerPlan:
     return _left(layer, share) if isinstance(share, str) else _taken(layer, method_for(layer, method), share)
 
 
-def _by_spectrum(
-    table: LayerTable, method: str, rule: RankRule, modes_of: Callable[[Layer], Modes], least: int
-) -> list[LayerPlan]:
+def _by_spectrum(method: str, budget: Budget, modes_of: Callable[[Layer], Modes], least: int) -> list[LayerPlan]:
     return [
         _planned(
             la,
             method,
-            why_left(la, method, rule) or ranks_or_reason(la, method_for(la, method), modes_of(la), least=least),
+            why_left(la, method, budget)
+            or ranks_or_reason(la, method_for(la, method), modes_of(la), budget, least=least),
         )
-        for la in table.layers
+        for la in budget.table.layers
     ]
 
 
-def _by_energy(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
-    assert rule.value is not None, "checked by RankRule"
-    energy = rule.value
+def _by_energy(method: str, budget: Budget) -> list[LayerPlan]:
+    energy = budget.rule.value
+    assert energy is not None, "checked by RankRule"
     return _by_spectrum(
-        table, method, rule, lambda la: (energy_rank(la.spectrum_out, energy), energy_rank(la.spectrum_in, energy)), 1
+        method, budget, lambda la: (energy_rank(la.spectrum_out, energy), energy_rank(la.spectrum_in, energy)), 1
     )
 
 
-def _by_vbmf(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
-    assert rule.value is not None, "checked by RankRule"
-    factor = rule.value
-    return _by_spectrum(table, method, rule, lambda la: weakened(la, evbmf_modes(la), factor), 2)
+def _by_vbmf(method: str, budget: Budget) -> list[LayerPlan]:
+    factor = budget.rule.value
+    assert factor is not None, "checked by RankRule"
+    return _by_spectrum(method, budget, lambda la: weakened(la, evbmf_modes(la), factor), 2)
 
 
-def _by_hand(table: LayerTable, method: str, rule: RankRule) -> list[LayerPlan]:
+def _by_hand(method: str, budget: Budget) -> list[LayerPlan]:
+    table, rule = budget.table, budget.rule
     for name in rule.ranks:
         if not table.has(name):
             raise InputError(f"The ranks name a layer '{name}' that '{table.model}' does not have; {table.near(name)}.")
@@ -193,7 +251,7 @@ def _shown(ranks: Sequence[int | None]) -> str:
     return str(ranks[0]) if len(ranks) == 1 else str(list(ranks))
 
 
-_PLANNERS: dict[str, Callable[[LayerTable, str, RankRule], list[LayerPlan]]] = {
+_PLANNERS: dict[str, Callable[[str, Budget], list[LayerPlan]]] = {
     "ratio": _by_ratio,
     "energy": _by_energy,
     "vbmf": _by_vbmf,

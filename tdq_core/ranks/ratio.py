@@ -1,51 +1,68 @@
 """Ranks that reach a whole-model ratio by shares of each layer's dense cost: the same for all, or by depth. No torch.
 
-A cost is what the rule's budget counts, params or MACs of the layer.
+A cost is what the rule counts, see `tdq_core.ranks.budget`.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from tdq_core.errors import Refused
 from tdq_core.layers.methods import Ranks
-from tdq_core.layers.table import Layer, LayerTable
-from tdq_core.ranks.costs import Cost, ladder, saves
-from tdq_core.specs.rank_rule import RankRule
+from tdq_core.layers.table import Layer
+from tdq_core.ranks.budget import Budget
+from tdq_core.ranks.costs import ladder
 
-Ladder = Sequence[tuple[Ranks, Cost]]
+
+class Rung(NamedTuple):
+    """Ranks of a layer, and what it costs at them."""
+
+    ranks: Ranks
+    price: int
+
+
+Ladder = Sequence[Rung]
 Prices = Mapping[str, Sequence[int]]
 """What each rung of each layer's ladder costs, ascending."""
 
 
-def offered(layer: Layer, method: str, rule: RankRule) -> list[tuple[Ranks, Cost]]:
+def offered(layer: Layer, method: str, budget: Budget) -> Ladder:
     """The rungs of the layer's ladder that the rule allows: multiples, and cheaper than dense in the budget too."""
     return [
-        (ranks, price)
-        for ranks, price in ladder(layer, method)
-        if saves(layer, price, rule.budget) and not any(r % rule.multiple for r in ranks)
+        Rung(ranks, budget.price(layer, method, ranks))
+        for ranks, _ in ladder(layer, method)
+        if not any(r % budget.rule.multiple for r in ranks) and budget.saves(layer, method, ranks)
     ]
 
 
-def allowance(table: LayerTable, layers: Iterable[Layer], rule: RankRule) -> int:
+def allowance(layers: Iterable[Layer], budget: Budget) -> int:
     """What `layers` may cost together so that the whole model reaches the ratio."""
-    assert rule.value is not None, "checked by RankRule"
-    whole = getattr(table, rule.budget)
-    return int(whole / rule.value) - (whole - sum(getattr(la, rule.budget) for la in layers))
+    return budget.allowed - _of_others(layers, budget)
 
 
-def require_reach(table: LayerTable, layers: Sequence[Layer], rule: RankRule, smallest: int, how: str = "") -> None:
-    """Refuse a ratio that not even the cost `smallest` of `layers` reaches; `how` says how that is come to."""
-    if smallest <= allowance(table, layers, rule):
-        return
-    whole = getattr(table, rule.budget)
-    reach = whole / (whole - sum(getattr(la, rule.budget) for la in layers) + smallest)
-    everywhere = "rank 1" if rule.multiple == 1 else f"the smallest multiples of {rule.multiple}"
-    way_out = "share it out by another policy" if how else "use the method 'auto'"
-    raise Refused(
-        f"The ratio {rule.value:g}{' of MACs' if rule.budget == 'macs' else ''} is out of reach for '{table.model}' "
-        f"with this method: {how or f'{everywhere} everywhere gives'} {reach:.3g}. "
-        f"Ask for less, {way_out}, or decompose the ends too."
-    )
+def _of_others(layers: Iterable[Layer], budget: Budget) -> int:
+    return budget.whole - sum(budget.dense(la) for la in layers)
+
+
+def require_reach(layers: Sequence[Layer], budget: Budget, smallest: int, how: str = "") -> None:
+    """Refuse a ratio that not even the cost `smallest` of `layers` reaches; `how` says how that is come to. Of bytes,
+    one that rounding alone reaches too."""
+    rule, model = budget.rule, budget.table.model
+    asked = f"The ratio {rule.value:g}{f' of {budget.unit}' if rule.budget != 'params' else ''}"
+    if smallest > allowance(layers, budget):
+        reach = budget.original / (_of_others(layers, budget) + smallest)
+        everywhere = "rank 1" if rule.multiple == 1 else f"the smallest multiples of {rule.multiple}"
+        way_out = "share it out by another policy" if how else "use the method 'auto'"
+        raise Refused(
+            f"{asked} is out of reach for '{model}' with this method: {how or f'{everywhere} everywhere gives'} "
+            f"{reach:.3g}. Ask for less, {way_out}, or decompose the ends too."
+        )
+    if budget.whole <= budget.allowed:
+        reach = budget.original / budget.whole
+        raise Refused(
+            f"{asked} leaves nothing to decompose in '{model}': dense, its file is {reach:.3g} times smaller at "
+            f"'{budget.precision.name}' already. Ask for more, or for more bits."
+        )
 
 
 def bisected(fits: Callable[[float], bool]) -> float:
@@ -57,9 +74,7 @@ def bisected(fits: Callable[[float], bool]) -> float:
     return low
 
 
-def solve_ratio(
-    table: LayerTable, layers: Sequence[Layer], ladders: Mapping[str, Ladder], rule: RankRule
-) -> dict[str, Ranks]:
+def solve_ratio(layers: Sequence[Layer], ladders: Mapping[str, Ladder], budget: Budget) -> dict[str, Ranks]:
     """Ranks by layer such that the model reaches the ratio, so close to it that no rank can grow any more.
 
     One share of the cost for all layers is found by bisection; what rounding down left over is then spent one rank
@@ -68,22 +83,20 @@ def solve_ratio(
     Raises:
         Refused: even the smallest ranks keep more than that; the sentence names the ratio that can be reached.
     """
-    prices = _prices(ladders, rule)
-    require_reach(table, layers, rule, sum(p[0] for p in prices.values()))
-    budget = allowance(table, layers, rule)
-    dense = {la.name: getattr(la, rule.budget) for la in layers}
+    prices = _prices(ladders)
+    require_reach(layers, budget, sum(p[0] for p in prices.values()))
+    allowed = allowance(layers, budget)
+    dense = {la.name: budget.dense(la) for la in layers}
 
     def at(share: float) -> dict[str, int]:
         return {name: _rung(p, share * dense[name]) for name, p in prices.items()}
 
-    rungs = at(bisected(lambda share: _spent(at(share), prices) <= budget))
-    _spend_the_rest(rungs, prices, budget - _spent(rungs, prices))
+    rungs = at(bisected(lambda share: _spent(at(share), prices) <= allowed))
+    _spend_the_rest(rungs, prices, allowed - _spent(rungs, prices))
     return {name: ladders[name][rung][0] for name, rung in rungs.items()}
 
 
-def solve_later(
-    table: LayerTable, layers: Sequence[Layer], ladders: Mapping[str, Ladder], rule: RankRule
-) -> dict[str, Ranks | str]:
+def solve_later(layers: Sequence[Layer], ladders: Mapping[str, Ladder], budget: Budget) -> dict[str, Ranks | str]:
     """Later layers give up more: layer n of N, in model order, keeps the share 1 - removal d^depth, d = (n + 1) / N.
 
     The removal is bisected; a share below the ladder takes its lowest rung, and one that is nearer to the dense layer
@@ -95,11 +108,11 @@ def solve_later(
     Raises:
         Refused: as `solve_ratio`.
     """
-    prices = _prices(ladders, rule)
-    require_reach(table, layers, rule, sum(p[0] for p in prices.values()))
-    budget = allowance(table, layers, rule)
-    dense = {la.name: getattr(la, rule.budget) for la in layers}
-    weights = {la.name: (n / len(layers)) ** rule.depth for n, la in enumerate(layers, start=1)}
+    prices = _prices(ladders)
+    require_reach(layers, budget, sum(p[0] for p in prices.values()))
+    allowed = allowance(layers, budget)
+    dense = {la.name: budget.dense(la) for la in layers}
+    weights = {la.name: (n / len(layers)) ** budget.rule.depth for n, la in enumerate(layers, start=1)}
 
     def at(removal: float) -> dict[str, int]:
         """Rungs of the layers that are decomposed."""
@@ -108,20 +121,20 @@ def solve_later(
 
     def fits(removal: float) -> bool:
         rungs = at(removal)
-        return _spent(rungs, prices) + sum(dense[name] for name in prices if name not in rungs) <= budget
+        return _spent(rungs, prices) + sum(dense[name] for name in prices if name not in rungs) <= allowed
 
     most = 1.0
     while not fits(most):  # above 1, late layers are at their lowest rung and earlier ones go on
         most *= 2
     rungs = at(most * (1 - bisected(lambda share: fits(most * (1 - share)))))
     kept_dense = sum(dense[name] for name in prices if name not in rungs)
-    _spend_the_rest(rungs, prices, budget - kept_dense - _spent(rungs, prices))
+    _spend_the_rest(rungs, prices, allowed - kept_dense - _spent(rungs, prices))
     reason = "it comes early: its share is nearer to the dense layer than to any rank that saves"
     return {name: ladders[name][rungs[name]][0] if name in rungs else reason for name in prices}
 
 
-def _prices(ladders: Mapping[str, Ladder], rule: RankRule) -> Prices:
-    return {name: [getattr(price, rule.budget) for _, price in rungs] for name, rungs in ladders.items()}
+def _prices(ladders: Mapping[str, Ladder]) -> Prices:
+    return {name: [rung.price for rung in rungs] for name, rungs in ladders.items()}
 
 
 def _rung(prices: Sequence[int], wanted: float) -> int:

@@ -66,7 +66,7 @@ def ranks_text(spec: RunSpec) -> str:
     if rule.kind == "ratio":
         text += f" of {rule.budget}" * (rule.budget != "params") + f", {rule.policy}" * (rule.policy != "uniform")
         text += f" {rule.depth:g}" * (rule.depth != 1) + f", multiples of {rule.multiple}" * (rule.multiple > 1)
-    return text + ("" if rule.keep_ends else ", ends too")
+    return text + ("" if rule.keep_ends else ", ends too") + ", bits by layer" * (spec.precision.bits == "auto")
 
 
 def to_csv(records: Iterable[RunRecord]) -> str:

@@ -73,7 +73,8 @@ class RuleKind(Choice):
 RULES: dict[str, RuleKind] = {
     row.name: row
     for row in (
-        RuleKind(name="ratio", label="ratio", help="Whole-model params or MACs, original / compressed, above 1."),
+        RuleKind(name="ratio", label="ratio",
+                 help="Whole-model params, MACs or bytes, original / compressed, above 1."),
         RuleKind(name="energy", label="kept energy", by_spectrum=True,
                  help="Share of squared singular values that is kept, in (0, 1]."),
         RuleKind(name="vbmf", label="VBMF", by_spectrum=True,
@@ -83,7 +84,19 @@ RULES: dict[str, RuleKind] = {
 }  # fmt: skip
 
 BUDGETS: dict[str, Choice] = {
-    row.name: row for row in (Choice(name="params", label="params"), Choice(name="macs", label="MACs"))
+    row.name: row
+    for row in (
+        Choice(name="params", label="params"),
+        Choice(name="macs", label="MACs"),
+        Choice(name="bytes", label="bytes", help="of the packed file of simulated bits, against the dense fp32 file"),
+    )
+}
+BITS: dict[str, Choice] = {
+    row.name: row
+    for row in (
+        Choice(name="same", label="the same everywhere"),
+        Choice(name="auto", label="layer by layer", help="8, 6, 4 or 3 bits, at most those of the precision"),
+    )
 }
 GRANULARITIES: dict[str, Choice] = {
     row.name: row

@@ -71,7 +71,7 @@ class Backend:
     """What runs a model.
 
     Attributes:
-        kinds: of precisions that it carries out.
+        kinds: of precisions that it carries out; also: single ones of other kinds, by name.
         generation: by kind, raised when what is written changes: an older run is not taken for one of today.
         dash: plotly's pattern of a line of its runs; '' where it is that of the precision.
     """
@@ -81,18 +81,24 @@ class Backend:
     kinds: tuple[str, ...]
     generation: dict[str, int]
     dash: str = ""
+    also: tuple[str, ...] = ()
+
+    def carries_out(self, precision: Precision) -> bool:
+        """Whether it has a file of that precision, and runs it."""
+        return precision.kind in self.kinds or precision.name in self.also
 
 
 TORCH = Backend(name="torch", label="PyTorch", kinds=("fp32", "fp16", "int8", "simulated"), generation={})
 ONNXRUNTIME = Backend(
-    name="onnxruntime", label="ONNX Runtime", kinds=("fp32", "fp16", "int8"), generation={"int8": 2}, dash="dashdot"
+    name="onnxruntime", label="ONNX Runtime", kinds=("fp32", "fp16", "int8"), generation={"int8": 2}, dash="dashdot",
+    also=("w4", "w4a8"),
 )  # fmt: skip
 BACKENDS: dict[str, Backend] = {row.name: row for row in (TORCH, ONNXRUNTIME)}
 
 
 def precisions_of(backend: Backend) -> list[Precision]:
     """The precisions that a backend carries out."""
-    return [p for p in PRECISIONS.values() if p.kind in backend.kinds]
+    return [p for p in PRECISIONS.values() if backend.carries_out(p)]
 
 
 def deployed() -> tuple[str, ...]:

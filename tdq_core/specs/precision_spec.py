@@ -5,11 +5,13 @@ from typing import Annotated
 from msgspec import Meta
 
 from tdq_core.errors import InputError
-from tdq_core.specs.choices import GRANULARITIES, RANGES, helps, labels
+from tdq_core.specs.choices import BITS, GRANULARITIES, RANGES, helps, labels
 from tdq_core.specs.option import Flat, Option, require_choices
-from tdq_core.specs.precision import BACKENDS, PRECISIONS, Precision, simulated
+from tdq_core.specs.precision import BACKENDS, PRECISIONS, TORCH, Precision, simulated
 from tdq_core.specs.value import Value
 
+FEWEST = 3
+"""Bits of a weight, where they are chosen layer by layer."""
 Bits = Annotated[int, Meta(ge=2, le=8)]
 Opset = Annotated[int, Meta(ge=13, le=20)]  # a scale per output channel came with 13; both exporters write up to 20
 
@@ -17,6 +19,23 @@ Opset = Annotated[int, Meta(ge=13, le=20)]  # a scale per output channel came wi
 def integer(flat: Flat) -> bool:
     """Whether values are integers on a grid."""
     return PRECISIONS[flat["precision"]].integer
+
+
+def bits_can_be_chosen(flat: Flat) -> bool:
+    """Whether the bits of weights can be chosen layer by layer: with ranks, by predicted errors, under bytes."""
+    rule, numbers = flat.get("rule"), PRECISIONS[flat["precision"]]
+    shared = rule is None or (rule.kind, rule.budget, rule.policy) == ("ratio", "bytes", "global")
+    return numbers.simulated and numbers.weight_bits > FEWEST and flat["method"] != "none" and shared
+
+
+def require_countable(budget: str, precision: str, backend: str) -> None:
+    """InputError where a ratio counts bytes of a file whose size no arithmetic knows before it is written."""
+    if budget == "bytes" and not (PRECISIONS[precision].simulated and backend == TORCH.name):
+        raise InputError(
+            f"The budget 'bytes' counts the packed file of simulated bits ({', '.join(simulated())}), which the "
+            f"backend '{TORCH.name}' writes. Got the precision '{precision}' with the backend '{backend}': ask for "
+            "these, or count params."
+        )
 
 
 class PrecisionSpec(Value, frozen=True):
@@ -30,6 +49,8 @@ class PrecisionSpec(Value, frozen=True):
         quantization_aware: every layer is refitted and rounded in turn, in the metric of its outputs on the unlabelled
             calibration images, see `tdq_core.compression.quantize.aware`; simulated bits only.
         inner_bits: of the activations between a decomposed layer's factors; None: those of all activations.
+        bits: 'same', or 'auto': each layer's weights have bits of their own, at most those of the precision, chosen
+            together with its ranks, see `tdq_core.ranks.allocate`; simulated bits only.
         opset: version of the ONNX operators of the file; None: 20. One that is given is written with nothing that an
             older runtime refuses: no operator sets that the file does not use.
     """
@@ -90,23 +111,37 @@ class PrecisionSpec(Value, frozen=True):
             because="The 'inner_bits' are those of activations inside decomposed layers, with 'quantization_aware'.",
         ),
     ] = None  # fmt: skip
+    bits: Annotated[
+        str,
+        Option(
+            flag="--bits", label="Bits of weights", choices=lambda: BITS, labels=lambda: labels(BITS),
+            helps=lambda: helps(BITS), needs=lambda f: bits_can_be_chosen(f) and not f["finetune"],
+            help="Simulated bits: auto chooses each layer's with its ranks, of 8, 6, 4 and 3, at most the precision's.",
+            because="The 'bits' auto are those of weights of more than 3 simulated bits, chosen together with ranks: "
+            "give a method, --ratio, --budget bytes and --policy global, and no 'finetune'.",
+        ),
+    ] = "same"  # fmt: skip
     opset: Annotated[
         Opset | None,
         Option(
-            flag="--opset", needs=lambda f: f["backend"] == "onnxruntime",
+            flag="--opset",
+            needs=lambda f: f["backend"] == "onnxruntime" and not PRECISIONS[f["precision"]].simulated,
             help="Version of the ONNX operators (13 to 20), for older runtimes; see the record's lowest_onnxruntime.",
-            because="The 'opset' is one of ONNX files: it takes the backend 'onnxruntime'.",
+            because="The 'opset' is one of ONNX files: it takes the backend 'onnxruntime', and not 4-bit weights, "
+            "which take opset 21.",
         ),
     ] = None  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choices(self)
-        kinds = BACKENDS[self.backend].kinds
-        if self.numbers.kind not in kinds:
+        backend = BACKENDS[self.backend]
+        if not backend.carries_out(self.numbers):
+            others = ", ".join(name for name in simulated() if name not in backend.also)
+            these = ", ".join((*backend.kinds, *backend.also))
             raise InputError(
-                f"The backend '{self.backend}' carries out {', '.join(kinds)}; simulated bits "
-                f"({', '.join(simulated())}) run with the backend 'torch'. Got the precision '{self.name}'."
+                f"The backend '{self.backend}' carries out {these}; other simulated bits "
+                f"({others}) run with the backend 'torch'. Got the precision '{self.name}'."
             )
 
     @property

@@ -32,7 +32,8 @@ class RankRule(Value, frozen=True):
         keep_ends: leave the first convolution and the classifier dense (small, and most sensitive);
             'manual' ignores it, for there every layer is named.
         policy: how a 'ratio' is shared out over the layers, see `tdq_core.ranks.policies`.
-        budget: what a 'ratio' counts: 'params' or 'macs' of the whole model.
+        budget: what a 'ratio' counts: 'params' or 'macs' of the whole model, or 'bytes': those of the dense fp32 file
+            over those of the packed file of simulated bits.
         multiple: ranks of a 'ratio' are multiples of this, which kernels like (1: any rank).
         depth: of the policy 'later': a layer at relative depth d in [0, 1] gives up its params with weight d ** depth.
     """
@@ -59,6 +60,7 @@ class RankRule(Value, frozen=True):
             label="Ratio of",
             choices=lambda: BUDGETS,
             labels=lambda: labels(BUDGETS),
+            helps=lambda: helps(BUDGETS),
             help="What a ratio counts, of the whole model.",
         ),
     ] = "params"

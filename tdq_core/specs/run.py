@@ -13,7 +13,7 @@ from tdq_core.layers.methods import METHODS
 from tdq_core.specs.option import Field, Flat, Option, fields_of
 from tdq_core.specs.parts import Decomposition, ImageSpec, ModelSpec, Treatment
 from tdq_core.specs.precision import BACKENDS
-from tdq_core.specs.precision_spec import PrecisionSpec
+from tdq_core.specs.precision_spec import PrecisionSpec, require_countable
 from tdq_core.specs.rank_rule import RankRule
 from tdq_core.specs.value import Seed, Value
 
@@ -217,7 +217,9 @@ def _require_method_and_rule(whole: Flat) -> None:
 
 
 def _require_effect(whole: Flat) -> None:
-    """InputError where a field is set that has no effect beside the others."""
+    """InputError where a field is set that has no effect beside the others, or what a ratio counts is not known."""
+    if whole["rule"] is not None:
+        require_countable(whole["rule"].budget, whole["precision"], whole["backend"])
     for field in fields():
         option, given = field.option, whole[field.key]
         usual = "none" if field.key == "method" else field.default

@@ -11,6 +11,7 @@ from test_views import opened, words
 from dashboard.figures.components import (
     entries_figure,
     entry_bars,
+    grid_of,
     norm_bars,
     norms_figure,
     ranges_figure,
@@ -64,6 +65,18 @@ def test_the_shaded_zone_ends_at_half_a_step(granularity: str, half: float, shar
     assert {s.x1 for s in zones} == {math.log10(half)}
     notes = [a.text.replace("\N{NO-BREAK SPACE}", " ") for a in figure.layout.annotations]
     assert notes.count(f"{share} to zero") == 9
+
+
+@pytest.mark.parametrize(("bits", "points"), [(8, 0), (6, 0), (4, 7), (3, 3)])
+def test_fewer_bits_are_drawn_point_by_point_and_round_more_to_zero(bits: int, points: int) -> None:
+    figure = entries_figure(FIRST, granularity="tensor", bits=bits)
+    dotted = sorted(s.x0 for s in figure.layout.shapes if s.type == "line" and s.line.dash == "dot")
+    places = [math.log10(k / points) for k in range(1, points + 1)]  # the largest weight is 1
+    assert dotted == pytest.approx(sorted(places * 9))
+    shares = [grid_of(FIRST, "als", "input", granularity="tensor", bits=b)[1] for b in (6, 4, 3)]
+    assert shares == sorted(shares)
+    _, share = grid_of(FIRST, "als", "input", granularity="tensor", bits=4)  # zero ends at 1/14, within the middle bin
+    assert share == pytest.approx((1 + 10 + 20 * (2 + math.log10(1 / 14))) / 40)
 
 
 def test_ranges_are_sorted_with_the_step_and_the_starved_are_counted() -> None:
@@ -187,14 +200,14 @@ def test_explore_offers_what_applies_and_submits_it(app: str, filled: Path, monk
         return job
 
     monkeypatch.setattr(jobs, "submit", submit)
-    at = opened(app, "views/explore.py", method="cp", epc="True", eta="0.1", precision="w4a8", backend="onnxruntime",
+    at = opened(app, "views/explore.py", method="cp", epc="True", eta="0.1", precision="w6a6", backend="onnxruntime",
                 condition="False", reestimate_bn="True", granularity="tensor", ranges="mse",
                 calibrated="True", symmetric="True", finetune="300", policy="later", budget="macs", multiple="4",
                 depth="1.5")  # fmt: skip
     next(b for b in at.button if b.label == "Run").click().run()
     rule = RankRule("ratio", 2.0, policy="later", budget="macs", multiple=4, depth=1.5)
     plain = RunSpec.of("digits_resnet", "digits", method="cp", rule=rule, epc=True, eta=0.1)
-    spec = plain.changed(precision="w4a8", condition=False, reestimate_bn=True, granularity="tensor", ranges="mse",
+    spec = plain.changed(precision="w6a6", condition=False, reestimate_bn=True, granularity="tensor", ranges="mse",
                    calibrated=True, symmetric=True, finetune=300)  # fmt: skip
     assert asked == [Request(kind="run", spec=spec)]
 

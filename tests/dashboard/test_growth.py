@@ -79,7 +79,7 @@ def test_every_option_with_a_label_is_on_the_page_where_it_has_an_effect(app: st
         rest = {f.key for f in LABELLED} - set(seen)
         assert rest == ({"solver"} if "epc" in query else {"epc", "eta", "symmetric", "condition", "granularity",
                                                             "ranges", "depth", "quantization_aware",
-                                                            "epc_optimum"})  # fmt: skip
+                                                            "epc_optimum", "bits"})  # fmt: skip
 
 
 def test_the_solver_is_chosen_on_the_page(app: str, asked: list[Request]) -> None:

@@ -1,7 +1,7 @@
 """Conditioning of a whole model."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from tdq_core.graph.observe import Batches
 from tdq_core.system.progress import Progress, silent
 
 MIXING_SEED = 0
+Bits = Mapping[str, int]
 
 
 class Balance(Details, frozen=True):
@@ -57,8 +58,9 @@ class Balanced:
 
 
 def condition(
-    model: nn.Module, names: Sequence[str], batches: Batches, scheme: Scheme, *, on_progress: Progress = silent
-) -> tuple[nn.Module, dict[str, tuple[Details, ...]]]:
+    model: nn.Module, names: Sequence[str], batches: Batches, scheme: Scheme, *, bits: Bits | None = None,
+    on_progress: Progress = silent,
+) -> tuple[nn.Module, dict[str, tuple[Details, ...]]]:  # fmt: skip
     """A copy of `model` whose decomposed layers `names` are ready to be quantized by `scheme`.
 
     First the inner channels are scaled, and in Tucker-2 and SVD layers mixed where that is predicted to be better: the
@@ -67,20 +69,23 @@ def condition(
 
     Args:
         batches: gives a fresh pass over unlabelled calibration batches (N, C, H, W).
+        bits: of the weights of layers that have others than those of `scheme`, by name.
 
     Returns:
         The model, and what is told of each layer.
     """
-    balanced, told = balance(model, names, batches, scheme, on_progress=on_progress)
+    schemes = {name: scheme.with_weights_of((bits or {}).get(name)) for name in names}
+    balanced, told = balance(model, names, batches, scheme, bits=bits, on_progress=on_progress)
     norms = {name: each.batch_norm for name, each in told.items()}
     chains = {name: _chain(balanced, name, norms[name]) for name in names}
-    taken = correct_biases(balanced, chains, {n: b for n, b in norms.items() if b}, batches, scheme)
+    taken = correct_biases(balanced, chains, {n: b for n, b in norms.items() if b}, batches, schemes)
     return balanced, {name: each.corrected_in(taken[name]) for name, each in told.items()}
 
 
 def balance(
-    model: nn.Module, names: Sequence[str], batches: Batches, scheme: Scheme, *, on_progress: Progress = silent
-) -> tuple[nn.Module, dict[str, Balanced]]:
+    model: nn.Module, names: Sequence[str], batches: Batches, scheme: Scheme, *, bits: Bits | None = None,
+    on_progress: Progress = silent,
+) -> tuple[nn.Module, dict[str, Balanced]]:  # fmt: skip
     """The exact part: a copy that computes the same function, with the inner channels scaled and mixed."""
     model = copy.deepcopy(model)
     plain = observe(model, names, batches, on_progress=on_progress)
@@ -92,7 +97,8 @@ def balance(
     details = {}
     for name, chain in _chains(model, names, plain).items():
         ways = [(chain, plain[name])] + ([(turned[name], after[name])] if name in turned else [])
-        details[name] = Balanced(_settle(sequential(model, name), ways, scheme), plain[name].batch_norm)
+        own = scheme.with_weights_of((bits or {}).get(name))
+        details[name] = Balanced(_settle(sequential(model, name), ways, own), plain[name].batch_norm)
     return model, details
 
 

@@ -16,18 +16,20 @@ from tdq_core.graph.observe import Batches, Call, run_over, watch
 
 
 def correct_biases(
-    model: nn.Module, chains: Mapping[str, Chain], norms: Mapping[str, str], batches: Batches, scheme: Scheme
-) -> dict[str, str]:
+    model: nn.Module, chains: Mapping[str, Chain], norms: Mapping[str, str], batches: Batches,
+    schemes: Mapping[str, Scheme],
+) -> dict[str, str]:  # fmt: skip
     """Take the mean shift of every decomposed layer's output back, in place.
 
     Args:
         chains: the layers by name, as they are before rounding.
         norms: the batch norm that follows a layer, where one does.
+        schemes: what rounds it.
 
     Returns:
         By layer, what took it: 'batch norm' (its running mean), 'bias', or 'none' (neither is there; not corrected).
     """
-    shifts = {name: _Shift(sequential(model, name), chain, scheme) for name, chain in chains.items()}
+    shifts = {name: _Shift(sequential(model, name), chain, schemes[name]) for name, chain in chains.items()}
     with watch(model, shifts, lambda call: shifts[call.name].add(call)):
         run_over(model, batches, "condition")
     return {name: _take(model, name, norms.get(name), shift.mean) for name, shift in shifts.items()}

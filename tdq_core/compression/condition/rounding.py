@@ -1,6 +1,6 @@
 """What rounding the factors does to a decomposed layer's kernel, before any image is seen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -41,9 +41,12 @@ def rounding_error(chain: Chain, scheme: Scheme) -> float:
     return float(torch.linalg.vector_norm(rounded(chain, scheme).merged() - kernel)) / norm if norm else 0.0
 
 
-def rounding_errors(model: nn.Module, names: Sequence[str], scheme: Scheme) -> dict[str, float]:
-    """The rounding error of each of the decomposed layers `names`."""
-    return {name: rounding_error(Chain.of(sequential(model, name)), scheme) for name in names}
+def rounding_errors(
+    model: nn.Module, names: Sequence[str], scheme: Scheme, bits: Mapping[str, int] | None = None
+) -> dict[str, float]:
+    """The rounding error of each of the decomposed layers `names`; `bits`: of weights with others than `scheme`."""
+    own = {name: scheme.with_weights_of((bits or {}).get(name)) for name in names}
+    return {name: rounding_error(Chain.of(sequential(model, name)), own[name]) for name in names}
 
 
 def predicted_failure(errors: dict[str, float]) -> str | None:

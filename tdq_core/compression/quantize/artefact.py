@@ -1,7 +1,7 @@
 """What a precision realisation needs and what it gives."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Request:
         opset: of an ONNX file; None: the usual one, see `onnx_version`.
         granularity, ranges: of integer weights and activations, see `quantize.scheme`.
         inner_bits: of activations between the factors of decomposed layers; None: as all activations.
+        bits: of the weights of single layers of the model that was decomposed, by name; the others have those of the
+            precision; simulated bits only.
         aware: weights are found on their grid by what layers compute, see `quantize.aware`; simulated bits only.
     """
 
@@ -45,6 +47,7 @@ class Request:
     opset: int | None = None
     aware: bool = False
     inner_bits: int | None = None
+    bits: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.example.ndim != 4 or len(self.example) < 2 or self.example.dtype != torch.float32:

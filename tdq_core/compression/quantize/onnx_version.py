@@ -8,8 +8,9 @@ from onnx.helper import find_min_ir_version_for
 OPSET = 20
 """Where none is asked for."""
 
-RUNTIMES = {13: "1.6", 14: "1.8", 15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14", 19: "1.15", 20: "1.17"}
-"""By opset the first ONNX Runtime that knows all of its operators, from the table of versions in its documentation."""
+RUNTIMES = {13: "1.6", 14: "1.8", 15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14", 19: "1.15", 20: "1.17", 21: "1.19"}
+"""By opset the first ONNX Runtime that knows all of its operators, from the table of versions in its documentation; of
+21 the first that has the kernels of 4-bit weights."""
 
 WITH_FOREIGN_DOMAINS = "1.18"
 """The first that reads the usual int8 files, which name operator sets of other domains though they use none."""

@@ -6,6 +6,7 @@ from torch import nn
 
 from tdq_core.compression.quantize.artefact import Artefact, Request
 from tdq_core.compression.quantize.onnx_float import onnx_fp16, onnx_fp32
+from tdq_core.compression.quantize.onnx_int4 import onnx_int4
 from tdq_core.compression.quantize.onnx_int8 import onnx_int8
 from tdq_core.compression.quantize.torch_float import torch_fp16, torch_fp32
 from tdq_core.compression.quantize.torch_int8 import torch_int8
@@ -22,6 +23,7 @@ REALISATIONS: dict[tuple[str, str], Callable[[nn.Module, Request, Precision], Ar
     ("fp32", "onnxruntime"): lambda model, request, precision: onnx_fp32(model, request),
     ("fp16", "onnxruntime"): lambda model, request, precision: onnx_fp16(model, request),
     ("int8", "onnxruntime"): onnx_int8,
+    ("simulated", "onnxruntime"): onnx_int4,
 }
 """By kind of precision and backend."""
 
@@ -33,8 +35,9 @@ def realise(model: nn.Module, precision: str, backend: str, *, request: Request)
     and the fp32 artefact of torch runs it as it is.
 
     Raises:
-        InputError: an unknown precision or backend, simulated bits with onnxruntime, ranges 'mse' or quantization-aware
-            rounding without simulated bits, or activations to be rounded without calibration images.
+        InputError: an unknown precision or backend, other simulated bits than 4-bit weights with onnxruntime, ranges
+            'mse' or quantization-aware rounding without simulated bits, or activations to be rounded without
+            calibration images.
         Refused: a value of the model does not fit in fp16.
         RunFailed: an exported file or a folded model does not compute what the model computes, or its logits are not
             finite.
@@ -49,6 +52,10 @@ def realise(model: nn.Module, precision: str, backend: str, *, request: Request)
         raise InputError(
             f"Quantization-aware rounding is that of simulated bits ({', '.join(simulated())}). "
             f"Got it with {precision}."
+        )
+    if request.bits and not numbers.simulated:
+        raise InputError(
+            f"Bits of single layers are those of simulated bits ({', '.join(simulated())}). Got them with {precision}."
         )
     request.folder.mkdir(parents=True, exist_ok=True)
     return REALISATIONS[numbers.kind, backend](model, request, numbers)

@@ -1,6 +1,6 @@
 """What integers a precision stands for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tdq_core.specs.precision import Precision
 
@@ -24,6 +24,10 @@ class Scheme:
     granularity: str = "channel"
     ranges: str = "minmax"
     reduced: bool = False
+
+    def with_weights_of(self, bits: int | None) -> "Scheme":
+        """The same with weights of so many bits; None: as they are."""
+        return self if bits is None else replace(self, weight_bits=bits)
 
     @property
     def weight_limit(self) -> int:

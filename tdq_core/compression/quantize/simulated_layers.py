@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,16 @@ def at_ends(scheme: Scheme) -> Scheme:
     """The scheme of the first and the last layer: 8 bits wherever `scheme` rounds."""
     activations = None if scheme.activation_bits is None else END_BITS
     return dataclasses.replace(scheme, weight_bits=END_BITS, activation_bits=activations)
+
+
+def by_layer(names: Iterable[str], scheme: Scheme, bits: Mapping[str, int]) -> dict[str, Scheme]:
+    """By name the schemes of the plain layers `names`, a factor's being that of the layer that it is of; `bits` are
+    those of the weights of layers that have others than `scheme`."""
+    found = {}
+    for name in names:
+        of = next((layer for layer in bits if name == layer or name.startswith(f"{layer}.")), None)
+        found[name] = scheme.with_weights_of(bits[of] if of is not None else None)
+    return found
 
 
 def inside(model: nn.Module, schemes: Mapping[str, Scheme], bits: int | None) -> dict[str, Scheme]:

@@ -16,6 +16,7 @@ from tdq_core.compression.quantize.simulated_layers import (
     END_BITS,
     Layers,
     at_ends,
+    by_layer,
     inside,
     other_layers,
     require_on_grids,
@@ -56,8 +57,8 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
     scheme = request.scheme(precision)
     plain, norms_left = folded(model, request.example)
     layers = plain_layers(plain)
-    kept = rounded_ends(plain, layers, request.example) if at_ends(scheme) != scheme else ()
-    schemes = {name: at_ends(scheme) if name in kept else scheme for name in layers}
+    kept = rounded_ends(plain, layers, request.example) if request.bits or at_ends(scheme) != scheme else ()
+    schemes = by_layer(layers, scheme, request.bits) | dict.fromkeys(kept, at_ends(scheme))
     schemes |= (inner := inside(plain, schemes, request.inner_bits))
     float_check = require_same(model, module_predict(plain), request.example, what=FOLDED, way_out=WAY_OUT)
     found = (aware if request.aware else nearest)(plain, schemes, request, precision)
@@ -72,6 +73,7 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
         _told(dataclasses.replace(scheme, ranges="mse") if request.aware else scheme, stored)
         | dict(found.told)
         | _told_of_inner(request.inner_bits, inner)
+        | _told_of_bits(request.bits, stored)
         | {
             "weight_rel_error": rel_error,
             "calibration_images": found.images,
@@ -129,6 +131,14 @@ def _told(scheme: Scheme, stored: Simulated) -> dict[str, Any]:
 
 def _told_of_inner(bits: int | None, inner: Mapping[str, Scheme]) -> dict[str, Any]:
     return {"inner_activation_bits": bits, "inputs_with_inner_bits": len(inner)} if inner else {}
+
+
+def _told_of_bits(bits: Mapping[str, int], stored: Simulated) -> dict[str, Any]:
+    """By plain layer the bits of its weight, where they were chosen layer by layer."""
+    if not bits:
+        return {}
+    found = {name: weight.bits for name, weight in stored.weights.items()}
+    return {"weights": f"{min(found.values())} to {max(found.values())} bits, layer by layer", "weight_bits": found}
 
 
 def _rel_error(weights: Mapping[str, RoundedWeight], layers: Layers) -> float:

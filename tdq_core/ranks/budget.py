@@ -1,0 +1,96 @@
+"""What a ratio counts: params, MACs, or bytes of the packed file; of layers, of choices, and of the whole. No torch."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tdq_core.layers.methods import Ranks
+from tdq_core.layers.table import BITS, Layer, LayerTable
+from tdq_core.ranks.costs import amounts, cost, max_ranks
+from tdq_core.ranks.packed import Packed
+from tdq_core.specs.choices import BUDGETS
+from tdq_core.specs.precision_spec import PrecisionSpec
+from tdq_core.specs.rank_rule import RankRule
+
+FP32 = PrecisionSpec()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A rank rule on one network: what choices cost in what the rule counts.
+
+    Attributes:
+        precision: of the file whose bytes are counted; the other budgets do not ask for it.
+    """
+
+    table: LayerTable
+    rule: RankRule
+    precision: PrecisionSpec = FP32
+
+    @property
+    def counts(self) -> str:
+        return self.rule.budget
+
+    @property
+    def unit(self) -> str:
+        """For people."""
+        return BUDGETS[self.counts].label
+
+    @cached_property
+    def packed(self) -> Packed:
+        """InputError: the table does not say what the network's files hold beside its layers."""
+        return Packed(self.table, self.precision)
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """Bits that a layer's weights may have, most first."""
+        most = self.precision.numbers.weight_bits
+        return tuple(b for b in BITS if b <= most) if self.precision.bits == "auto" else (most,)
+
+    @property
+    def original(self) -> int:
+        """What the ratio is taken of: params or MACs of the network, bytes of its fp32 file."""
+        if self.counts == "bytes":
+            return self.packed.files.fp32
+        count: int = getattr(self.table, self.counts)
+        return count
+
+    @property
+    def allowed(self) -> int:
+        """What the whole network may cost."""
+        assert self.rule.value is not None, "checked by RankRule"
+        return int(self.original / self.rule.value)
+
+    @cached_property
+    def _digits(self) -> int:
+        """Of places in the file: no larger than those of the file of the dense network."""
+        parts = [p for la in self.table.layers for p in self.packed.parts(la, "none", (), self.bits[0])]
+        return len(str(self.packed.size(parts)))
+
+    @cached_property
+    def whole(self) -> int:
+        """What the network costs where every layer stays dense."""
+        if self.counts != "bytes":
+            return self.original
+        return self.packed.frame(self._digits) + sum(self.dense(layer) for layer in self.table.layers)
+
+    def dense(self, layer: Layer, bits: int | None = None) -> int:
+        """Of a layer that stays as it is; of `bits`, where they are counted and chosen."""
+        if self.counts == "bytes":
+            return self.packed.most(self.packed.parts(layer, "none", (), bits or self.bits[0]), self._digits)
+        count: int = getattr(layer, self.counts)
+        return count
+
+    def price(self, layer: Layer, method: str, ranks: Any, bits: int | None = None) -> Any:
+        """Of a factorised layer; `ranks` may be arrays that broadcast. Of bytes: at most so many."""
+        if self.counts == "bytes":
+            top, many = max_ranks(layer, method), bits or self.bits[0]
+            header = self.packed.most(self.packed.parts(layer, method, top, many), self._digits)
+            return header - self.packed.data(layer, method, top, many) + self.packed.data(layer, method, ranks, many)
+        params, macs = amounts(layer, method, ranks)
+        return params if self.counts == "params" else macs
+
+    def saves(self, layer: Layer, method: str, ranks: Ranks) -> bool:
+        """Whether a factorised layer has fewer params than dense, and less of what is counted."""
+        fewer = cost(layer, method, ranks).params < layer.params
+        return fewer and bool(self.price(layer, method, ranks) < self.dense(layer))
