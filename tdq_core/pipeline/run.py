@@ -19,12 +19,11 @@ import torch
 from tdq_core.errors import NotNow, Refused, RunFailed, TDQError
 from tdq_core.evaluation.evaluate import latency, outcomes
 from tdq_core.layers.table import LayerTable
-from tdq_core.pipeline.build import Built, Clock, Work, build
-from tdq_core.pipeline.export import export_folder, require_export
+from tdq_core.pipeline.build import Built, Clock, Work, build, plan_of
+from tdq_core.pipeline.export import export_again, export_folder, require_export
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.inputs import read_table as read_weights_table
 from tdq_core.pipeline.session import Session
-from tdq_core.ranks.plan import Plan, make_plan, needs_spectra
 from tdq_core.records.record import LayerRecord, Metrics, RunRecord, State
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
@@ -107,9 +106,7 @@ def run_opened(
     assert known, "it need not be measured"
     if export and known.state == "complete":
         _require_packages(inputs.spec)
-        clock = Clock()
-        work = Work(inputs, _plan(inputs, clock, on_progress), session, clock, on_progress)
-        export_folder(export, known, build(work, export).artefact)
+        export_again(export, known, inputs, session, on_progress=on_progress)
     return Outcome(known, reused=True)
 
 
@@ -160,7 +157,7 @@ def _carry_out(
     clock = Clock()
     layers: tuple[LayerRecord, ...] = ()
     try:
-        plan = _plan(inputs, clock, on_progress)
+        plan = plan_of(inputs, clock, on_progress)
         dense = _baseline(inputs, store, session, on_progress)
         with _folder(export) as folder:
             with free_threads():
@@ -208,14 +205,6 @@ def _folder(export: Path | None) -> Iterator[Path]:
     else:
         with temporary_folder() as folder:
             yield folder
-
-
-def _plan(inputs: RunInputs, clock: Clock, on_progress: Progress) -> Plan:
-    """Ranks for every layer, before anything is built: what is out of reach is refused at once."""
-    rule = inputs.spec.rule
-    with clock.stage("read layers"):
-        table = inputs.table(spectra=needs_spectra(rule), on_progress=on_progress)
-        return make_plan(table, inputs.spec.method, rule)
 
 
 def _measured(inputs: RunInputs, built: Built, dense: Metrics | None, clock: Clock, on_progress: Progress) -> RunRecord:

@@ -31,6 +31,7 @@ class Request:
         opset: of an ONNX file; None: the usual one, see `onnx_version`.
         granularity, ranges: of integer weights and activations, see `quantize.scheme`.
         inner_bits: of activations between the factors of decomposed layers; None: as all activations.
+        program: for torch, a program of torch.export instead of a state dict.
         aware: weights are found on their grid by what layers compute, see `quantize.aware`; simulated bits only.
     """
 
@@ -45,6 +46,7 @@ class Request:
     opset: int | None = None
     aware: bool = False
     inner_bits: int | None = None
+    program: bool = False
 
     def __post_init__(self) -> None:
         if self.example.ndim != 4 or len(self.example) < 2 or self.example.dtype != torch.float32:
