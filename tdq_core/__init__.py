@@ -17,6 +17,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tdq_core.api.exports import Exported, Verified, export, verify
     from tdq_core.api.image_sets import ImagePair, images
     from tdq_core.api.networks import Network, load, load_export, wrap
     from tdq_core.api.runs import Runs, run, runs
@@ -31,6 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _FROM = {
     "tdq_core.api.networks": ("Network", "load", "load_export", "wrap"),
+    "tdq_core.api.exports": ("Exported", "Verified", "export", "verify"),
     "tdq_core.api.image_sets": ("ImagePair", "images"),
     "tdq_core.api.verbs": ("Quantized", "Score", "compress", "measure", "plan", "quantize"),
     "tdq_core.api.runs": ("Runs", "run", "runs"),
@@ -41,6 +43,7 @@ _FROM = {
 _WHERE = {name: module for module, names in _FROM.items() for name in names}
 
 __all__ = [
+    "Exported",
     "ImagePair",
     "InputError",
     "Network",
@@ -53,7 +56,9 @@ __all__ = [
     "Score",
     "SweptRuns",
     "TDQError",
+    "Verified",
     "compress",
+    "export",
     "images",
     "load",
     "load_export",
@@ -63,6 +68,7 @@ __all__ = [
     "run",
     "runs",
     "sweep",
+    "verify",
     "wrap",
 ]
 

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from tdq_core.cli import cache, components, dashboard, doctor, models, recipe, records, run, sweep, training
+from tdq_core.cli import cache, components, dashboard, doctor, export, models, recipe, records, run, sweep, training
 from tdq_core.cli.terminal import any_terminal, complain, write_out
 from tdq_core.errors import InputError, Refused, TDQError
 from tdq_core.system.signals import unwinding
@@ -29,6 +29,8 @@ app.command("components")(components.components)
 app.command("train")(training.train)
 app.command("show")(records.show)
 app.command("csv")(records.csv)
+app.command("export")(export.export)
+app.command("verify")(export.verify)
 app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
 app.command("cache")(cache.cache)

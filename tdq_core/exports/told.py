@@ -10,7 +10,9 @@ import numpy as np
 
 from tdq_core.errors import InputError
 from tdq_core.records.bounds import Amount, Named, Natural, Positive
-from tdq_core.records.record import Kept, read_kept, require_schema
+from tdq_core.records.record import UNFIT, Kept, read_kept, require_schema
+from tdq_core.specs.formats import FORMATS
+from tdq_core.specs.option import require_choice
 from tdq_core.specs.preprocessing import Preprocessing
 from tdq_core.stats.intervals import pack_outcomes, unpack_outcomes, wilson
 from tdq_core.system.reading import Damaged, read_json
@@ -61,8 +63,6 @@ class Told(Kept, frozen=True):
         images: what it was scored on; None: no labelled images were there.
         run_id: of the record beside it; None: there is none.
         lowest_runtime: the first version that reads the file; None: it is not known.
-        load: lines of Python that define `predict`, from images (N, C, H, W) float32 to logits, without TDQ where the
-            format is no rebuilt one.
         params, macs: of the network; settings: what was done to it, for people; made_with: versions and CPU.
     """
 
@@ -78,7 +78,6 @@ class Told(Kept, frozen=True):
     images: Seen | None
     run_id: str | None
     lowest_runtime: str | None
-    load: str
     params: Positive
     macs: Natural
     settings: str
@@ -87,8 +86,7 @@ class Told(Kept, frozen=True):
 
     def prepared(self) -> Preprocessing:
         """How images become inputs; InputError where the fields are none."""
-        fields = dict(self.preprocessing)
-        return msgspec.convert(fields, Preprocessing)
+        return msgspec.convert(dict(self.preprocessing), Preprocessing)
 
     def to_json(self) -> str:
         return json.dumps(msgspec.to_builtins(self), indent=1, allow_nan=False)
@@ -105,8 +103,15 @@ class Told(Kept, frozen=True):
             ) from error
         require_schema(plain, SCHEMA, "exports")
         told = read_kept(plain, cls, f"an export of schema {SCHEMA}")
+        try:
+            require_choice("format", told.format, FORMATS)
+            told.prepared()
+        except UNFIT as error:
+            raise InputError(f"This is not an export of schema {SCHEMA}: {error}.") from error
         if Path(told.file).name != told.file:
-            raise InputError(f"The export '{path}' names '{told.file}', which lies outside of its folder: it is not read.")
+            raise InputError(
+                f"The export '{path}' names '{told.file}', which lies outside of its folder: it is not read."
+            )
         return told
 
 

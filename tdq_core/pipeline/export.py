@@ -31,7 +31,13 @@ def export_folder(folder: Path, record: RunRecord, artefact: Artefact) -> list[P
 
 
 def export_again(
-    folder: Path, record: RunRecord, inputs: RunInputs, session: Session, *, on_progress: Progress, program: bool = False
+    folder: Path,
+    record: RunRecord,
+    inputs: RunInputs,
+    session: Session,
+    *,
+    on_progress: Progress,
+    program: bool = False,
 ) -> Artefact:
     """Build the network of a run that has been measured, and write its export: a `program` of torch.export, where that
     is asked for."""
