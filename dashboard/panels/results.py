@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from dashboard.facts.groups import Group, best_run, group_runs, left_out_text
-from dashboard.facts.subject import same_subject
+from dashboard.facts.subject import placed, same_subject
 from dashboard.figures.tradeoff import TradeoffInfo, better_corner, outside_text, tradeoff_figure, tradeoff_info
 from dashboard.panels import blocks
+from dashboard.panels.exports import export_panel
 from dashboard.shelf.catalog import Runs
+from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, flag, forget, record_choice, take_next
 from dashboard.words.markup import plain
 from dashboard.words.text import run_label
@@ -44,7 +46,7 @@ _REACH = {"20": "20 points", "5": "5 points", "all": "all runs"}
 _Y_LABELS = {"drop": "drop", "top1": "top-1"}
 
 
-def results(runs: Runs, spec: RunSpec) -> None:
+def results(runs: Runs, spec: RunSpec, offers: Offers) -> None:
     """Everything measured on one model and one set of images; the chosen model's runs come first."""
     group = _choose_group(runs, spec)
     if group is None:
@@ -52,7 +54,7 @@ def results(runs: Runs, spec: RunSpec) -> None:
             st.markdown(f"**No run of {plain(spec.model.name)} on {plain(spec.images.data)} has been measured yet.**")
             st.markdown("Choose a method and ranks below and press **Run**: the first point appears here.")
         return
-    _show_group(group, runs.values)
+    _show_group(group, runs.values, spec, offers)
 
 
 def _choose_group(runs: Runs, spec: RunSpec) -> Group | None:
@@ -85,7 +87,7 @@ def _make_current(record: RunRecord, groups: Sequence[Group]) -> None:
 
 
 @st.fragment
-def _show_group(group: Group, records: Sequence[RunRecord]) -> None:
+def _show_group(group: Group, records: Sequence[RunRecord], spec: RunSpec, offers: Offers) -> None:
     by_id = {r.run_id: r for r in (*group.complete, *group.unfinished)}
     left, right = st.columns([3, 2], gap="medium")
     with right:
@@ -97,6 +99,7 @@ def _show_group(group: Group, records: Sequence[RunRecord]) -> None:
         )
         with st.container(border=True):
             blocks.run_card(by_id[shown])
+            export_panel(by_id[shown], placed(by_id[shown].spec, spec), offers)
     with left:
         _chart_and_table(group, records, shown)
 

@@ -160,7 +160,7 @@ def load_export(folder: str | Path, *, model: str | nn.Module | None = None, on_
 
 def _put_into(module: nn.Module, folder: Path) -> Network:
     """A copy of `module`, a dense network, with the layers and weights of the export in `folder`."""
-    prepared = Told.read(folder).prepared()
+    prepared = Told.read(folder).preprocessing
     dense = wrap(module, size=prepared.input_size, mean=prepared.mean, std=prepared.std)
     taken = load_weights(dense.module, str(folder), opened=lambda opened: opened)
     digest = digest_of(dense.model.digest + taken.code, prepared, dense.module)

@@ -26,7 +26,7 @@ def card(told: Told, record: RunRecord | None, *, notes: Sequence[str] = ()) -> 
         "\n".join(_facts(told, record)),
         "## Run it" + ("" if FORMATS[told.format].rebuilt else " without TDQ"),
         f"```python\n{snippet(told)}```",
-        f"Images are float32, (N, C, H, W) = (N, {', '.join(map(str, told.prepared().input_shape))}); the answer is "
+        f"Images are float32, (N, C, H, W) = (N, {', '.join(map(str, told.preprocessing.input_shape))}); the answer is "
         "(N, classes), the logits. Any N.",
         _preparation(told),
         "## Check it",
@@ -43,7 +43,7 @@ def card(told: Told, record: RunRecord | None, *, notes: Sequence[str] = ()) -> 
 
 def snippet(told: Told) -> str:
     """Lines of Python that run the file, in its own folder."""
-    prepared, owned = told.prepared(), not is_known_code(told.model)
+    prepared, owned = told.preprocessing, not is_known_code(told.model)
     load = lines(told.format, Path(told.file), precision=told.precision, model=told.model if owned else None)
     shape = (1, *prepared.input_shape)
     mean, std = (f"np.reshape({list(values)}, (1, -1, 1, 1))" for values in (prepared.mean, prepared.std))
@@ -80,7 +80,7 @@ def _facts(told: Told, record: RunRecord | None) -> Iterator[str]:
 
 
 def _preparation(told: Told) -> str:
-    prepared = told.prepared()
+    prepared = told.preprocessing
     size = "x".join(map(str, prepared.input_size))
     how = f"its shorter side is resized to {prepared.resize} px and the centre cut to {size}" if prepared.resize else (
         f"one of another size is resized to {size}"

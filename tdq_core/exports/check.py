@@ -74,17 +74,18 @@ def answers_of(ask: Ask, prepared: Preprocessing, images: Images | None, *, on_p
     return Answers(correct, undecided, logits)
 
 
-_NONE = np.zeros(0, bool), np.zeros(0, bool)
+_NONE = (np.zeros(0, bool), np.zeros(0, bool))
 
 
 def _scored(ask: Ask, images: Images, prepared: Preprocessing, on_progress: Progress) -> tuple[np.ndarray, np.ndarray]:
     right, undecided, done = [], [], 0
     for batch, labels in images.batches(prepared, batch_size=batch_size(prepared)):
         logits = ask(batch.numpy())
-        finite = np.isfinite(logits).all(1)
+        finite: np.ndarray = np.isfinite(logits).all(axis=1)
         best = np.sort(np.where(finite[:, None], logits, 0.0), axis=1)
         spread = np.maximum(best[:, -1] - best[:, 0], np.finfo(np.float32).tiny)
-        undecided.append(((best[:, -1] - best[:, -2]) / spread < TIE) & finite)
+        gap = best[:, -1] - best[:, -2] if best.shape[1] > 1 else spread  # one class is always decided
+        undecided.append((gap / spread < TIE) & finite)
         right.append((logits.argmax(1) == labels.numpy()) & finite)
         done += len(labels)
         on_progress("check in a new process", done, len(images))

@@ -1,7 +1,6 @@
 """A measured run as a file for use elsewhere: written, run in a new process, scored there, and told of."""
 
 import copy
-import dataclasses
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +182,7 @@ def finish(
         _require_outcomes(path, found.correct, expected, found.changed(expected), record)
     told = Told(
         format=format, file=path.name, sha256=file_sha256(path), bytes=path.stat().st_size, model=made.name,
-        precision=made.precision, preprocessing=dataclasses.asdict(made.prepared),
+        precision=made.precision, preprocessing=made.prepared,
         logits=tuple(tuple(map(float, row)) for row in found.logits), spread=float(np.ptp(found.logits, axis=1).max()),
         images=Seen.of(found.correct, source=source.name, digest=source.images.digest, samples=source.samples,
                        seed=source.seed) if source else None,

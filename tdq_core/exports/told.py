@@ -10,9 +10,11 @@ import numpy as np
 
 from tdq_core.errors import InputError
 from tdq_core.records.bounds import Amount, Named, Natural, Positive
-from tdq_core.records.record import UNFIT, Kept, read_kept, require_schema
+from tdq_core.records.record import Kept, read_kept, require_schema
+from tdq_core.records.store import runs_folder
 from tdq_core.specs.formats import FORMATS
 from tdq_core.specs.option import require_choice
+from tdq_core.specs.precision import PRECISIONS
 from tdq_core.specs.preprocessing import Preprocessing
 from tdq_core.stats.intervals import pack_outcomes, unpack_outcomes, wilson
 from tdq_core.system.reading import Damaged, read_json
@@ -57,7 +59,7 @@ class Told(Kept, frozen=True):
     Attributes:
         format: see `tdq_core.specs.formats`; file: its name; sha256, bytes: of the file.
         model: the network's name; precision: of its numbers.
-        preprocessing: how images become inputs, the fields of `Preprocessing`.
+        preprocessing: how images become inputs.
         logits: (2, classes), what the file answers to `noise(preprocessing)`.
         spread: the largest (max - min) of these.
         images: what it was scored on; None: no labelled images were there.
@@ -72,7 +74,7 @@ class Told(Kept, frozen=True):
     bytes: Positive
     model: Named
     precision: Named
-    preprocessing: Mapping[str, Any]
+    preprocessing: Preprocessing
     logits: tuple[tuple[float, ...], ...]
     spread: Amount
     images: Seen | None
@@ -82,11 +84,7 @@ class Told(Kept, frozen=True):
     macs: Natural
     settings: str
     made_with: Mapping[str, Any]
-    schema: Literal[1] = SCHEMA
-
-    def prepared(self) -> Preprocessing:
-        """How images become inputs; InputError where the fields are none."""
-        return msgspec.convert(dict(self.preprocessing), Preprocessing)
+    schema: Literal[1] = 1
 
     def to_json(self) -> str:
         return json.dumps(msgspec.to_builtins(self), indent=1, allow_nan=False)
@@ -103,16 +101,18 @@ class Told(Kept, frozen=True):
             ) from error
         require_schema(plain, SCHEMA, "exports")
         told = read_kept(plain, cls, f"an export of schema {SCHEMA}")
-        try:
-            require_choice("format", told.format, FORMATS)
-            told.prepared()
-        except UNFIT as error:
-            raise InputError(f"This is not an export of schema {SCHEMA}: {error}.") from error
+        require_choice("format", told.format, FORMATS)
+        require_choice("precision", told.precision, PRECISIONS)
         if Path(told.file).name != told.file:
             raise InputError(
                 f"The export '{path}' names '{told.file}', which lies outside of its folder: it is not read."
             )
         return told
+
+
+def export_folder(run_id: str, format: str) -> Path:
+    """Where the page lets a run be exported to."""
+    return runs_folder() / "exports" / f"{run_id}-{format}"
 
 
 def noise(prepared: Preprocessing) -> np.ndarray:

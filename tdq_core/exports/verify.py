@@ -58,7 +58,7 @@ def verify(
     path = require_file(folder, told)
     images = _images(told, data, on_progress)
     _require_named(told, folder, model)
-    found = answers(path, told.format, told.prepared(), images, precision=told.precision, model=model,
+    found = answers(path, told.format, told.preprocessing, images, precision=told.precision, model=model,
                     on_progress=on_progress)  # fmt: skip
     off = apart(found.logits, np.asarray(told.logits, np.float32))
     seen, changed = None, None

@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from tdq_core.errors import TDQError
+from tdq_core.errors import InputError, TDQError
 from tdq_core.jobs.folder import Job, Request, Result
 from tdq_core.jobs.queue import finish
 from tdq_core.models.layer_files import write_layer_file
+from tdq_core.records.store import RunStore
 from tdq_core.system.locks import locked
 from tdq_core.system.progress import Progress
 from tdq_core.system.signals import unwinding
@@ -79,11 +80,26 @@ def _recipe(request: Request, on_progress: Progress) -> Result:
     return Result(state="done", recipe_id=report.recipe_id)
 
 
+def _export(request: Request, on_progress: Progress) -> Result:
+    from tdq_core.exports.export import export_run
+    from tdq_core.exports.told import export_folder
+
+    record = RunStore().get(request.run_id)
+    if record is None:
+        raise InputError(f"The run '{request.run_id}' is not there any more: measure it again.")
+    folder = export_folder(request.run_id, request.format)
+    export_run(
+        record, request.spec, request.format, folder, on_progress=on_progress, allowed_models=request.allowed_models
+    )
+    return Result(state="done")
+
+
 _WORK: Mapping[str, Callable[[Request, Progress], Result]] = {
     "run": _run,
     "layers": _layers,
     "components": _components,
     "recipe": _recipe,
+    "export": _export,
 }
 
 
