@@ -8,7 +8,20 @@ import sys
 
 import typer
 
-from tdq_core.cli import cache, components, dashboard, doctor, export, models, recipe, records, run, sweep, training
+from tdq_core.cli import (
+    bench,
+    cache,
+    components,
+    dashboard,
+    doctor,
+    export,
+    models,
+    recipe,
+    records,
+    run,
+    sweep,
+    training,
+)
 from tdq_core.cli.terminal import any_terminal, complain, write_out
 from tdq_core.errors import InputError, Refused, TDQError
 from tdq_core.system.signals import unwinding
@@ -29,6 +42,7 @@ app.command("components")(components.components)
 app.command("train")(training.train)
 app.command("show")(records.show)
 app.command("csv")(records.csv)
+app.command("bench")(bench.bench)
 app.command("export")(export.export)
 app.command("verify")(export.verify)
 app.command("dashboard")(dashboard.dashboard)

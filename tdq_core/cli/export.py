@@ -37,7 +37,7 @@ def export(
 ) -> None:
     """Write a measured run as a file that runs without TDQ, scored in a new process, with a card beside it."""
     record = RunStore().find(run_id)
-    spec = _here(record, data, calib, model)
+    spec = placed(record, data, calib, model)
     from tdq_core.exports.export import export_run
 
     out = user_path(out)
@@ -66,7 +66,7 @@ def _scored(seen: "Seen") -> str:
     return f"top-1 {percent(top1)}  [{percent(low)}, {percent(high)}]  n = {seen.n}"
 
 
-def _here(record: RunRecord, data: str | None, calib: str | None, model: str | None) -> RunSpec:
+def placed(record: RunRecord, data: str | None, calib: str | None, model: str | None) -> RunSpec:
     """The run's spec with its places as they are here. Other people's code is run for those only who name it."""
     spec, name = record.spec, record.spec.model.name
     if model is None and not is_known_code(name):
