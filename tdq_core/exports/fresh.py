@@ -50,7 +50,7 @@ class Fresh:
         except BrokenPipeError:
             raise self._ended() from None
         shape = json.loads(self._line())
-        return np.frombuffer(self._bytes(4 * int(np.prod(shape))), np.float32).reshape(shape)
+        return np.frombuffer(self._bytes(4 * int(np.prod(shape))), np.float32).reshape(shape).copy()
 
     def _line(self) -> bytes:
         line = self._from.readline()

@@ -1,11 +1,12 @@
 """A measured run on the clock: against the dense model at its precision and at fp32, and layer by layer."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 from torch import Tensor
@@ -19,7 +20,8 @@ from tdq_core.records.store import Store, runs_folder
 from tdq_core.specs import RunSpec, Treatment
 from tdq_core.specs.precision import BACKENDS, ONNXRUNTIME, TORCH
 from tdq_core.specs.precision_spec import PrecisionSpec
-from tdq_core.speed.profile import Spent, profile
+from tdq_core.speed.clock import ratio
+from tdq_core.speed.profile import Profiled, Spent, profile
 from tdq_core.speed.races import Runner, Settings, races
 from tdq_core.speed.record import SPEEDS, LayerTime, Profile, Race, Speed
 from tdq_core.system import machine
@@ -95,9 +97,7 @@ def bench(
             raced, told = _with_onnx(record, of, settings, on_progress)
             found += raced
         elif ONNXRUNTIME.name in backends:
-            notes.append(
-                f"{numbers.label} is computed on float32: it is not timed."
-            )
+            notes.append(f"{numbers.label} is computed on float32: it is not timed.")
         if TORCH.name in backends:
             found += _with_torch(of, settings, on_progress)
             if numbers.name != "fp32":
@@ -140,12 +140,12 @@ def _profiled(record: RunRecord, own: Path, dense: Path, images: Tensor, precisi
     names = [layer.name for layer in record.layers]
     held = _bytes_by_weight(own)
     parts = {la.name: _parts(la.name, held) if la.method != "none" else [la.name] for la in record.layers}
-    spent = profile(own, images, [part for each in parts.values() for part in each], passes=PASSES)
-    before = profile(dense, images, names, passes=PASSES)
+    own_file = Profiled(own, [part for each in parts.values() for part in each])
+    spent, before = profile([own_file, Profiled(dense, names)], images, passes=PASSES)
     dense_held = _bytes_by_weight(dense)
     layers = tuple(_layer(la, parts[la.name], spent, before, held, dense_held) for la in record.layers)
-    return Profile(precision=precision, batch=len(images), passes=PASSES, layers=layers, rest=spent.rest,
-                   dense_rest=before.rest)  # fmt: skip
+    return Profile(precision=precision, batch=len(images), passes=PASSES, layers=layers, rest=_medians(spent.rest),
+                   dense_rest=_medians(before.rest))  # fmt: skip
 
 
 def _parts(layer: str, held: dict[str, int]) -> list[str]:
@@ -163,12 +163,19 @@ def _layer(
     la: LayerRecord, parts: list[str], spent: Spent, before: Spent, held: dict[str, int], dense_held: dict[str, int]
 ) -> LayerTime:
     by_part = {part: spent.layers[part] for part in parts if part in spent.layers}
+    now = np.sum(list(by_part.values()), axis=0) if len(by_part) == len(parts) else None
+    then = before.layers.get(la.name)
     return LayerTime(
-        name=la.name, method=la.method, dense_ms=before.layers.get(la.name),
-        ms=sum(by_part.values()) if len(by_part) == len(parts) else None, dense_params=la.dense_params,
-        params=la.params, dense_macs=la.dense_macs, macs=la.macs, dense_bytes=_bytes([la.name], dense_held),
-        bytes=_bytes(parts, held), parts={part.removeprefix(f"{la.name}."): ms for part, ms in by_part.items()},
+        name=la.name, method=la.method, dense_ms=None if then is None else float(np.median(then)),
+        ms=None if now is None else float(np.median(now)),
+        ratio=None if now is None or then is None else ratio(now, then), dense_params=la.dense_params, params=la.params,
+        dense_macs=la.dense_macs, macs=la.macs, dense_bytes=_bytes([la.name], dense_held), bytes=_bytes(parts, held),
+        parts=_medians({part.removeprefix(f"{la.name}."): ms for part, ms in by_part.items()}),
     )  # fmt: skip
+
+
+def _medians(times: Mapping[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(np.median(ms)) for name, ms in times.items()}
 
 
 def _bytes(names: list[str], held: dict[str, Any]) -> int:

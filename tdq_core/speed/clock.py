@@ -10,6 +10,7 @@ from tdq_core.speed.record import Ratio, Timing
 from tdq_core.stats.score import Z95
 
 Call = Callable[[], object]
+RESOLUTION_MS = 1e-6
 WARM_UP, LEAST_ROUNDS, MOST_ROUNDS = 5, 15, 100
 
 
@@ -46,7 +47,7 @@ def ratio(run: np.ndarray, rival: np.ndarray) -> Ratio:
 
     The interval of the median is that of the order statistics (sign test): no shape of the spread is assumed.
     """
-    each = np.sort(rival / run)
+    each = np.sort(rival / np.maximum(run, RESOLUTION_MS))
     n = len(each)
     reach = Z95 * math.sqrt(n) / 2
     low, high = max(0, math.floor(n / 2 - reach)), min(n - 1, math.ceil(n / 2 + reach) - 1)

@@ -8,7 +8,7 @@ import json
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,37 +20,63 @@ from torch import Tensor
 
 from tdq_core.compression.quantize.onnx_session import ERRORS_ONLY
 
+WARM_UP = 5
 _TIME = "_kernel_time"
 _LAID_OUT = re.compile(r"_nchwc$|_nhwc$|_token_\d+$")
 
 
 class Spent(NamedTuple):
-    """Milliseconds of one pass.
+    """Milliseconds of each pass, (passes,).
 
     Attributes:
         layers: by layer; rest: of all other operators, by their kind.
     """
 
-    layers: dict[str, float]
-    rest: dict[str, float]
+    layers: dict[str, np.ndarray]
+    rest: dict[str, np.ndarray]
 
 
-def profile(path: Path, images: Tensor, layers: Collection[str], *, passes: int) -> Spent:
-    """Medians over `passes` of the time of each of `layers` (as the file's weights are named), on one thread."""
+class Profiled(NamedTuple):
+    """A file, and the layers by which its time is told, named as its weights are."""
+
+    path: Path
+    layers: Collection[str]
+
+
+def profile(files: Sequence[Profiled], images: Tensor, *, passes: int) -> list[Spent]:
+    """Where each file's time goes, on one thread; the files take turns, so that their passes are pairs."""
+    fed = images.contiguous().numpy()
     with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = ERRORS_ONLY
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        options.optimized_model_filepath = str(Path(folder) / "run.onnx")
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        name, fed = session.get_inputs()[0].name, images.contiguous().numpy()
-        for _ in range(passes + 3):
-            session.run(None, {name: fed})
-        events = json.loads(Path(session.end_profiling()).read_text())
-        owners = Owners(onnx.load(path).graph, onnx.load(options.optimized_model_filepath).graph, layers)
-    return _medians(owners, list(_passes(events))[3:])
+        sessions = [_session(each.path, Path(folder) / str(at)) for at, each in enumerate(files)]
+        for turn in range(WARM_UP + passes):
+            for session in sessions[turn % len(sessions) :] + sessions[: turn % len(sessions)]:
+                session.run(None, {session.get_inputs()[0].name: fed})
+        return [_spent(each, session, Path(folder) / str(at)) for at, (each, session) in
+                enumerate(zip(files, sessions, strict=True))]  # fmt: skip
+
+
+def _session(path: Path, at: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = ERRORS_ONLY
+    options.enable_profiling = True
+    options.profile_file_prefix = str(at)
+    options.optimized_model_filepath = str(at.with_suffix(".onnx"))
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _spent(each: Profiled, session: onnxruntime.InferenceSession, at: Path) -> Spent:
+    events = json.loads(Path(session.end_profiling()).read_text())
+    owners = Owners(onnx.load(each.path).graph, onnx.load(at.with_suffix(".onnx")).graph, each.layers)
+    passes = list(_passes(events))[WARM_UP:]
+    layers: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(passes)))
+    rest: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(passes)))
+    for turn, operators in enumerate(passes):
+        met: dict[str, int] = defaultdict(int)
+        for name, kind, ms in operators:
+            owner = owners.of(name, kind, met)
+            (layers[owner] if owner else rest[kind])[turn] += ms
+    return Spent(dict(layers), dict(rest))
 
 
 def _passes(events: Iterable[Mapping[str, object]]) -> Iterator[list[tuple[str, str, float]]]:
@@ -63,19 +89,6 @@ def _passes(events: Iterable[Mapping[str, object]]) -> Iterator[list[tuple[str, 
         elif name == "model_run" and current:
             yield current
             current = []
-
-
-def _medians(owners: "Owners", passes: list[list[tuple[str, str, float]]]) -> Spent:
-    layers: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(passes))
-    rest: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(passes))
-    for at, operators in enumerate(passes):
-        met: dict[str, int] = defaultdict(int)
-        for name, kind, ms in operators:
-            owner = owners.of(name, kind, met)
-            (layers[owner] if owner else rest[kind])[at] += ms
-    middle = {True: layers, False: rest}
-    found = [{name: float(np.median(ms)) for name, ms in middle[own].items()} for own in (True, False)]
-    return Spent(*found)
 
 
 class Owners:

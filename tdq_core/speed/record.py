@@ -67,6 +67,7 @@ class LayerTime(Kept, frozen=True):
 
     Attributes:
         dense_ms, ms: medians over profiled passes; None: the runtime's operators could not be told apart there.
+        ratio: how many times as fast as dense, pass by pass; None: as those.
         params, macs, bytes: of the run's; dense_ they of the dense model at the same precision; bytes of the weights.
         parts: by sub-layer, its milliseconds.
     """
@@ -75,6 +76,7 @@ class LayerTime(Kept, frozen=True):
     method: str
     dense_ms: Amount | None
     ms: Amount | None
+    ratio: Ratio | None
     dense_params: Natural
     params: Natural
     dense_macs: Natural
@@ -85,10 +87,9 @@ class LayerTime(Kept, frozen=True):
 
     @property
     def verdict(self) -> LayerVerdict:
-        """Whether it lost params and won time."""
-        if self.ms is None or self.dense_ms is None or self.params >= self.dense_params:
-            return ""
-        return "smaller but slower" if self.ms > self.dense_ms else ""
+        """Whether it has fewer params and takes longer, beyond the spread."""
+        slower = self.ratio is not None and self.ratio.verdict == "slower"
+        return "smaller but slower" if slower and self.params < self.dense_params else ""
 
 
 class Profile(Kept, frozen=True):
