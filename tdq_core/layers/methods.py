@@ -7,6 +7,7 @@ Shapes (`weight` is (C_out, C_in, K_h, K_w), taps = K_h K_w):
     tucker2  ranks (r_out, r_in): 1x1 C_in -> r_in, K_h x K_w r_in -> r_out, 1x1 r_out -> C_out
     cp       ranks (r,):          1x1 C_in -> r, depthwise K_h x K_w on r channels, 1x1 r -> C_out
     svd      ranks (r,):          K_h x K_w C_in -> r, 1x1 r -> C_out  (two plain layers where the kernel is 1x1)
+    spatial  ranks (r,):          K_h x 1 C_in -> r, 1 x K_w r -> C_out
 
 A grouped convolution is so many convolutions side by side. Each takes the same ranks, and the sub-layers of all of them
 make grouped sub-layers: a method describes what it does to one layer without groups, and no more.
@@ -25,11 +26,12 @@ Modes = tuple[int, int]
 
 class Weights(NamedTuple):
     """Weights of a factorised layer's sub-layers, of ints or of arrays that broadcast: `before` at the resolution of
-    the input, the others at that of the output."""
+    the input, `between` at the output's height and the input's width, the others at the resolution of the output."""
 
     before: Any
     middle: Any
     after: Any
+    between: Any = 0
 
 
 def refused_groups(c_in: int, groups: int) -> str | None:
@@ -63,6 +65,7 @@ class Method:
         predicts: the modes (0: out, 1: in) whose lost energy predicts its error; () where no spectrum does.
         kernels_only: whether it needs a kernel larger than 1x1.
         generation: raised when its factors change: an older run is not taken for one of today.
+        solvers: whose implementations there are, see `tdq_core.specs.choices.SOLVERS`.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Method:
     predicts: tuple[int, ...] = ()
     kernels_only: bool = False
     generation: int = 1
+    solvers: tuple[str, ...] = ("tdq", "tensorly")
 
     def max_ranks(self, layer: Layer) -> Ranks:
         """The largest ranks of each group of `layer`."""
@@ -116,6 +120,7 @@ class Chooser:
     choose: Callable[[Layer], str]
     kernels_only: bool = False
     generation: int = 1
+    solvers: tuple[str, ...] = ("tdq", "tensorly")
 
 
 TUCKER2 = Method(
@@ -153,6 +158,18 @@ SVD = Method(
     of_modes=lambda modes: modes[:1],
     predicts=(0,),
 )
+SPATIAL = Method(
+    name="spatial",
+    label="Spatial",
+    text="spatial (k x 1, then 1 x k)",
+    look=Look("#8c1d40", "#2f4b7c"),
+    rank_names=("rank",),
+    largest=lambda la: (min(la.c_out * la.kernel[1], la.c_in * la.kernel[0]),),
+    weights=lambda la, r: Weights(0, 0, r[0] * la.kernel[1] * la.c_out, la.c_in * la.kernel[0] * r[0]),
+    of_modes=lambda modes: (max(modes),),  # no spectrum of a channel mode is its own: enough for either of them
+    kernels_only=True,
+    solvers=("tdq",),
+)
 AUTO = Chooser(
     name="auto",
     label="auto",
@@ -165,7 +182,7 @@ CORRECTION = ("cp",)
 """Methods whose components may cancel each other, so that the error-preserving correction (EPC) goes with them."""
 CORRECTED_LOOK = Look("#56b4e9", "#d6336c")
 
-METHODS: dict[str, Method | Chooser] = {m.name: m for m in (TUCKER2, CP, SVD, AUTO)}
+METHODS: dict[str, Method | Chooser] = {m.name: m for m in (TUCKER2, CP, SVD, SPATIAL, AUTO)}
 """What a run can ask for, in the order in which it is shown."""
 
 

@@ -29,9 +29,10 @@ def cost_grid(layer: Layer, name: str, axes: Sequence[np.ndarray]) -> tuple[np.n
 
 
 def _amounts(layer: Layer, name: str, ranks: Any) -> tuple[Any, Any]:
-    before, middle, after = method(name).all_weights(layer, ranks)
-    params = before + middle + after + layer.c_out * layer.bias
-    return params, before * layer.in_positions + (middle + after) * layer.out_positions
+    before, middle, after, between = method(name).all_weights(layer, ranks)
+    params = before + middle + after + between + layer.c_out * layer.bias
+    macs = before * layer.in_positions + between * layer.between + (middle + after) * layer.out_positions
+    return params, macs
 
 
 def saves(layer: Layer, price: Cost, budget: str) -> bool:
