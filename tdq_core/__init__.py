@@ -17,6 +17,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tdq_core.api.bench import Race, bench
     from tdq_core.api.exports import Exported, Verified, export, verify
     from tdq_core.api.image_sets import ImagePair, images
     from tdq_core.api.networks import Network, load, load_export, wrap
@@ -32,6 +33,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _FROM = {
     "tdq_core.api.networks": ("Network", "load", "load_export", "wrap"),
+    "tdq_core.api.bench": ("Race", "bench"),
     "tdq_core.api.exports": ("Exported", "Verified", "export", "verify"),
     "tdq_core.api.image_sets": ("ImagePair", "images"),
     "tdq_core.api.verbs": ("Quantized", "Score", "compress", "measure", "plan", "quantize"),
@@ -48,6 +50,7 @@ __all__ = [
     "InputError",
     "Network",
     "Quantized",
+    "Race",
     "RankRule",
     "Refused",
     "RunFailed",
@@ -57,6 +60,7 @@ __all__ = [
     "SweptRuns",
     "TDQError",
     "Verified",
+    "bench",
     "compress",
     "export",
     "images",

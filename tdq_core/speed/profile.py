@@ -23,6 +23,8 @@ from tdq_core.compression.quantize.onnx_session import ERRORS_ONLY
 WARM_UP = 5
 _TIME = "_kernel_time"
 _LAID_OUT = re.compile(r"_nchwc$|_nhwc$|_token_\d+$")
+_CAST = re.compile(r"^(?:FusedBack_|InsertedPrecisionFreeCast_|InsertedCast_)+")
+"""What the runtime puts before names of halves that it takes to float32."""
 
 
 class Spent(NamedTuple):
@@ -97,6 +99,7 @@ class Owners:
     def __init__(self, written: GraphProto, running: GraphProto, layers: Collection[str]) -> None:
         self._layers = sorted(layers, key=len, reverse=True)
         self._givers = {tensor: node for node in written.node for tensor in node.output}
+        self._as_written = {node.name: node for node in written.node if node.name}
         self._by_name = {node.name: node for node in running.node if node.name}
         self._unnamed: dict[str, list[NodeProto]] = defaultdict(list)
         for node in running.node:
@@ -115,13 +118,14 @@ class Owners:
         own = self._of_weights(node)
         if own or node.op_type not in ("Conv", "FusedConv", "Gemm", "FusedGemm"):
             return own
-        return self._behind(_LAID_OUT.sub("", name), set())
+        if name in self._as_written and (own := self._of_weights(self._as_written[name])):
+            return own
+        return self._behind(_CAST.sub("", _LAID_OUT.sub("", name)), set())
 
     def _of_weights(self, node: NodeProto) -> str | None:
-        return next(
-            (la for tensor in node.input for la in self._layers if tensor.startswith((f"{la}.weight", f"{la}.bias"))),
-            None,
-        )
+        fed = [_CAST.sub("", tensor) for tensor in node.input]
+        found = (la for tensor in fed for la in self._layers if tensor.startswith((f"{la}.weight", f"{la}.bias")))
+        return next(found, None)
 
     def _behind(self, tensor: str, seen: set[str]) -> str | None:
         """The layer whose operator made `tensor`, through what has no weights of its own."""

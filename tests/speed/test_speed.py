@@ -121,6 +121,18 @@ def test_every_layer_is_told_by_its_name(precision: str, tmp_path: Path) -> None
     )
 
 
+def test_networks_in_hand_race_on_one_backend(tmp_path: Path) -> None:
+    net = tdq.wrap(Net(), size=16)
+    file = tdq.quantize(net, "fp32", backend="onnxruntime", to=tmp_path)
+    told = tdq.bench(net, against={"itself": net}, batches=(1, 2), threads=(1,), seconds=1e-3)
+    assert [(race.backend, race.batch, list(race.ratios)) for race in told] == [
+        ("torch", n, ["itself"]) for n in (1, 2)
+    ]
+    assert tdq.bench(file, batches=(1,), threads=(1,), seconds=1e-3)[0].backend == "onnxruntime"
+    with pytest.raises(InputError, match=r"one backend, here torch\. 'file' runs on onnxruntime"):
+        tdq.bench(net, against={"file": file})
+
+
 def layer(run: np.ndarray, dense: np.ndarray, *, params: int) -> LayerTime:
     return LayerTime(
         name="a", method="svd", dense_ms=timing(dense).median_ms, ms=timing(run).median_ms, ratio=ratio(run, dense),
