@@ -74,6 +74,8 @@ def _what(job: Job) -> str:
     what = {"layers": "Reading the layers", "components": "Looking into the components"}.get(request.kind)
     if request.kind == "run":
         what = text.treatment(request.spec)
+    if request.kind == "bench":
+        what = f"Timing {text.treatment(request.spec)}"
     if request.kind == "export":
         what = f"Writing {text.treatment(request.spec)} as {FORMATS[request.format].label}"
     if request.kind == "recipe":

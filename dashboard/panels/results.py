@@ -9,6 +9,7 @@ from dashboard.facts.subject import placed, same_subject
 from dashboard.figures.tradeoff import TradeoffInfo, better_corner, outside_text, tradeoff_figure, tradeoff_info
 from dashboard.panels import blocks
 from dashboard.panels.exports import export_panel
+from dashboard.panels.speed import speed_panel
 from dashboard.shelf.catalog import Runs
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, flag, forget, record_choice, take_next
@@ -99,7 +100,9 @@ def _show_group(group: Group, records: Sequence[RunRecord], spec: RunSpec, offer
         )
         with st.container(border=True):
             blocks.run_card(by_id[shown])
-            export_panel(by_id[shown], placed(by_id[shown].spec, spec), offers)
+            here = placed(by_id[shown].spec, spec)
+            speed_panel(by_id[shown], here, offers)
+            export_panel(by_id[shown], here, offers)
     with left:
         _chart_and_table(group, records, shown)
 

@@ -23,7 +23,7 @@ from tdq_core.specs.option import require_choice
 from tdq_core.system.locks import is_held
 from tdq_core.system.reading import Damaged, open_file, plain_json, read_bytes, read_json
 
-Kind = Literal["run", "layers", "components", "recipe", "export"]
+Kind = Literal["run", "layers", "components", "recipe", "export", "bench"]
 State = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 Moment = Annotated[float, Meta(ge=0, le=1e12)]
 _TAIL = 1 << 14
@@ -35,8 +35,8 @@ class Request(Kept, frozen=True):
 
     Attributes:
         kind: 'run' (measure `spec`), 'layers' (read the layer table of its model), 'components' (study its CP),
-            'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation) or
-            'export' (write the run `run_id`, of `spec`, as a file of `format`).
+            'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation),
+            'export' (write the run `run_id`, of `spec`, as a file of `format`) or 'bench' (time it).
         allowed_models: models that are not registered but may be loaded; the worker refuses all others.
     """
 

@@ -17,6 +17,7 @@ from tdq_core.errors import InputError, TDQError
 from tdq_core.jobs.folder import Job, Request, Result
 from tdq_core.jobs.queue import finish
 from tdq_core.models.layer_files import write_layer_file
+from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.system.locks import locked
 from tdq_core.system.progress import Progress
@@ -80,14 +81,28 @@ def _recipe(request: Request, on_progress: Progress) -> Result:
     return Result(state="done", recipe_id=report.recipe_id)
 
 
+def _recorded(request: Request) -> RunRecord:
+    record = RunStore().get(request.run_id)
+    if record is None:
+        raise InputError(f"The run '{request.run_id}' is not there any more: measure it again.")
+    return record
+
+
+def _bench(request: Request, on_progress: Progress) -> Result:
+    from tdq_core.speed.bench import bench, keep
+    from tdq_core.speed.races import Settings
+
+    record = _recorded(request)
+    timed = bench(record, request.spec, Settings(), allowed_models=request.allowed_models, on_progress=on_progress)
+    keep(timed)
+    return Result(state="done")
+
+
 def _export(request: Request, on_progress: Progress) -> Result:
     from tdq_core.exports.export import export_run
     from tdq_core.exports.told import export_folder
 
-    record = RunStore().get(request.run_id)
-    if record is None:
-        raise InputError(f"The run '{request.run_id}' is not there any more: measure it again.")
-    folder = export_folder(request.run_id, request.format)
+    record, folder = _recorded(request), export_folder(request.run_id, request.format)
     export_run(
         record, request.spec, request.format, folder, on_progress=on_progress, allowed_models=request.allowed_models
     )
@@ -100,6 +115,7 @@ _WORK: Mapping[str, Callable[[Request, Progress], Result]] = {
     "components": _components,
     "recipe": _recipe,
     "export": _export,
+    "bench": _bench,
 }
 
 
