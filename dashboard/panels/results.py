@@ -101,10 +101,10 @@ def _show_group(group: Group, records: Sequence[RunRecord], spec: RunSpec, offer
         with st.container(border=True):
             blocks.run_card(by_id[shown])
             here = placed(by_id[shown].spec, spec)
-            speed_panel(by_id[shown], here, offers)
             export_panel(by_id[shown], here, offers)
     with left:
         _chart_and_table(group, records, shown)
+        speed_panel(by_id[shown], here, offers)
 
 
 def _chart_and_table(group: Group, records: Sequence[RunRecord], shown: str) -> None:

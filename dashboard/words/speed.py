@@ -40,15 +40,15 @@ def race_rows(speed: Speed) -> list[Row]:
 def _rows_of(race: Race) -> Iterator[Row]:
     own: Row = {
         "runs on": BACKENDS[race.backend].label, "numbers": PRECISIONS[race.precision].label, "batch": race.batch,
-        "threads": race.threads, "ms": race.run.median_ms, "q1": race.run.q1_ms, "q3": race.run.q3_ms,
-        "rounds": race.rounds,
+        "threads": race.threads, "ms": race.run.median_ms,
     }  # fmt: skip
+    spread: Row = {"q1": race.run.q1_ms, "q3": race.run.q3_ms, "rounds": race.rounds}
     if not race.ratios:
-        yield own
+        yield own | spread
     for name, ratio in race.ratios.items():
         yield own | {
-            "against": name, "its ms": race.rivals[name].median_ms, "times as fast": ratio.median, "low": ratio.low,
-            "high": ratio.high, "verdict": ratio.verdict,
+            "against": name, "its ms": race.rivals[name].median_ms, "times as fast": ratio.median,
+            "verdict": ratio.verdict, "low": ratio.low, "high": ratio.high, **spread,
         }  # fmt: skip
 
 
@@ -57,8 +57,8 @@ def layer_rows(told: Profile) -> list[Row]:
     layers: list[Row] = [
         {
             "layer": la.name, "method": "" if la.method == "none" else la.method, "dense ms": la.dense_ms, "ms": la.ms,
-            "dense MACs": la.dense_macs, "MACs": la.macs, "dense params": la.dense_params, "params": la.params,
-            "dense bytes": la.dense_bytes, "bytes": la.bytes, "verdict": la.verdict,
+            "verdict": la.verdict, "dense MACs": la.dense_macs, "MACs": la.macs, "dense params": la.dense_params,
+            "params": la.params, "dense bytes": la.dense_bytes, "bytes": la.bytes,
         }
         for la in told.layers
     ]  # fmt: skip
