@@ -11,7 +11,7 @@ from tdq_core.compression.quantize import Artefact, Request, realise
 from tdq_core.data.images import Images
 from tdq_core.errors import InputError
 from tdq_core.exports.export import Exported as Exported
-from tdq_core.exports.export import Made, Source, export_run, finish
+from tdq_core.exports.export import Made, Source, export_run, finish, require_free
 from tdq_core.exports.verify import Verified as Verified
 from tdq_core.exports.verify import verify as verify
 from tdq_core.models.weights_ref import RANKS
@@ -55,6 +55,7 @@ def export(
         raise InputError(f"An export is scored on labelled images, and some in '{shown.ref}' have none.")
     require_choice("format", format := format or _usual(what), FORMATS)
     require_export(folder)
+    require_free(folder, None, format)
     if isinstance(what, Quantized):
         network, artefact = what.network, _copied(what, format, folder)
     else:

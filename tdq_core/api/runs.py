@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 from tdq_core.api.image_sets import ImagePair
 from tdq_core.api.networks import Network
 from tdq_core.errors import InputError
-from tdq_core.exports.export import settle
+from tdq_core.exports.export import require_free, settle
 from tdq_core.pipeline.export import require_export
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.run import Outcome, run_opened
@@ -17,6 +17,7 @@ from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.records.table import row, to_csv
 from tdq_core.specs import ModelSpec, RankRule, RunSpec
+from tdq_core.specs.formats import file_format
 from tdq_core.system.extras import install_command
 from tdq_core.system.progress import Progress, silent
 
@@ -83,6 +84,8 @@ def run(
         raise InputError("A network is measured on images: give them too, see `images`.")
     else:
         inputs, named = _inputs(what, images, options), what.spec is not None
+    if export:
+        require_free(export, inputs.run_id, file_format(inputs.spec))
     outcome = run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export)
     if export and outcome.artefact:
         settle(export, outcome.artefact, inputs, outcome.record, named=named, on_progress=on_progress)

@@ -95,6 +95,7 @@ def export_run(
     session = session or Session()
     inputs = session.open(wanted, on_progress=on_progress, allowed_models=allowed_models)
     _require_the_same(record, inputs)
+    require_free(folder, inputs.run_id, format)
     program, suffix = format == "pt2", f".{format}"
     outcome = run_opened(
         inputs, store=store, session=session, on_progress=on_progress, export=None if program else folder
@@ -108,6 +109,20 @@ def export_run(
         artefact = export_again(folder, outcome.record, inputs, session, on_progress=on_progress, program=True)
     assert artefact and artefact.path.suffix == suffix, "as the table of formats says"
     return Exported(folder, settle(folder, artefact, inputs, outcome.record, on_progress=on_progress), outcome.record)
+
+
+def require_free(folder: Path, run_id: str | None, format: str) -> None:
+    """InputError where `folder` holds the export of another run or of another format: ranks and record beside it would
+    be those of neither. The same one may be written again."""
+    if not (folder / telling.NAME).is_file():
+        return
+    try:
+        there = Told.read(folder)
+    except InputError:  # a damaged one is written anew
+        return
+    if (there.run_id, there.format) != (run_id, format):
+        of = f"run {there.run_id}" if there.run_id else f"'{there.model}'"
+        raise InputError(f"The folder '{folder}' holds the export of {of} as {there.format}: name another one.")
 
 
 def settle(
@@ -171,6 +186,8 @@ def finish(
         model = made.model if isinstance(made.model, str) else None
         found = answers(path, format, made.prepared, images, precision=made.precision, model=model,
                         on_progress=on_progress)  # fmt: skip
+    if not np.isfinite(found.logits).all():
+        raise RunFailed(f"The file '{path}' gives logits that are not finite on noise: a value inside overflows.")
     here = made.artefact.predict(torch.from_numpy(noise(made.prepared))).numpy()
     if (off := apart(found.logits, here)) > SAME_LOGITS:
         raise RunFailed(

@@ -44,6 +44,12 @@ def formats_of(spec: RunSpec) -> list[Format]:
     return [row for row in FORMATS.values() if spec.precision.numbers.kind in row.kinds]
 
 
+def file_format(spec: RunSpec) -> str:
+    """The format of the file that a run itself leaves."""
+    kind, backend = spec.precision.numbers.kind, spec.precision.backend
+    return next(row.name for row in FORMATS.values() if row.backend == backend and kind in row.kinds)
+
+
 def in_format(spec: RunSpec, name: str, *, opset: int | None = None) -> RunSpec:
     """The run whose file is of this format: `spec` itself, or the same on the backend that runs such files.
 

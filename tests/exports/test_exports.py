@@ -24,8 +24,8 @@ from tdq_core.pipeline.session import Session
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
-from tdq_core.specs.formats import FORMATS, formats_of, in_format
-from tdq_core.specs.precision import PRECISIONS
+from tdq_core.specs.formats import FORMATS, file_format, formats_of, in_format
+from tdq_core.specs.precision import BACKENDS, PRECISIONS
 
 SAMPLES = 60
 
@@ -228,6 +228,28 @@ def test_from_the_command_line(tdq: Callable[..., object], tmp_path: Path) -> No
     (tmp_path / "second" / "model.fp32.safetensors").write_bytes(b"x")
     assert tdq("verify", "second").returncode == 2  # type: ignore[attr-defined]
     assert tdq("export", record["run_id"], "--format", "tflite", "--out", "third").returncode == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_a_run_leaves_a_file_of_one_format(precision: str, backend: str) -> None:
+    if PRECISIONS[precision].kind not in BACKENDS[backend].kinds:
+        return
+    spec = RunSpec.of("digits_resnet", "digits", precision=precision, backend=backend)
+    own = file_format(spec)
+    assert in_format(spec, own) == spec and (own == "onnx") == (backend == "onnxruntime")
+
+
+def test_two_exports_do_not_share_a_folder(tmp_path: Path) -> None:
+    net = tdq.wrap(small(), size=12)
+    tdq.export(net, tmp_path, format="safetensors")
+    tdq.export(net, tmp_path, format="safetensors")  # the same one may be written again
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(InputError, match="holds the export of 'Sequential' as safetensors: name another one"):
+        tdq.export(net, tmp_path, format="onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    (tmp_path / "export.json").write_text("{")
+    tdq.export(net, tmp_path, format="safetensors")
 
 
 def test_nobody_elses_code_runs_unnamed(tdq: Callable[..., object], tmp_path: Path) -> None:
