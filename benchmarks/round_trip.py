@@ -16,8 +16,8 @@ import torch
 
 import tdq_core as tdq
 from tdq_core.errors import TDQError
-from tdq_core.exports.export import Exported, export_run
-from tdq_core.exports.verify import verify
+from tdq_core.pipeline.exports.export import Exported, export_run
+from tdq_core.pipeline.exports.verify import verify
 from tdq_core.pipeline.run import run
 from tdq_core.pipeline.session import Session
 from tdq_core.records.store import RunStore

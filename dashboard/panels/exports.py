@@ -13,8 +13,8 @@ from dashboard.shelf.state import choice
 from dashboard.words import text
 from dashboard.words.markup import plain
 from tdq_core.errors import InputError
-from tdq_core.exports.told import Told, export_folder
 from tdq_core.jobs.queue import Request
+from tdq_core.pipeline.exports.told import Told, export_folder
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
 from tdq_core.specs.formats import FORMATS, formats_of

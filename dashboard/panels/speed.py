@@ -10,10 +10,10 @@ from dashboard.panels.jobs import submit
 from dashboard.shelf.offers import Offers
 from dashboard.words.markup import plain
 from dashboard.words.speed import layer_rows, race_rows, verdicts
+from tdq_core.evaluation.speed.record import SPEEDS, Speed
 from tdq_core.jobs.queue import Request
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
-from tdq_core.speed.record import SPEEDS, Speed
 
 _MS = st.column_config.NumberColumn(format="%.3f")
 _WHOLE = st.column_config.NumberColumn(format="localized")

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from tdq_core.evaluation.speed.record import Profile, Race, Ratio, Speed
 from tdq_core.records.record import RunRecord
 from tdq_core.specs.precision import BACKENDS, PRECISIONS
-from tdq_core.speed.record import Profile, Race, Ratio, Speed
 
 Row = dict[str, object]
 

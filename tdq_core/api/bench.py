@@ -8,11 +8,11 @@ from tdq_core.api.verbs import Quantized, example_for
 from tdq_core.compression.quantize.torch_float import module_predict
 from tdq_core.data.images import Images
 from tdq_core.errors import InputError
+from tdq_core.evaluation.speed.races import Runner, Settings, races
+from tdq_core.evaluation.speed.record import Race as Race
+from tdq_core.pipeline.bench import bench as bench_run
 from tdq_core.records.record import RunRecord
 from tdq_core.specs.precision import ONNXRUNTIME, TORCH
-from tdq_core.speed.bench import bench as bench_run
-from tdq_core.speed.races import Runner, Settings, races
-from tdq_core.speed.record import Race as Race
 from tdq_core.system.containment import contained
 from tdq_core.system.progress import Progress, silent
 

@@ -10,12 +10,12 @@ from tdq_core.api.verbs import Quantized, example_for
 from tdq_core.compression.quantize import Artefact, Request, realise
 from tdq_core.data.images import Images
 from tdq_core.errors import InputError
-from tdq_core.exports.export import Exported as Exported
-from tdq_core.exports.export import Made, Source, export_run, finish, require_free
-from tdq_core.exports.verify import Verified as Verified
-from tdq_core.exports.verify import verify as verify
 from tdq_core.models.weights_ref import RANKS
 from tdq_core.pipeline.export import require_export
+from tdq_core.pipeline.exports.export import Exported as Exported
+from tdq_core.pipeline.exports.export import Made, Source, export_run, finish, require_free
+from tdq_core.pipeline.exports.verify import Verified as Verified
+from tdq_core.pipeline.exports.verify import verify as verify
 from tdq_core.records.record import RunRecord
 from tdq_core.specs.formats import FORMATS
 from tdq_core.specs.option import require_choice

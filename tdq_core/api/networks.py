@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from tdq_core.errors import InputError
-from tdq_core.exports.told import Told
 from tdq_core.graph.layer_table import count_macs, count_params
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.loading import LoadedModel, digest_of, load_model
@@ -17,6 +16,7 @@ from tdq_core.models.registry import MODELS, is_known_code
 from tdq_core.models.weights_file import load_weights
 from tdq_core.models.weights_ref import RANKS, RECORD
 from tdq_core.models.wrapped import wrapped
+from tdq_core.pipeline.exports.told import Told
 from tdq_core.pipeline.inputs import table_of
 from tdq_core.pipeline.session import LayerResult
 from tdq_core.records.record import UNFIT

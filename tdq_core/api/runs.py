@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 from tdq_core.api.image_sets import ImagePair
 from tdq_core.api.networks import Network
 from tdq_core.errors import InputError
-from tdq_core.exports.export import require_free, settle
 from tdq_core.pipeline.export import require_export
+from tdq_core.pipeline.exports.export import require_free, settle
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.run import Outcome, run_opened
 from tdq_core.pipeline.session import Session

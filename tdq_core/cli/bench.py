@@ -9,10 +9,10 @@ from tdq_core.cli.export import ModelFlag, placed
 from tdq_core.cli.options import JsonFlag
 from tdq_core.cli.terminal import complain, progress_bars, say, say_json, say_table
 from tdq_core.errors import InputError, NotNow
+from tdq_core.evaluation.speed.record import Profile, Race, Speed
 from tdq_core.records.store import RunStore
 from tdq_core.specs.option import require_choice
 from tdq_core.specs.precision import BACKENDS
-from tdq_core.speed.record import Profile, Race, Speed
 
 
 def bench(
@@ -32,9 +32,9 @@ def bench(
     backends = tuple(BACKENDS) if backend is None else (backend,)
     for name in backends:
         require_choice("backend", name, BACKENDS)
-    from tdq_core.speed.bench import bench as timed
-    from tdq_core.speed.bench import keep
-    from tdq_core.speed.races import Settings
+    from tdq_core.evaluation.speed.races import Settings
+    from tdq_core.pipeline.bench import bench as timed
+    from tdq_core.pipeline.bench import keep
 
     settings = Settings(_numbers("batch", batch), _numbers("threads", threads), seconds)
     told = []

@@ -16,8 +16,8 @@ from tdq_core.specs.formats import FORMATS
 from tdq_core.system.files import user_path
 
 if TYPE_CHECKING:
-    from tdq_core.exports.told import Seen, Told
-    from tdq_core.exports.verify import Verified
+    from tdq_core.pipeline.exports.told import Seen, Told
+    from tdq_core.pipeline.exports.verify import Verified
 
 _FORMATS = "; ".join(f"{row.name}: {row.text}" for row in FORMATS.values())
 ModelFlag = Annotated[
@@ -38,7 +38,7 @@ def export(
     """Write a measured run as a file that runs without TDQ, scored in a new process, with a card beside it."""
     record = RunStore().find(run_id)
     spec = placed(record, data, calib, model)
-    from tdq_core.exports.export import export_run
+    from tdq_core.pipeline.exports.export import export_run
 
     out = user_path(out)
     with progress_bars() as on_progress:
@@ -86,7 +86,7 @@ def verify(
     """Load an export in a new process and hold it against what was written down: file, logits, and score.
 
     A .pt2 file is loaded as torch.export does, which trusts whoever wrote it."""
-    from tdq_core.exports.verify import verify as check
+    from tdq_core.pipeline.exports.verify import verify as check
 
     with progress_bars() as on_progress:
         found = check(user_path(folder), data=data, model=model, on_progress=on_progress)

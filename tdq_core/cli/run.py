@@ -9,7 +9,7 @@ from tdq_core.cli.export import print_told
 from tdq_core.cli.options import JsonFlag, LogFlag, takes_spec
 from tdq_core.cli.records import print_card
 from tdq_core.cli.terminal import complain, progress_bars, say_json
-from tdq_core.exports.told import Told
+from tdq_core.pipeline.exports.told import Told
 from tdq_core.records.logs import logging_to
 from tdq_core.specs import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, RunSpec, Treatment
 from tdq_core.system.files import user_path

@@ -89,8 +89,8 @@ def _recorded(request: Request) -> RunRecord:
 
 
 def _bench(request: Request, on_progress: Progress) -> Result:
-    from tdq_core.speed.bench import bench, keep
-    from tdq_core.speed.races import Settings
+    from tdq_core.evaluation.speed.races import Settings
+    from tdq_core.pipeline.bench import bench, keep
 
     record = _recorded(request)
     timed = bench(record, request.spec, Settings(), allowed_models=request.allowed_models, on_progress=on_progress)
@@ -99,8 +99,8 @@ def _bench(request: Request, on_progress: Progress) -> Result:
 
 
 def _export(request: Request, on_progress: Progress) -> Result:
-    from tdq_core.exports.export import export_run
-    from tdq_core.exports.told import export_folder
+    from tdq_core.pipeline.exports.export import export_run
+    from tdq_core.pipeline.exports.told import export_folder
 
     record, folder = _recorded(request), export_folder(request.run_id, request.format)
     export_run(

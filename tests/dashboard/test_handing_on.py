@@ -11,14 +11,14 @@ from streamlit.testing.v1 import AppTest
 from dashboard.facts.subject import placed
 from dashboard.panels.exports import _zipped
 from dashboard.words.speed import layer_rows, race_rows, verdicts
-from tdq_core.exports.told import Seen, Told, export_folder
+from tdq_core.evaluation.speed.record import SPEEDS, LayerTime, Profile, Race, Ratio, Speed, Timing
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Request
+from tdq_core.pipeline.exports.told import Seen, Told, export_folder
 from tdq_core.records.store import Store
 from tdq_core.specs import RunSpec
 from tdq_core.specs.formats import formats_of
 from tdq_core.specs.preprocessing import Preprocessing
-from tdq_core.speed.record import SPEEDS, LayerTime, Profile, Race, Ratio, Speed, Timing
 
 SHOWN = four_cells()[0]
 

@@ -14,11 +14,11 @@ from torch import nn
 
 import tdq_core as tdq
 from tdq_core.errors import InputError, RunFailed
-from tdq_core.exports.check import answers
-from tdq_core.exports.export import Exported, Made, Source, export_run, finish
-from tdq_core.exports.fresh import fresh
-from tdq_core.exports.told import Told
-from tdq_core.exports.verify import verify
+from tdq_core.pipeline.exports.check import answers
+from tdq_core.pipeline.exports.export import Exported, Made, Source, export_run, finish
+from tdq_core.pipeline.exports.fresh import fresh
+from tdq_core.pipeline.exports.told import Told
+from tdq_core.pipeline.exports.verify import verify
 from tdq_core.pipeline.run import run
 from tdq_core.pipeline.session import Session
 from tdq_core.records.record import RunRecord

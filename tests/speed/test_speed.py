@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 import tdq_core as tdq
 from tdq_core.errors import InputError
-from tdq_core.speed.clock import LEAST_ROUNDS, MOST_ROUNDS, WARM_UP, in_turn, race, ratio, timing
-from tdq_core.speed.profile import Profiled, profile
-from tdq_core.speed.races import Runner, Settings, races
-from tdq_core.speed.record import LayerTime, Speed
+from tdq_core.evaluation.speed.clock import LEAST_ROUNDS, MOST_ROUNDS, WARM_UP, in_turn, race, ratio, timing
+from tdq_core.evaluation.speed.profile import Profiled, profile
+from tdq_core.evaluation.speed.races import Runner, Settings, races
+from tdq_core.evaluation.speed.record import LayerTime, Speed
 
 RNG = np.random.default_rng(0)
 

@@ -14,12 +14,12 @@ from tdq_core.compression.quantize.torch_float import module_predict
 from tdq_core.data.images import Images
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.evaluation.evaluate import outcomes
-from tdq_core.exports import told as telling
-from tdq_core.exports.card import write_card
-from tdq_core.exports.check import SAME_LOGITS, answers, answers_of, apart
-from tdq_core.exports.told import Seen, Told, noise
 from tdq_core.models.weights_file import load_weights
 from tdq_core.pipeline.export import export_again, require_export
+from tdq_core.pipeline.exports import told as telling
+from tdq_core.pipeline.exports.card import write_card
+from tdq_core.pipeline.exports.check import SAME_LOGITS, answers, answers_of, apart
+from tdq_core.pipeline.exports.told import Seen, Told, noise
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.run import run_opened
 from tdq_core.pipeline.session import Session

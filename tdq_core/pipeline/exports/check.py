@@ -8,9 +8,9 @@ import numpy as np
 
 from tdq_core.data.images import Images, batch_size
 from tdq_core.errors import InputError, RunFailed
-from tdq_core.exports.fresh import fresh
-from tdq_core.exports.loading import lines
-from tdq_core.exports.told import Told, noise
+from tdq_core.pipeline.exports.fresh import fresh
+from tdq_core.pipeline.exports.loading import lines
+from tdq_core.pipeline.exports.told import Told, noise
 from tdq_core.specs.formats import FORMATS
 from tdq_core.specs.preprocessing import Preprocessing
 from tdq_core.system.files import file_sha256

@@ -11,8 +11,8 @@ from torch import Tensor
 from tdq_core.compression.quantize.artefact import Predict
 from tdq_core.compression.quantize.onnx_session import session_predict
 from tdq_core.errors import InputError
-from tdq_core.speed.clock import Call, race, ratio, timing
-from tdq_core.speed.record import Race
+from tdq_core.evaluation.speed.clock import Call, race, ratio, timing
+from tdq_core.evaluation.speed.record import Race
 from tdq_core.system.progress import Progress, silent
 from tdq_core.system.threads import all_threads, threads
 

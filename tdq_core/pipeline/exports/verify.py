@@ -8,9 +8,9 @@ import numpy as np
 from tdq_core.data.images import Images
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
-from tdq_core.exports.check import SAME_LOGITS, answers, apart, require_file
-from tdq_core.exports.told import Seen, Told
 from tdq_core.models.registry import is_known_code
+from tdq_core.pipeline.exports.check import SAME_LOGITS, answers, apart, require_file
+from tdq_core.pipeline.exports.told import Seen, Told
 from tdq_core.specs.formats import FORMATS
 from tdq_core.system import machine
 from tdq_core.system.progress import Progress, silent

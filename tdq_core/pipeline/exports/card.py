@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tdq_core.exports.loading import lines
-from tdq_core.exports.told import NAME, Told
 from tdq_core.models.registry import is_known_code
+from tdq_core.pipeline.exports.loading import lines
+from tdq_core.pipeline.exports.told import NAME, Told
 from tdq_core.records.record import RunRecord
 from tdq_core.specs.formats import FORMATS
 from tdq_core.specs.precision import PRECISIONS

@@ -13,6 +13,10 @@ from torch import Tensor
 
 from tdq_core.compression.quantize import Artefact
 from tdq_core.errors import InputError
+from tdq_core.evaluation.speed.clock import ratio
+from tdq_core.evaluation.speed.profile import Profiled, Spent, profile
+from tdq_core.evaluation.speed.races import Runner, Settings, races
+from tdq_core.evaluation.speed.record import SPEEDS, LayerTime, Profile, Race, Speed
 from tdq_core.pipeline.build import Clock, Work, build, plan_of
 from tdq_core.pipeline.session import Session
 from tdq_core.records.record import LayerRecord, RunRecord
@@ -20,10 +24,6 @@ from tdq_core.records.store import Store, runs_folder
 from tdq_core.specs import RunSpec, Treatment
 from tdq_core.specs.precision import BACKENDS, ONNXRUNTIME, TORCH
 from tdq_core.specs.precision_spec import PrecisionSpec
-from tdq_core.speed.clock import ratio
-from tdq_core.speed.profile import Profiled, Spent, profile
-from tdq_core.speed.races import Runner, Settings, races
-from tdq_core.speed.record import SPEEDS, LayerTime, Profile, Race, Speed
 from tdq_core.system import machine
 from tdq_core.system.containment import contained
 from tdq_core.system.leftovers import temporary_folder

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tdq_core.speed.record import Ratio, Timing
+from tdq_core.evaluation.speed.record import Ratio, Timing
 from tdq_core.stats.score import Z95
 
 Call = Callable[[], object]
