@@ -68,7 +68,7 @@ def plan(
     """Which layer takes which ranks, and what the network will cost: nothing is built. `print(plan)` shows it.
 
     Args:
-        method: 'tucker2', 'cp', 'svd' or 'auto'.
+        method: 'tucker2', 'cp', 'svd', 'spatial' or 'auto'.
         fit: unlabelled images; rules and policies that need spectra then take those of the outputs on them.
         ranks: see `rank_rule`: `ratio=2`, `ranks={"conv1": 8}`, `energy=0.9`, `vbmf=1`, `policy="global"`, ...
 

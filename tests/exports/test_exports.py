@@ -197,6 +197,8 @@ def test_a_module_in_hand_is_handed_on(tmp_path: Path, format: str) -> None:
         assert torch.equal(again(shown), tight(shown)) and again.params == tight.params
         with pytest.raises(InputError, match="whose code is run for those only who name it"):
             tdq.verify(tmp_path)
+        assert not tdq.verify(tmp_path, model=module, data=tdq.images(batch).eval).wrong
+        assert "tdq_core.load('.', model=module)" in (tmp_path / "README.md").read_text()
     else:
         assert not tdq.verify(tmp_path, data=tdq.images(batch).eval).wrong
 

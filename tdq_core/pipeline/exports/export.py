@@ -181,7 +181,7 @@ def finish(
         (folder / stale).unlink(missing_ok=True)
     images = source.images if source else None
     if FORMATS[format].rebuilt and isinstance(made.model, nn.Module):
-        found = answers_of(_rebuilt(made.model, folder), made.prepared, images, on_progress=on_progress)
+        found = answers_of(rebuilt(made.model, folder), made.prepared, images, on_progress=on_progress)
     else:
         model = made.model if isinstance(made.model, str) else None
         found = answers(path, format, made.prepared, images, precision=made.precision, model=model,
@@ -211,7 +211,7 @@ def finish(
     return told
 
 
-def _rebuilt(module: nn.Module, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+def rebuilt(module: nn.Module, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The export's network, built in this process of a module whose code has no name that another could load."""
     again = copy.deepcopy(module)
     load_weights(again, str(folder), opened=lambda opened: opened)

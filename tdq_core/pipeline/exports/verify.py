@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from tdq_core.data.images import Images
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
 from tdq_core.models.registry import is_known_code
-from tdq_core.pipeline.exports.check import SAME_LOGITS, answers, apart, require_file
+from tdq_core.models.wrapped import wrapped
+from tdq_core.pipeline.exports.check import SAME_LOGITS, answers, answers_of, apart, require_file
+from tdq_core.pipeline.exports.export import rebuilt
 from tdq_core.pipeline.exports.told import Seen, Told
 from tdq_core.specs.formats import FORMATS
 from tdq_core.system import machine
@@ -39,7 +42,7 @@ def verify(
     folder: str | Path,
     *,
     data: str | Images | None = None,
-    model: str | None = None,
+    model: str | nn.Module | None = None,
     on_progress: Progress = silent,
 ) -> Verified:
     """Run the file of an export in a new process, and compare it with what was written down of it.
@@ -47,7 +50,8 @@ def verify(
     Args:
         folder: as `tdq export` wrote it.
         data: labelled images, by name or opened; None: those that its card names, where it names any.
-        model: what builds the network, for weights of one whose code is somebody's own.
+        model: what builds the network, for weights of one whose code is somebody's own; or that network, a module:
+            then it is built in this process, for no other one has it.
 
     Raises:
         InputError: no export, a file that is another one, or images that are not there.
@@ -58,8 +62,14 @@ def verify(
     path = require_file(folder, told)
     images = _images(told, data, on_progress)
     _require_named(told, folder, model)
-    found = answers(path, told.format, told.preprocessing, images, precision=told.precision, model=model,
-                    on_progress=on_progress)  # fmt: skip
+    if isinstance(model, nn.Module) and FORMATS[told.format].rebuilt:
+        seen_as = told.preprocessing
+        dense = wrapped(model, size=seen_as.input_size, mean=seen_as.mean, std=seen_as.std).module
+        found = answers_of(rebuilt(dense, folder), told.preprocessing, images, on_progress=on_progress)
+    else:
+        named = model if isinstance(model, str) else None
+        found = answers(path, told.format, told.preprocessing, images, precision=told.precision, model=named,
+                        on_progress=on_progress)  # fmt: skip
     off = apart(found.logits, np.asarray(told.logits, np.float32))
     seen, changed = None, None
     if images is not None:
@@ -81,7 +91,7 @@ def _images(told: Told, data: str | Images | None, on_progress: Progress) -> Ima
     return open_images(name, role="eval", samples=samples, seed=seed, num_classes=None, on_progress=on_progress)
 
 
-def _require_named(told: Told, folder: Path, model: str | None) -> None:
+def _require_named(told: Told, folder: Path, model: str | nn.Module | None) -> None:
     """Other people's code is run for those only who name it."""
     if FORMATS[told.format].rebuilt and model is None and not is_known_code(told.model):
         raise InputError(
