@@ -110,5 +110,5 @@ def test_groups_are_factorised_side_by_side() -> None:
 
 
 def test_a_solver_that_has_no_such_method_is_refused_before_any_work() -> None:
-    with pytest.raises(InputError, match="Another 'solver' decomposes weights by a method that it has"):
+    with pytest.raises(InputError, match="Another 'solver' decomposes weights, by a method that it has"):
         RunSpec.of("digits_resnet", "digits", method="spatial", rule=RankRule("ratio", 2.0), solver="tensorly")
