@@ -1,18 +1,22 @@
 """Every format of export, there and back: what was measured is what a new process answers.
 
-    python -m benchmarks.round_trip --data cifar10-jpeg:FOLDER [--weights FOLDER] [--samples 300]
+    python -m benchmarks.round_trip                                             # digits, and a module of one's own
+    python -m benchmarks.round_trip --data cifar10-jpeg:FOLDER --networks resnet20_cifar10 googlenet_cifar10
 
 Runs are measured, exported, and each file is loaded in a process of its own: ONNX and .pt2 without this project on its
-path. resnet20 and googlenet by their top-1 and every answer; torchvision's mobilenet_v2 with random weights, brought as
-a module, by its logits.
+path. Registered networks by their top-1 and every answer; torchvision's mobilenet_v2 with random weights, brought as a
+module, by its logits.
 """
 
 import argparse
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import tdq_core as tdq
 from tdq_core.errors import TDQError
@@ -26,40 +30,37 @@ from tdq_core.specs.formats import FORMATS, formats_of
 from tdq_core.specs.precision import PRECISIONS
 from tdq_core.system.torchvision_compat import torchvision
 
-NAMED = ("resnet20_cifar10", "googlenet_cifar10")
+IN_HAND = "mobilenet_v2"
 NUMBERS = ("fp32", "fp16", "int8", "w4a8")
-HEADER = (
-    f"{'network':<20}{'numbers':<9}{'format':<13}{'bytes':>11}  {'top-1':>8}  {'changed':>7}  {'logits apart':>12}  s"
-)
+COLUMNS = f"{'network':<20}{'numbers':<9}{'format':<13}{'bytes':>11}  {'top-1':>8}  {'changed':>7}"
+HEADER = f"{COLUMNS}  {'logits apart':>12}  s"
 
 
-def main() -> None:
-    asked = _arguments()
+def main(arguments: Sequence[str] = ()) -> None:
+    asked = _arguments(arguments)
     print(HEADER)
     with tempfile.TemporaryDirectory() as folder:
         for name in asked.networks:
-            if name == "mobilenet_v2":
+            if name == IN_HAND:
                 _in_hand(Path(folder) / name)
             else:
                 _measured(name, asked, Path(folder) / name)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", required=True, help="as `tdq run --data` takes it")
-    parser.add_argument(
-        "--weights", type=Path, help="a folder with NAME_jpeg.pt of each network; none: registered ones"
-    )
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.round_trip", description=__doc__)
+    parser.add_argument("--data", default="digits", help="as `tdq run --data` takes it")
+    parser.add_argument("--weights", nargs="+", default=(), metavar="NAME=FILE", help="in place of registered ones")
     parser.add_argument("--samples", type=int, default=300)
-    parser.add_argument("--networks", nargs="+", default=[*NAMED, "mobilenet_v2"])
+    parser.add_argument("--networks", nargs="+", default=["digits_resnet", IN_HAND])
     parser.add_argument("--numbers", nargs="+", default=NUMBERS, choices=PRECISIONS)
-    return parser.parse_args()
+    return parser.parse_args(list(arguments))
 
 
 def _measured(name: str, asked: argparse.Namespace, folder: Path) -> None:
     """A registered network at a ratio of two, in every precision and format."""
     store, session = RunStore(folder / "runs"), Session()
-    weights = str(asked.weights / f"{name}_jpeg.pt") if asked.weights else None
+    weights = dict(each.split("=", 1) for each in asked.weights).get(name)
     for precision in asked.numbers:
         spec = RunSpec.of(name, asked.data, weights=weights, samples=asked.samples, calib_samples=128, method="tucker2",
                           rule=RankRule("ratio", 2.0), precision=precision)  # fmt: skip
@@ -77,29 +78,31 @@ def _measured(name: str, asked: argparse.Namespace, folder: Path) -> None:
 def _in_hand(folder: Path) -> None:
     """A module of one's own: no name builds it, and its accuracy is chance."""
     torch.manual_seed(0)
-    net = tdq.wrap(torchvision.models.mobilenet_v2(weights=None), size=224, name="mobilenet_v2")
+    module = torchvision.models.mobilenet_v2(weights=None)
+    net = tdq.wrap(module, size=224, name=IN_HAND)
     tight = tdq.compress(net, tdq.plan(net, "svd", ratio=1.5))
     calib = tdq.images(torch.rand(8, 3, 224, 224, generator=torch.Generator().manual_seed(1))).eval
     for format in FORMATS:
         start = time.perf_counter()
-        _print("mobilenet_v2", "fp32", format, tdq.export(tight, folder / "fp32" / format, format=format), start)
+        done = tdq.export(tight, folder / "fp32" / format, format=format)
+        _print(IN_HAND, "fp32", format, done, start, module)
     for backend, format in (("onnxruntime", "onnx"), ("torch", "pt2")):
         start = time.perf_counter()
         file = tdq.quantize(tight, "int8", backend=backend, calib=calib, condition=False, to=folder / backend)
-        _print("mobilenet_v2", "int8", format, tdq.export(file, folder / "int8" / format), start)
+        _print(IN_HAND, "int8", format, tdq.export(file, folder / "int8" / format), start)
 
 
-def _print(name: str, precision: str, format: str, done: Exported, start: float) -> None:
-    told = done.told
-    alone = not FORMATS[format].rebuilt
-    found = verify(done.folder) if alone or done.record else None
+def _print(
+    name: str, precision: str, format: str, done: Exported, start: float, module: nn.Module | None = None
+) -> None:
+    told, found = done.told, verify(done.folder, model=module)
     top1 = f"{100 * told.images.score()[0]:.2f} %" if told.images else "-"
-    changed = "-" if found is None or found.changed is None else found.changed
-    apart = "-" if found is None else f"{found.logits_apart:.1e}"
+    changed = "-" if found.changed is None else found.changed
+    apart = f"{found.logits_apart:.1e}"
     seconds = time.perf_counter() - start
     print(f"{name:<20}{precision:<9}{format:<13}{told.bytes:>11,}  {top1:>8}  {changed:>7}  {apart:>12}  {seconds:.0f}",
           flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
