@@ -66,8 +66,7 @@ def snippet_of(folder: Path) -> str:
     return found[1]
 
 
-PAIRS = [("fp32", "onnx"), ("fp32", "safetensors"), ("fp32", "pt2"), ("fp16", "pt2"), ("int8", "onnx"),
-         ("w4a8", "safetensors")]  # fmt: skip
+PAIRS = [("fp32", "onnx"), ("fp32", "safetensors"), ("fp32", "pt2"), ("int8", "onnx"), ("w4a8", "safetensors")]
 ALL = [(p, f.name) for p, row in PRECISIONS.items() for f in FORMATS.values() if row.kind in f.kinds]
 LONG = [pytest.param(*pair, marks=pytest.mark.long) for pair in ALL if pair not in PAIRS]
 
@@ -89,7 +88,7 @@ def test_a_new_process_answers_every_image_as_the_record_says(
         assert said in card
 
 
-@pytest.mark.parametrize("precision, format", [("fp32", "onnx"), ("fp16", "pt2")])
+@pytest.mark.parametrize("precision, format", [("fp32", "onnx"), ("fp32", "pt2")])
 def test_the_six_lines_of_the_card_run_without_the_project(
     exported: Callable[[str, str], Exported], precision: str, format: str
 ) -> None:
