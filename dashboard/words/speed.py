@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from dashboard.words.markup import plain
 from tdq_core.evaluation.speed.record import Profile, Race, Ratio, Speed
 from tdq_core.records.record import RunRecord
 from tdq_core.specs.precision import BACKENDS, PRECISIONS
@@ -28,7 +29,7 @@ def _sentence(race: Race, rival: str, ratio: Ratio, *, smaller: bool) -> str:
         "slower": "**smaller but slower**" if smaller else "slower",
         "cannot tell": "nobody can tell, the spread is too wide",
     }[ratio.verdict]
-    times = f"{ratio.median:.2f}x as fast as {rival} [{ratio.low:.2f}, {ratio.high:.2f}]"
+    times = f"{ratio.median:.2f}x as fast as {plain(rival)} [{ratio.low:.2f}, {ratio.high:.2f}]"
     return f"{where}: {race.run.median_ms:.2f} ms, {times}: {said}"
 
 

@@ -6,9 +6,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from tdq_core.errors import InputError
 from tdq_core.records.bounds import Amount, Id, Named, Natural, Positive
 from tdq_core.records.record import Kept, read_kept, require_schema
 from tdq_core.records.store import Kind
+from tdq_core.specs.option import require_choice
+from tdq_core.specs.precision import BACKENDS, PRECISIONS
 
 SCHEMA = 1
 Verdict = Literal["faster", "slower", "cannot tell"]
@@ -138,7 +141,13 @@ class Speed(Kept, frozen=True):
     def from_dict(cls, plain: Mapping[str, Any]) -> "Speed":
         """The inverse of `to_json`; InputError where it is none."""
         require_schema(plain, SCHEMA, "timings")
-        return read_kept(plain, cls, f"timings of schema {SCHEMA}")
+        speed = read_kept(plain, cls, f"timings of schema {SCHEMA}")
+        for race in speed.races:
+            require_choice("backend", race.backend, BACKENDS)
+            require_choice("precision", race.precision, PRECISIONS)
+            if race.ratios.keys() != race.rivals.keys():
+                raise InputError(f"This is not timings of schema {SCHEMA}: its ratios are not those of its rivals.")
+        return speed
 
 
 SPEEDS = Kind("timing", "time the run again (tdq bench)", "speed", lambda speed: speed.run_id, Speed.from_dict)

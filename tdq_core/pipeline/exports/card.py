@@ -1,6 +1,6 @@
 """The card of an export, README.md beside the file: what it is, what it scores, and how it runs. No torch here."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tdq_core.models.registry import is_known_code
@@ -34,7 +34,7 @@ def card(told: Told, record: RunRecord | None, *, notes: Sequence[str] = ()) -> 
         f"It holds the file against the SHA-256, the logits and the answers in `{NAME}`.",
     ]
     if told.settings:
-        parts += ["## How it was made", f"```\n{printable(told.settings)}\n```"]
+        parts += ["## How it was made", f"```\n{_plain(told.settings)}\n```"]
     kept = [*(record.notes if record else ()), *notes]
     if kept:
         parts += ["## What to know", "\n".join(f"- {_code(note)}" for note in dict.fromkeys(kept))]
@@ -53,7 +53,7 @@ def snippet(told: Told) -> str:
 
 def _facts(told: Told, record: RunRecord | None) -> Iterator[str]:
     yield "| | |\n|---|---|"
-    yield f"| file | {_code(told.file)}, {told.bytes:,} bytes, SHA-256 `{told.sha256}` |"
+    yield f"| file | {_code(told.file)}, {told.bytes:,} bytes, SHA-256 {_code(told.sha256)} |"
     yield f"| network | {told.params:,} params, {told.macs:,} MACs an image |"
     if told.images:
         top1, low, high = told.images.score()
@@ -68,10 +68,11 @@ def _facts(told: Told, record: RunRecord | None) -> Iterator[str]:
             f"{both_ways(record.macs_ratio())}, bytes {both_ways(record.baseline.bytes / told.bytes)} |"
         )
     if told.lowest_runtime:
-        yield f"| read by | {told.lowest_runtime} and later |"
-    versions = told.made_with.get("versions", {})
-    named = ", ".join(f"{name} {versions[name]}" for name in ("tdq", "torch", "onnxruntime") if name in versions)
-    yield f"| made with | {named}, {_code(str(told.made_with.get('cpu', '')))} |"
+        yield f"| read by | {_code(told.lowest_runtime)} and later |"
+    versions = told.made_with.get("versions")
+    known = versions if isinstance(versions, Mapping) else {}
+    named = ", ".join(f"{name} {known[name]}" for name in ("tdq", "torch", "onnxruntime") if name in known)
+    yield f"| made with | {_code(named)}, {_code(str(told.made_with.get('cpu', '')))} |"
     if record:
         yield f"| run | `{record.run_id}` ({_code('record.json')}) |"
         weights, licence = (_code(str(record.provenance.get(key))) for key in ("weights", "licence"))
@@ -98,4 +99,9 @@ def _percent(share: float) -> str:
 
 def _code(text: str) -> str:
     """Text of others as a code span on one line of a table."""
-    return "`" + printable(text).replace("`", "'").replace("|", "/") + "`"
+    return f"`{_plain(text).replace('|', '/')}`"
+
+
+def _plain(text: str) -> str:
+    """Text of others that ends no code."""
+    return printable(text).replace("`", "'")

@@ -101,13 +101,24 @@ class Told(Kept, frozen=True):
             ) from error
         require_schema(plain, SCHEMA, "exports")
         told = read_kept(plain, cls, f"an export of schema {SCHEMA}")
-        require_choice("format", told.format, FORMATS)
-        require_choice("precision", told.precision, PRECISIONS)
+        _require_sound(told)
         if Path(told.file).name != told.file:
             raise InputError(
                 f"The export '{path}' names '{told.file}', which lies outside of its folder: it is not read."
             )
         return told
+
+
+def _require_sound(told: Told) -> None:
+    """InputError where the parts of what was read do not fit each other."""
+    require_choice("format", told.format, FORMATS)
+    require_choice("precision", told.precision, PRECISIONS)
+    if len(told.logits) != 2 or len({len(row) for row in told.logits}) != 1 or not told.logits[0]:
+        raise InputError(f"This is not an export of schema {SCHEMA}: its logits are not those of two images.")
+    try:
+        _ = told.images and told.images.correct()
+    except ValueError as error:
+        raise InputError(f"This is not an export of schema {SCHEMA}: its outcomes are damaged.") from error
 
 
 def export_folder(run_id: str, format: str) -> Path:
