@@ -78,7 +78,7 @@ def print_speed(speed: Speed) -> None:
 
 
 def _lines(race: Race) -> Iterator[tuple[str, ...]]:
-    own = (race.backend, race.precision, str(race.batch), str(race.threads), f"{race.run.median_ms:.3f}",
+    own: tuple[str, ...] = (race.backend, race.precision, str(race.batch), str(race.threads), f"{race.run.median_ms:.3f}",
            f"[{race.run.q1_ms:.3f}, {race.run.q3_ms:.3f}]")  # fmt: skip
     if not race.rivals:
         yield (*own, "", "", "", "", "")
@@ -90,7 +90,7 @@ def _lines(race: Race) -> Iterator[tuple[str, ...]]:
 
 def _print_profile(told: Profile) -> None:
     say("", f"Where the time of a batch of {told.batch} goes at {told.precision}, one thread, ONNX Runtime's profiler:")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (la.name, la.method, _ms(la.dense_ms), _ms(la.ms), f"{la.dense_macs:,}", f"{la.macs:,}",
          f"{la.dense_params:,}", f"{la.params:,}", f"{la.dense_bytes:,}", f"{la.bytes:,}", la.verdict)
         for la in told.layers

@@ -64,7 +64,8 @@ def races(
     run: Runner, rivals: Mapping[str, Runner], example: Tensor, settings: Settings, *, on_progress: Progress = silent
 ) -> list[Race]:
     """`run` against `rivals`, all of one backend, on images of `example` (N, C, H, W)."""
-    found, total = [], len(settings.batches) * len(settings.counts())
+    found: list[Race] = []
+    total = len(settings.batches) * len(settings.counts())
     for batch in settings.batches:
         images = example[torch.arange(batch) % len(example)].contiguous()
         for count in settings.counts():

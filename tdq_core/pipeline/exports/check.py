@@ -81,7 +81,7 @@ def _scored(ask: Ask, images: Images, prepared: Preprocessing, on_progress: Prog
     right, undecided, done = [], [], 0
     for batch, labels in images.batches(prepared, batch_size=batch_size(prepared)):
         logits = ask(batch.numpy())
-        finite: np.ndarray = np.isfinite(logits).all(axis=1)
+        finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
         best = np.sort(np.where(finite[:, None], logits, 0.0), axis=1)
         spread = np.maximum(best[:, -1] - best[:, 0], np.finfo(np.float32).tiny)
         gap = best[:, -1] - best[:, -2] if best.shape[1] > 1 else spread  # one class is always decided

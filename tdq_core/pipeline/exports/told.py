@@ -129,5 +129,5 @@ def export_folder(run_id: str, format: str) -> Path:
 def noise(prepared: Preprocessing) -> np.ndarray:
     """Two images of noise as the network takes them, (2, C, H, W) float32, the same ones everywhere."""
     pixels = np.random.default_rng(0).random((2, *prepared.input_shape), dtype=np.float32)
-    mean, std = (np.float32(values)[:, None, None] for values in (prepared.mean, prepared.std))
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (prepared.mean, prepared.std))
     return np.asarray((pixels - mean) / std, np.float32)
