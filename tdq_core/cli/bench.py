@@ -78,8 +78,9 @@ def print_speed(speed: Speed) -> None:
 
 
 def _lines(race: Race) -> Iterator[tuple[str, ...]]:
-    own: tuple[str, ...] = (race.backend, race.precision, str(race.batch), str(race.threads), f"{race.run.median_ms:.3f}",
-           f"[{race.run.q1_ms:.3f}, {race.run.q3_ms:.3f}]")  # fmt: skip
+    spread = f"[{race.run.q1_ms:.3f}, {race.run.q3_ms:.3f}]"
+    own: tuple[str, ...] = (race.backend, race.precision, str(race.batch), str(race.threads))
+    own = (*own, f"{race.run.median_ms:.3f}", spread)
     if not race.rivals:
         yield (*own, "", "", "", "", "")
     for name, ratio in race.ratios.items():
