@@ -44,7 +44,8 @@ def card(told: Told, record: RunRecord | None, *, notes: Sequence[str] = ()) -> 
 def snippet(told: Told) -> str:
     """Lines of Python that run the file, in its own folder."""
     prepared, owned = told.preprocessing, not is_known_code(told.model)
-    load = lines(told.format, Path(told.file), precision=told.precision, model=told.model if owned else None)
+    named = (repr(told.model) if ":" in told.model else "module") if owned else None
+    load = lines(told.format, Path(told.file), precision=told.precision, model=named)
     shape = (1, *prepared.input_shape)
     mean, std = (f"np.reshape({list(values)}, (1, -1, 1, 1))" for values in (prepared.mean, prepared.std))
     images = f"images = ((np.zeros({shape}) - {mean}) / {std}).astype(np.float32)  # for zeros, your images in [0, 1]"

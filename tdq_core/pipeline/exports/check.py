@@ -60,7 +60,7 @@ def answers(
         RunFailed: it cannot be loaded or run there, or it needs TDQ where its format promises to run without.
     """
     alone = not FORMATS[format].rebuilt
-    load = lines(format, file.resolve(), precision=precision, model=model)
+    load = lines(format, file.resolve(), precision=precision, model=repr(model) if model else None)
     with temporary_folder() as scratch, fresh(load, alone=alone, scratch=scratch) as ask:
         if alone and ask.foreign:
             raise RunFailed(f"The file '{file}' was to run without this project, and loads {', '.join(ask.foreign)}.")

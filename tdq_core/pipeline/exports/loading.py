@@ -26,12 +26,12 @@ predict = lambda images: network(torch.from_numpy(images)).numpy()
 
 
 def lines(format: str, file: Path, *, precision: str, model: str | None = None) -> str:
-    """The Python that loads `file`; `model`: what builds a network whose code is somebody's own, by its name, or as a
-    `module` in hand where it has none."""
+    """The Python that loads `file`; `model`: what builds a network whose code is somebody's own, as Python says it: a name
+    in quotes, or a `module` in hand where it has none."""
     if format == "onnx":
         return ONNX.format(file=str(file))
     if format == "pt2":
         operators = ", torchao.quantization.pt2e.quantize_pt2e" if precision == "int8" else ""
         return PT2.format(file=str(file), operators=operators)
-    named = "" if model is None else f", model={model!r}" if ":" in model else ", model=module"
+    named = "" if model is None else f", model={model}"
     return REBUILT.format(folder=str(file.parent), model=named)
