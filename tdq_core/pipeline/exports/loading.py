@@ -26,8 +26,8 @@ predict = lambda images: network(torch.from_numpy(images)).numpy()
 
 
 def lines(format: str, file: Path, *, precision: str, model: str | None = None) -> str:
-    """The Python that loads `file`; `model`: what builds a network whose code is somebody's own, as Python says it: a name
-    in quotes, or a `module` in hand where it has none."""
+    """The Python that loads `file`; `model`: what builds a network whose code is somebody's own, as Python says it: a
+    name in quotes, or a `module` in hand where it has none."""
     if format == "onnx":
         return ONNX.format(file=str(file))
     if format == "pt2":
