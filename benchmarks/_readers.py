@@ -20,14 +20,19 @@ from dashboard.figures.tradeoff import tradeoff_info
 from dashboard.words import text
 from dashboard.words.components import costs, study_label, what_is_seen
 from dashboard.words.recipe import command, recipe_label, rows, target_text
+from dashboard.words.speed import layer_rows, race_rows, verdicts
 from dashboard.words.study import network_rows
 from tdq_core.analysis.components import STUDIES
+from tdq_core.cli.bench import print_speed
 from tdq_core.cli.records import _line, print_card
 from tdq_core.errors import TDQError
 from tdq_core.jobs.folder import Job, Request, read_progress
 from tdq_core.jobs.queue import poll
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.registry import _read_card
+from tdq_core.pipeline.exports.card import write_card
+from tdq_core.pipeline.exports.told import Told
+from tdq_core.pipeline.speed.record import SPEEDS, Speed
 from tdq_core.ranks.plan import make_plan
 from tdq_core.recipes.report import RECIPES
 from tdq_core.records.packing import pack, unpack
@@ -171,6 +176,46 @@ def _progress(folder: Path, data: bytes) -> Any:
     return progress if progress.latest.stage != "start" else None
 
 
+def use_speed(speed: Any) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        print_speed(speed)
+    record = RunRecord.from_dict(_good_runs()[0])
+    verdicts(speed, record), race_rows(speed), layer_rows(speed.profile) if speed.profile else None
+    assert Speed.from_dict(json.loads(speed.to_json())) == speed
+
+
+def _good_speed() -> dict[str, Any]:
+    time, ratio = {"median_ms": 2.0, "q1_ms": 1.0, "q3_ms": 3.0}, {"median": 2.0, "low": 1.0, "high": 3.0}
+    race = {"backend": "onnxruntime", "precision": "int8", "batch": 1, "threads": 1, "rounds": 15, "run": time,
+            "rivals": {"dense": time}, "ratios": {"dense": ratio | {"q1": 1.0, "q3": 3.0}}}  # fmt: skip
+    layer = {"name": "stem.0", "method": "svd", "dense_ms": 1.0, "ms": None, "ratio": None, "dense_params": 9,
+             "params": 5, "dense_macs": 9, "macs": 5, "dense_bytes": 9, "bytes": 5, "parts": {"a": 1.0}}  # fmt: skip
+    told = {"precision": "int8", "batch": 1, "passes": 20, "layers": [layer], "rest": {"Add": 0.1}, "dense_rest": {}}
+    return {"run_id": "a" * 16, "races": [race], "profile": told, "load": 0.5, "machine": {"cpu": "x"}, "time": "now",
+            "notes": ["a note"], "schema": 1}  # fmt: skip
+
+
+def _export(folder: Path, data: bytes) -> Any:
+    (folder / "export.json").write_bytes(data)
+    try:
+        told = Told.read(folder)
+    except TDQError:
+        return None
+    for record in (None, RunRecord.from_dict(_good_runs()[0])):
+        write_card(folder, told, record, notes=["a note"])
+    assert told.images is None or 0 <= told.images.score()[0] <= 1
+    return told
+
+
+def _good_export() -> dict[str, Any]:
+    seen = {"source": "digits", "digest": "0" * 64, "n": 8, "samples": None, "seed": 0, "outcomes": "/w=="}
+    seen_as = {"input_size": [8, 8], "mean": [0.3], "std": [0.4], "resize": None}
+    return {"format": "onnx", "file": "model.fp32.onnx", "sha256": "0" * 64, "bytes": 9, "model": MODEL,
+            "precision": "fp32", "preprocessing": seen_as, "logits": [[0.0, 1.0], [1.0, 0.5]], "spread": 1.0,
+            "images": seen, "run_id": "a" * 16, "lowest_runtime": "onnxruntime 1.17", "params": 1, "macs": 1,
+            "settings": "tdq run", "made_with": {"versions": {"tdq": "1"}, "cpu": "x"}, "schema": 1}  # fmt: skip
+
+
 def _card(folder: Path, data: bytes) -> Any:
     (folder / "card.json").write_bytes(data)
     try:
@@ -186,11 +231,14 @@ READERS: dict[str, Reader] = {
     "record": Reader(_good_runs, _stored(RUNS, use_run)),
     "study": Reader(lambda: _shipped("components", '"study_id"', 1), _stored(STUDIES, use_study)),
     "recipe": Reader(lambda: _shipped("recipes", "", 1), _stored(RECIPES, use_recipe)),
+    "timing": Reader(lambda: [_good_speed()], _stored(SPEEDS, use_speed)),
+    "export": Reader(lambda: [_good_export()], _export),
     "layer table": Reader(lambda: _shipped("layers", MODEL, 1), _table),
     "ranks": Reader(lambda: [{"block1.conv1.0": 8, "block1.conv2.0": [4, 5], "head": None}], _ranks),
     "job's request": Reader(
         lambda: [
             json.loads(Request(kind="recipe", spec=RunSpec.of(MODEL, "digits"), target="drop<=1%").to_json()),
+            json.loads(Request(kind="export", spec=RunSpec.of(MODEL, "digits"), run_id="a", format="onnx").to_json()),
             json.loads(Request(kind="run", spec=RunSpec.from_dict(_good_runs()[-1]["spec"])).to_json()),
         ],
         _request,

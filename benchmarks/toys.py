@@ -79,6 +79,7 @@ def decompose_rsvd(weight: Tensor, rank: int, *, seed: int) -> Svd:
         decompose={"tdq": lambda w, ranks, options: decompose_rsvd(w, *ranks, seed=options.seed)},
         build=svd_layers,
         stages=("inner", "output"),
+        carriers=("inner", "inner"),
         fit=fit_svd_to,
     ),
 ''',

@@ -20,7 +20,7 @@ PARTS = {
     "the run": RunSpec,
 }
 OTHERS = (
-    ("`--export DIR`", "", "Write the artefact, its ranks and the record there."),
+    ("`--export DIR`", "", "Write the artefact there, scored again in a new process, with its ranks, record and card."),
     ("`--log LOG`", "", f"Also tell others' tools of what was measured: {LOGS}."),
     ("`--json`", "", "Print JSON and nothing else on stdout."),
 )

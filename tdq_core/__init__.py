@@ -17,6 +17,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tdq_core.api.bench import Race, bench
+    from tdq_core.api.exports import Exported, Verified, export, verify
     from tdq_core.api.image_sets import ImagePair, images
     from tdq_core.api.networks import Network, load, load_export, wrap
     from tdq_core.api.predictions import predict
@@ -32,6 +34,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _FROM = {
     "tdq_core.api.networks": ("Network", "load", "load_export", "wrap"),
+    "tdq_core.api.bench": ("Race", "bench"),
+    "tdq_core.api.exports": ("Exported", "Verified", "export", "verify"),
     "tdq_core.api.image_sets": ("ImagePair", "images"),
     "tdq_core.api.verbs": ("Quantized", "Score", "compress", "measure", "plan", "quantize"),
     "tdq_core.api.predictions": ("predict",),
@@ -43,10 +47,12 @@ _FROM = {
 _WHERE = {name: module for module, names in _FROM.items() for name in names}
 
 __all__ = [
+    "Exported",
     "ImagePair",
     "InputError",
     "Network",
     "Quantized",
+    "Race",
     "RankRule",
     "Refused",
     "RunFailed",
@@ -55,7 +61,10 @@ __all__ = [
     "Score",
     "SweptRuns",
     "TDQError",
+    "Verified",
+    "bench",
     "compress",
+    "export",
     "images",
     "load",
     "load_export",
@@ -66,6 +75,7 @@ __all__ = [
     "run",
     "runs",
     "sweep",
+    "verify",
     "wrap",
 ]
 

@@ -12,7 +12,7 @@ from tdq_core.ranks.costs import cost, max_ranks, refusal
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
 
-RANKS = {"tucker2": (5, 3), "cp": (7,), "svd": (4,)}
+RANKS = {"tucker2": (5, 3), "cp": (7,), "svd": (4,), "spatial": (9,)}
 STRIDES = (1, 2, (2, 1))
 PADDINGS = (0, 1, (2, 0), "same")
 DILATIONS = (1, 2, (1, 2))
@@ -104,7 +104,7 @@ def small_net():
     ).eval()
 
 
-@pytest.mark.parametrize("method", ["tucker2", "cp", "svd", "auto"])
+@pytest.mark.parametrize("method", ["tucker2", "cp", "svd", "spatial", "auto"])
 @pytest.mark.parametrize("keep_ends", [True, False])
 def test_planned_costs_equal_those_counted_on_the_built_model(method, keep_ends):
     model, x = small_net(), torch.randn(2, 3, 16, 12)

@@ -23,7 +23,8 @@ def foreseen_figure(front: Sequence[Foreseen], seen: Sequence[Seen], now: Forese
         figure.add_trace(go.Scatter(
             x=[*ratios, *reversed(ratios)],
             y=[100 * p.high for p in front] + [100 * p.low for p in reversed(front)],
-            mode="lines", fill="toself", line={"width": 0}, fillcolor=colour, opacity=0.18, hoverinfo="skip", name="90 % band",
+            mode="lines", fill="toself", line={"width": 0}, fillcolor=colour, opacity=0.18, hoverinfo="skip",
+            name="90 % band",
         ))  # fmt: skip
         figure.add_trace(go.Scatter(
             x=ratios, y=[100 * p.drop for p in front], mode="lines", name="predicted",

@@ -13,6 +13,7 @@ from tdq_core.errors import TDQError
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Job, JobState
 from tdq_core.records.record import RunRecord
+from tdq_core.specs.formats import FORMATS
 
 
 def watched() -> list[Job]:
@@ -74,6 +75,10 @@ def _what(job: Job) -> str:
             "sensitivity": "Measuring what each layer does to the answers"}.get(request.kind)  # fmt: skip
     if request.kind == "run":
         what = text.treatment(request.spec)
+    if request.kind == "bench":
+        what = f"Timing {text.treatment(request.spec)}"
+    if request.kind == "export":
+        what = f"Writing {text.treatment(request.spec)} as {FORMATS[request.format].label}"
     if request.kind == "recipe":
         what = f"Looking for a recipe that meets {plain(request.target)}"
     return f"**{what}** ({plain(request.spec.model.name)}, {plain(request.spec.images.data)})"

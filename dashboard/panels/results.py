@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from dashboard.facts.groups import Group, best_run, group_runs, left_out_text
-from dashboard.facts.subject import same_subject
+from dashboard.facts.subject import placed, same_subject
 from dashboard.figures.tradeoff import TradeoffInfo, better_corner, outside_text, tradeoff_figure, tradeoff_info
 from dashboard.panels import blocks
+from dashboard.panels.exports import export_panel
+from dashboard.panels.speed import speed_panel
 from dashboard.shelf.catalog import Runs
+from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, flag, forget, record_choice, take_next
 from dashboard.words.markup import plain
 from dashboard.words.text import run_label
@@ -44,7 +47,7 @@ _REACH = {"20": "20 points", "5": "5 points", "all": "all runs"}
 _Y_LABELS = {"drop": "drop", "top1": "top-1"}
 
 
-def results(runs: Runs, spec: RunSpec) -> None:
+def results(runs: Runs, spec: RunSpec, offers: Offers) -> None:
     """Everything measured on one model and one set of images; the chosen model's runs come first."""
     group = _choose_group(runs, spec)
     if group is None:
@@ -52,7 +55,7 @@ def results(runs: Runs, spec: RunSpec) -> None:
             st.markdown(f"**No run of {plain(spec.model.name)} on {plain(spec.images.data)} has been measured yet.**")
             st.markdown("Choose a method and ranks below and press **Run**: the first point appears here.")
         return
-    _show_group(group, runs.values)
+    _show_group(group, runs.values, spec, offers)
 
 
 def _choose_group(runs: Runs, spec: RunSpec) -> Group | None:
@@ -85,7 +88,7 @@ def _make_current(record: RunRecord, groups: Sequence[Group]) -> None:
 
 
 @st.fragment
-def _show_group(group: Group, records: Sequence[RunRecord]) -> None:
+def _show_group(group: Group, records: Sequence[RunRecord], spec: RunSpec, offers: Offers) -> None:
     by_id = {r.run_id: r for r in (*group.complete, *group.unfinished)}
     left, right = st.columns([3, 2], gap="medium")
     with right:
@@ -97,8 +100,11 @@ def _show_group(group: Group, records: Sequence[RunRecord]) -> None:
         )
         with st.container(border=True):
             blocks.run_card(by_id[shown])
+            here = placed(by_id[shown].spec, spec)
+            export_panel(by_id[shown], here, offers)
     with left:
         _chart_and_table(group, records, shown)
+        speed_panel(by_id[shown], here, offers)
 
 
 def _chart_and_table(group: Group, records: Sequence[RunRecord], shown: str) -> None:

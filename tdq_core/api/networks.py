@@ -1,7 +1,7 @@
 """A network in hand: by name, or a module of your own; as it was, or compressed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from tdq_core.compression.quantize.file_parts import with_files
 from tdq_core.errors import InputError
 from tdq_core.graph.layer_table import count_macs, count_params
 from tdq_core.layers.table import LayerTable
-from tdq_core.models.factories import TIMM
-from tdq_core.models.loading import LoadedModel, load_model
-from tdq_core.models.registry import MODELS
-from tdq_core.models.weights_ref import RECORD
+from tdq_core.models.loading import LoadedModel, digest_of, load_model
+from tdq_core.models.registry import MODELS, is_known_code
+from tdq_core.models.weights_file import load_weights
+from tdq_core.models.weights_ref import RANKS, RECORD
 from tdq_core.models.wrapped import wrapped
+from tdq_core.pipeline.exports.told import Told
 from tdq_core.pipeline.inputs import table_of
 from tdq_core.pipeline.session import LayerResult
 from tdq_core.records.record import UNFIT
@@ -37,7 +38,7 @@ class Network:
         spec: what names it; None: a module that was given.
         seed: of random weights.
         module: (N, C, H, W) float32 to logits (N, classes); in eval mode, on the CPU.
-        results: by name what was made of its layers, where it is compressed.
+        results: by name what was made of its layers, where it is compressed; ranks: at which ranks.
     """
 
     model: LoadedModel
@@ -45,6 +46,7 @@ class Network:
     seed: int = 0
     module: nn.Module = field(default_factory=nn.Identity)
     results: Mapping[str, LayerResult] = field(default_factory=dict)
+    ranks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -89,8 +91,9 @@ class Network:
 
 
 def load(
-    name: str,
+    name: str | Path,
     *,
+    model: str | nn.Module | None = None,
     weights: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -98,10 +101,12 @@ def load(
     seed: int = 0,
     on_progress: Progress = silent,
 ) -> Network:
-    """A network by name, with its weights.
+    """A network by name, with its weights; or the compressed one of an export.
 
     Args:
-        name: a registered one (`tdq models`), 'path/to/file.py:factory', 'package.module:factory' or 'timm:NAME'.
+        name: a registered one (`tdq models`), 'path/to/file.py:factory', 'package.module:factory' or 'timm:NAME'; or
+            the folder of an export, see `load_export`.
+        model: of an export, what builds its network before it was compressed.
         weights: None (the registered ones), 'random' (seeded), or a file or folder with a state dict, as checkpoints,
             the Hugging Face hub and TDQ's exports have it (no code in it is run); 'FILE::NAME' takes one of several.
         mean, std: one value a channel; input_size: (height, width) in pixels; they override what is known.
@@ -109,34 +114,62 @@ def load(
     Raises:
         InputError: an unknown name, weights that are missing or do not fit, no connection.
     """
-    spec = ModelSpec(name, weights, mean, std, input_size)  # type: ignore[arg-type]  # checked there
+    if _is_export(name):
+        if (weights, mean, std, input_size) != (None, None, None, None):
+            raise InputError(
+                f"The export in '{name}' has its own weights, mean, std and input size: leave them out, or give the "
+                "folder as weights=... of a network's name."
+            )
+        return load_export(name, model=model, on_progress=on_progress)
+    if model is not None:
+        raise InputError(f"The 'model' says what an export is built from, and '{name}' is no folder of one.")
+    spec = ModelSpec(str(name), weights, mean, std, input_size)  # type: ignore[arg-type]  # checked there
     checked("seed", Seed, seed)
-    model = load_model(spec, seed=seed, on_progress=on_progress)
-    return Network(model, spec, seed, model.module)
+    opened = load_model(spec, seed=seed, on_progress=on_progress)
+    return Network(opened, spec, seed, opened.module)
 
 
-def load_export(folder: str | Path, *, model: str | None = None, on_progress: Progress = silent) -> Network:
+def _is_export(name: str | Path) -> bool:
+    """Whether it is a folder that holds an export; a registered name is that network, whatever lies in this folder."""
+    return str(name) not in MODELS and any((Path(name) / file).is_file() for file in (RECORD, RANKS))
+
+
+def load_export(folder: str | Path, *, model: str | nn.Module | None = None, on_progress: Progress = silent) -> Network:
     """The compressed network that `tdq run --export` wrote; its `module` is a plain torch module, for use anywhere.
 
     Args:
         folder: with the file at fp32, fp16 or simulated bits for torch, and 'ranks.json' beside it.
-        model: what builds the network before it was compressed, as in `load`; None: what 'record.json' names, where
-            that is a registered network or one of timm's: other people's code is run for those only who name it.
+        model: what builds the network before it was compressed, as in `load`, or that network, a module; None: what
+            'record.json' names, where that is a registered network or one of timm's: other people's code is run for
+            those only who name it.
 
     Raises:
         InputError: no export, one that another runtime runs, or one of another network.
     """
+    if isinstance(model, nn.Module):
+        return _put_into(model, Path(folder))
     told = _recorded(Path(folder))
     name = model or told.name if told else model
     if name is None:
         raise InputError(f"The folder '{folder}' has no '{RECORD}' that can be read: name its network, as model=...")
-    if model is None and name not in MODELS and not name.startswith(TIMM):
+    if model is None and not is_known_code(name):
         raise InputError(
             f"The export in '{folder}' is of '{name}', whose code is run for those only who name it: give it as "
             "model=..."
         )
     shown = {"mean": told.mean, "std": told.std, "input_size": told.input_size} if told else {}
     return load(name, weights=str(folder), on_progress=on_progress, **shown)  # type: ignore[arg-type]
+
+
+def _put_into(module: nn.Module, folder: Path) -> Network:
+    """A copy of `module`, a dense network, with the layers and weights of the export in `folder`."""
+    prepared = Told.read(folder).preprocessing
+    dense = wrap(module, size=prepared.input_size, mean=prepared.mean, std=prepared.std)
+    taken = load_weights(dense.module, str(folder), opened=lambda opened: opened)
+    digest = digest_of(dense.model.digest + taken.code, prepared, dense.module)
+    notes = (*dense.model.notes, *taken.notes)
+    model = replace(dense.model, weights_source=taken.source, weights_sha256=taken.sha256, digest=digest, notes=notes)
+    return replace(dense, model=model)
 
 
 def _recorded(folder: Path) -> ModelSpec | None:

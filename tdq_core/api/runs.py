@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, overload
 from tdq_core.api.image_sets import ImagePair
 from tdq_core.api.networks import Network
 from tdq_core.errors import InputError
+from tdq_core.pipeline.export import require_export
+from tdq_core.pipeline.exports.export import require_free, settle
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.run import Outcome, run_opened
-from tdq_core.pipeline.run import run as run_spec
 from tdq_core.pipeline.session import Session
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.records.table import row, to_csv
 from tdq_core.specs import ModelSpec, RankRule, RunSpec
+from tdq_core.specs.formats import file_format
 from tdq_core.system.extras import install_command
 from tdq_core.system.progress import Progress, silent
 
@@ -63,22 +65,31 @@ def run(
         store: where records are looked for and written; None: `runs/` and the shipped ones.
         session: what earlier runs have opened and found, and this one may use.
         allowed_models: models that are not registered but may be loaded; None: any.
-        export: also write the artefact, the ranks and the record into this folder.
+        export: also write the artefact, its ranks, the record and a card into this folder; the file is scored again in
+            a new process.
 
     Returns:
         The record, and whether it was there already. A run that is refused or fails has a record too, with its reason.
 
     Raises:
         InputError: a wrong request; nothing is recorded.
+        RunFailed: what was exported does not score in a new process what was measured; the record is kept.
     """
+    if export:
+        require_export(export)
+    session = session or Session()
     if isinstance(what, RunSpec):
-        return run_spec(
-            what, store=store, session=session, on_progress=on_progress, allowed_models=allowed_models, export=export
-        )
-    if images is None:
+        inputs, named = session.open(what, on_progress=on_progress, allowed_models=allowed_models), True
+    elif images is None:
         raise InputError("A network is measured on images: give them too, see `images`.")
-    inputs = _inputs(what, images, options)
-    return run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export)
+    else:
+        inputs, named = _inputs(what, images, options), what.spec is not None
+    if export:
+        require_free(export, inputs.run_id, file_format(inputs.spec))
+    outcome = run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export)
+    if export and outcome.artefact:
+        settle(export, outcome.artefact, inputs, outcome.record, named=named, on_progress=on_progress)
+    return outcome
 
 
 def _inputs(network: Network, images: ImagePair, options: dict[str, Any]) -> RunInputs:

@@ -69,7 +69,7 @@ def plan(
     """Which layer takes which ranks, and what the network will cost: nothing is built. `print(plan)` shows it.
 
     Args:
-        method: 'tucker2', 'cp', 'svd' or 'auto'.
+        method: 'tucker2', 'cp', 'svd', 'spatial' or 'auto'.
         fit: unlabelled images; rules and policies that need spectra then take those of the outputs on them.
         precision: of the file whose bytes are counted.
         ranks: see `rank_rule`: `ratio=2`, `ranks={"conv1": 8}`, `energy=0.9`, `vbmf=1`, `policy="global"`, ...
@@ -130,7 +130,7 @@ def compress(
     module, results = Compressed.of(*done)
     if reestimate_bn is not None:
         module = reestimate_batch_norms(module, _batches(network, reestimate_bn), on_progress=on_progress)
-    return replace(network, module=module, results=results)
+    return replace(network, module=module, results=results, ranks={p.layer.name: p.ranks for p in plan.decomposed()})
 
 
 def _require_choices(plan: Plan, *, fitted: bool, chosen: dict[str, Any]) -> None:
@@ -207,7 +207,7 @@ def quantize(
     folder = Path(tempfile.mkdtemp(prefix="tdq-") if to is None else to)
     batches = _batches(network, calib) if calib is not None else None
     request = Request(
-        example=_example(network, calib), calibration=batches, folder=folder, on_progress=on_progress,
+        example=example_for(network, calib), calibration=batches, folder=folder, on_progress=on_progress,
         granularity=granularity, ranges=ranges, aware=quantization_aware, inner_bits=inner_bits,
     )  # fmt: skip
     module = network.module
@@ -277,7 +277,7 @@ def measure(
     before = measure(against, shown, on_progress=on_progress) if isinstance(against, Network | Quantized) else against
     network = what.network if isinstance(what, Quantized) else what
     correct = outcomes(what, shown, network.preprocessing, on_progress=on_progress)
-    times = time_of(what, _example(network, shown)) if latency else None
+    times = time_of(what, example_for(network, shown)) if latency else None
     size = what.bytes if isinstance(what, Quantized) else 4 * network.params
     params = before.metrics.params if before else network.params
     metrics = Metrics.measured(
@@ -291,7 +291,7 @@ def _batches(network: Network, images: Images) -> Callable[[], Iterator[Tensor]]
     return lambda: (batch for batch, _ in images.batches(network.preprocessing, batch_size=size))
 
 
-def _example(network: Network, images: Images | None) -> Tensor:
+def example_for(network: Network, images: Images | None) -> Tensor:
     """Images spread evenly over the set; where there is none, seeded noise."""
     if images is None:
         generator = torch.Generator().manual_seed(0)

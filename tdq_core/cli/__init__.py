@@ -9,10 +9,12 @@ import sys
 import typer
 
 from tdq_core.cli import (
+    bench,
     cache,
     components,
     dashboard,
     doctor,
+    export,
     models,
     predict,
     recipe,
@@ -43,6 +45,9 @@ app.command("components")(components.components)
 app.command("train")(training.train)
 app.command("show")(records.show)
 app.command("csv")(records.csv)
+app.command("bench")(bench.bench)
+app.command("export")(export.export)
+app.command("verify")(export.verify)
 app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
 app.command("cache")(cache.cache)

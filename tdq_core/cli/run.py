@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from tdq_core.cli.export import print_told
 from tdq_core.cli.options import JsonFlag, LogFlag, takes_spec
 from tdq_core.cli.records import print_card
 from tdq_core.cli.terminal import complain, progress_bars, say_json
+from tdq_core.pipeline.exports.told import Told
 from tdq_core.records.logs import logging_to
 from tdq_core.specs import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, RunSpec, Treatment
 from tdq_core.system.files import user_path
@@ -16,7 +18,7 @@ from tdq_core.system.files import user_path
 @takes_spec(ModelSpec, ImageSpec, Decomposition, Treatment, PrecisionSpec, RunSpec)
 def run(
     spec: RunSpec,
-    export: Annotated[Path | None, typer.Option(help="Write the artefact, its ranks and the record here.")] = None,
+    export: Annotated[Path | None, typer.Option(help="Write the artefact here, with a card and its record.")] = None,
     log: LogFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -33,6 +35,8 @@ def run(
         say_json(record.to_dict())
     else:
         print_card(record, reused=outcome.reused)
+        if export and outcome.artefact:
+            print_told(export, Told.read(export))
     for sentence in not_kept:
         complain(sentence)
     if record.state != "complete":

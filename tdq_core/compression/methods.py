@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from tdq_core.compression.calibrate.fit import Fitted, fit_cp_to, fit_svd_to, fit_tucker2_to
+from tdq_core.compression.calibrate.fit import Fitted, fit_cp_to, fit_spatial_to, fit_svd_to, fit_tucker2_to
 from tdq_core.compression.calibrate.moments import Moments
 from tdq_core.compression.decompose import tensorly_solver
 from tdq_core.compression.decompose.cp import Cp, decompose_cp
@@ -19,6 +19,7 @@ from tdq_core.compression.decompose.epc_optimum import optimum
 from tdq_core.compression.decompose.factors import Details, Factors, Options
 from tdq_core.compression.decompose.groups import grouped, joined, parts_of
 from tdq_core.compression.decompose.plain_layers import cp_layers, svd_layers, tucker2_layers
+from tdq_core.compression.decompose.spatial import decompose_spatial, spatial_layers
 from tdq_core.compression.decompose.svd import Svd, decompose_svd
 from tdq_core.compression.decompose.tucker2 import Tucker2, decompose_tucker2
 
@@ -37,6 +38,7 @@ class Implementation:
         decompose: by solver, factors of a kernel at these ranks.
         build: the plain layers that factors of a layer make.
         stages: names of those layers, in their order: files keep weights by them.
+        carriers: of the stages that carry stride, padding and dilation down and across.
         details: what is told of the factors of a kernel, for the record.
         fit: factors of least error in a layer's outputs, see `calibrate.fit`.
         fit_starts: the fit begins at factors of the weights.
@@ -45,6 +47,7 @@ class Implementation:
     decompose: dict[str, Callable[[Tensor, Ranks, Options], Any]]
     build: Callable[[Any, Any], nn.Sequential]
     stages: tuple[str, ...]
+    carriers: tuple[str, str]
     fit: Callable[[Moments, Tensor, Ranks, Tensor, Options, Start], Fitted]
     details: Callable[[Any, Tensor], tuple[Details, ...]] = lambda factors, kernel: ()
     fit_starts: bool = False
@@ -99,6 +102,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         },
         build=tucker2_layers,
         stages=("input", "core", "output"),
+        carriers=("core", "core"),
         details=_told_of_tucker2,
         fit=fit_tucker2_to,
     ),
@@ -109,6 +113,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         },
         build=cp_layers,
         stages=("input", "depthwise", "output"),
+        carriers=("depthwise", "depthwise"),
         details=_told_of_cp,
         fit=fit_cp_to,
         fit_starts=True,
@@ -120,7 +125,15 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         },
         build=svd_layers,
         stages=("inner", "output"),
+        carriers=("inner", "inner"),
         fit=fit_svd_to,
+    ),
+    "spatial": Implementation(
+        decompose={"tdq": lambda w, ranks, options: decompose_spatial(w, *ranks)},
+        build=spatial_layers,
+        stages=("vertical", "horizontal"),
+        carriers=("vertical", "horizontal"),
+        fit=fit_spatial_to,
     ),
 }
 

@@ -1,5 +1,6 @@
 """Read the layers of a torch model into a `LayerTable`: shapes, positions, and what cannot be decomposed."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -72,14 +73,20 @@ def _read(name: str, seen: Survey) -> Layer:
         c_out,
         c_in,
         (weight.shape[2], weight.shape[3]) if convolution else (1, 1),
-        *way.positions,
+        way.positions[0],
+        way.positions[1],
         bias=module.bias is not None,
         groups=module.groups if isinstance(module, nn.Conv2d) else 1,
         refusal=_refusal(module) or way.refusal,
         end=ends.get(name, ""),
         also=way.names[1:],
         calls=way.calls,
+        between_positions=_unless_mean(*way.positions),
     )
+
+
+def _unless_mean(before: int, after: int, between: int) -> int | None:
+    return None if between == math.isqrt(before * after) else between
 
 
 def _refusal(module: nn.Conv2d | nn.Linear) -> str | None:

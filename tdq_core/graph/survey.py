@@ -29,14 +29,15 @@ class Way:
     Attributes:
         names: all that it has in the network, the first one first.
         calls: in one pass.
-        positions: places of one image at which it is applied, before and after its stride, over all calls; a part that
-            does not depend on the images (a table of constants) counts once.
+        positions: places of one image at which it is applied, before its stride, after it, and after its stride down
+            but not across, over all calls; a part that does not depend on the images (a table of constants) counts
+            once.
         refusal: why nothing can take its place, or None.
     """
 
     names: tuple[str, ...]
     calls: int
-    positions: tuple[int, int]
+    positions: tuple[int, int, int]
     refusal: str | None
 
 
@@ -99,25 +100,29 @@ class Survey:
 
     def _way(self, name: str) -> Way:
         small = self._places(name, self.pass_)
-        large = self._places(name, self.larger) if self.larger else (None, None)
+        large = self._places(name, self.larger) if self.larger else (None, None, None)
         positions = tuple(of_one_image(a, b, self.images) for a, b in zip(small, large, strict=True))
         return Way(
             names=references(self.model, self.layers[name]),
             calls=self.order.count(name),
-            positions=(positions[0], positions[1]),
+            positions=(positions[0], positions[1], positions[2]),
             refusal=self._refusal(name),
         )
 
-    def _places(self, name: str, pass_: Trace) -> tuple[int, int]:
-        """Places of all images before and after the stride, over all calls."""
+    def _places(self, name: str, pass_: Trace) -> tuple[int, int, int]:
+        """Places of all images before the stride, after it, and after it down alone, over all calls."""
         layer = self.layers[name]
         sites = [site for site in pass_.sites if site.name == name]
         if sites:
-            return sum(_places(layer, s.input) for s in sites), sum(_places(layer, s.output) for s in sites)
+            return (
+                sum(_places(layer, s.input) for s in sites),
+                sum(_places(layer, s.output) for s in sites),
+                sum(_places(layer, _downwards(layer, s.input, s.output)) for s in sites),
+            )
         weight = f"{name}.weight"
         made = [r.output for r in pass_.readings if r.parameter == weight and r.operation in MATRIX_FUNCTIONS]
         places = sum(_places(layer, shape) for shape in made if shape)
-        return places, places
+        return places, places, places
 
     def _refusal(self, name: str) -> str | None:
         return next((reason for ask in _REASONS if (reason := ask(self, name))), None)
@@ -152,6 +157,11 @@ def _places(layer: Layer, shape: torch.Size) -> int:
     if isinstance(layer, nn.Conv2d):
         return (shape[0] if len(shape) == 4 else 1) * shape[-2] * shape[-1]
     return shape[:-1].numel()
+
+
+def _downwards(layer: Layer, before: torch.Size, after: torch.Size) -> torch.Size:
+    """The shape between a convolution down and one across: the output's height, the input's width."""
+    return torch.Size((*after[:-1], before[-1])) if isinstance(layer, nn.Conv2d) else after
 
 
 def unreached(module: nn.Module, pass_: Trace, name: str = "") -> dict[str, str]:

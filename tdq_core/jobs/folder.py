@@ -18,11 +18,12 @@ from tdq_core.errors import InputError
 from tdq_core.records.bounds import Natural
 from tdq_core.records.record import Kept, read_kept
 from tdq_core.specs import RunSpec
+from tdq_core.specs.formats import FORMATS
 from tdq_core.specs.option import require_choice
 from tdq_core.system.locks import is_held
 from tdq_core.system.reading import Damaged, open_file, plain_json, read_bytes, read_json
 
-Kind = Literal["run", "layers", "components", "recipe", "sensitivity"]
+Kind = Literal["run", "layers", "components", "recipe", "sensitivity", "export", "bench"]
 State = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 Moment = Annotated[float, Meta(ge=0, le=1e12)]
 _TAIL = 1 << 14
@@ -34,8 +35,9 @@ class Request(Kept, frozen=True):
 
     Attributes:
         kind: 'run' (measure `spec`), 'layers' (read the layer table of its model), 'components' (study its CP),
-            'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation) or
-            'sensitivity' (measure what each of its layers does to the answers).
+            'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation),
+            'sensitivity' (measure what each of its layers does to the answers), 'export' (write the run `run_id`, of
+            `spec`, as a file of `format`) or 'bench' (time it).
         allowed_models: models that are not registered but may be loaded; the worker refuses all others.
     """
 
@@ -44,9 +46,13 @@ class Request(Kept, frozen=True):
     allowed_models: tuple[str, ...] = ()
     target: str = ""
     finetune: Natural = 0
+    run_id: str = ""
+    format: str = ""
 
     def __post_init__(self) -> None:
         require_choice("kind of job", self.kind, get_args(Kind))
+        if self.kind == "export":
+            require_choice("format", self.format, FORMATS)
 
     def to_json(self) -> str:
         plain = {name: msgspec.to_builtins(getattr(self, name)) for name in self.__struct_fields__}

@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from tdq_core.errors import TDQError
+from tdq_core.errors import InputError, TDQError
 from tdq_core.jobs.folder import Job, Request, Result
 from tdq_core.jobs.queue import finish
 from tdq_core.models.layer_files import write_layer_file
+from tdq_core.records.record import RunRecord
+from tdq_core.records.store import RunStore
 from tdq_core.system.locks import locked
 from tdq_core.system.progress import Progress
 from tdq_core.system.signals import unwinding
@@ -86,12 +88,42 @@ def _sensitivity(request: Request, on_progress: Progress) -> Result:
     return Result(state="done", reused=measured.reused)
 
 
+def _recorded(request: Request) -> RunRecord:
+    record = RunStore().get(request.run_id)
+    if record is None:
+        raise InputError(f"The run '{request.run_id}' is not there any more: measure it again.")
+    return record
+
+
+def _bench(request: Request, on_progress: Progress) -> Result:
+    from tdq_core.pipeline.bench import bench, keep
+    from tdq_core.pipeline.speed.races import Settings
+
+    record = _recorded(request)
+    timed = bench(record, request.spec, Settings(), allowed_models=request.allowed_models, on_progress=on_progress)
+    keep(timed)
+    return Result(state="done")
+
+
+def _export(request: Request, on_progress: Progress) -> Result:
+    from tdq_core.pipeline.exports.export import export_run
+    from tdq_core.pipeline.exports.told import export_folder
+
+    record, folder = _recorded(request), export_folder(request.run_id, request.format)
+    export_run(
+        record, request.spec, request.format, folder, on_progress=on_progress, allowed_models=request.allowed_models
+    )
+    return Result(state="done")
+
+
 _WORK: Mapping[str, Callable[[Request, Progress], Result]] = {
     "run": _run,
     "layers": _layers,
     "components": _components,
     "recipe": _recipe,
     "sensitivity": _sensitivity,
+    "export": _export,
+    "bench": _bench,
 }
 
 

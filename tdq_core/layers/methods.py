@@ -7,11 +7,13 @@ Shapes (`weight` is (C_out, C_in, K_h, K_w), taps = K_h K_w):
     tucker2  ranks (r_out, r_in): 1x1 C_in -> r_in, K_h x K_w r_in -> r_out, 1x1 r_out -> C_out
     cp       ranks (r,):          1x1 C_in -> r, depthwise K_h x K_w on r channels, 1x1 r -> C_out
     svd      ranks (r,):          K_h x K_w C_in -> r, 1x1 r -> C_out  (two plain layers where the kernel is 1x1)
+    spatial  ranks (r,):          K_h x 1 C_in -> r, 1 x K_w r -> C_out
 
 A grouped convolution is so many convolutions side by side. Each takes the same ranks, and the sub-layers of all of them
 make grouped sub-layers: a method describes what it does to one layer without groups, and no more.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,22 +31,35 @@ class Stage(NamedTuple):
     Attributes:
         name: in files.
         out: output channels; seen: input channels that each of them sees.
-        kernel: whether it has the layer's kernel, and so its stride; else it is 1x1.
+        kernel: whether it has the layer's kernel, and so its stride, down and across; where not, it is 1 wide.
     """
 
     name: str
     out: Any
     seen: Any
-    kernel: bool = False
+    kernel: tuple[bool, bool] = (False, False)
+
+    def size(self, layer: Layer) -> tuple[int, int]:
+        """(K_h, K_w) in the place of `layer`."""
+        down, across = self.kernel
+        return layer.kernel[0] if down else 1, layer.kernel[1] if across else 1
+
+    def numbers(self, layer: Layer) -> Any:
+        """Of its weights."""
+        return self.out * self.seen * math.prod(self.size(layer))
+
+
+WHOLE = (True, True)
 
 
 class Weights(NamedTuple):
     """Weights of a factorised layer's sub-layers, of ints or of arrays that broadcast: `before` at the resolution of
-    the input, the others at that of the output."""
+    the input, `between` at the output's height and the input's width, the others at the resolution of the output."""
 
     before: Any
     middle: Any
     after: Any
+    between: Any = 0
 
 
 def refused_groups(c_in: int, groups: int) -> str | None:
@@ -78,6 +93,7 @@ class Method:
         predicts: the modes (0: out, 1: in) whose lost energy predicts its error; () where no spectrum does.
         kernels_only: whether it needs a kernel larger than 1x1.
         generation: raised when its factors change: an older run is not taken for one of today.
+        solvers: whose implementations there are, see `tdq_core.specs.choices.SOLVERS`.
     """
 
     name: str
@@ -91,6 +107,7 @@ class Method:
     predicts: tuple[int, ...] = ()
     kernels_only: bool = False
     generation: int = 1
+    solvers: tuple[str, ...] = ("tdq", "tensorly")
 
     def max_ranks(self, layer: Layer) -> Ranks:
         """The largest ranks of each group of `layer`."""
@@ -102,10 +119,14 @@ class Method:
 
     def all_weights(self, layer: Layer, ranks: Any) -> Weights:
         """Numbers of weights of all groups of `layer`, each at `ranks`."""
-        stages = self.all_stages(layer, ranks)
-        at = [stage.kernel for stage in stages].index(True)
-        numbers = [stage.out * stage.seen * (layer.taps if stage.kernel else 1) for stage in stages]
-        return Weights(sum(numbers[:at]), numbers[at], sum(numbers[at + 1 :]))
+        found = {"before": 0, "between": 0, "middle": 0, "after": 0}
+        down = across = False
+        for stage in self.all_stages(layer, ranks):
+            down, across = down or stage.kernel[0], across or stage.kernel[1]
+            done = "after" if not any(stage.kernel) else "middle"
+            where = done if down and across else "between" if down else "before"
+            found[where] = found[where] + stage.numbers(layer)
+        return Weights(**found)
 
     def names_of_ranks(self, layer: Layer) -> tuple[str, ...]:
         """For people: 'rank out', or 'rank out (a group)'."""
@@ -138,6 +159,7 @@ class Chooser:
     choose: Callable[[Layer], str]
     kernels_only: bool = False
     generation: int = 1
+    solvers: tuple[str, ...] = ("tdq", "tensorly")
 
 
 TUCKER2 = Method(
@@ -148,7 +170,7 @@ TUCKER2 = Method(
     rank_names=("rank out", "rank in"),
     largest=lambda la: (min(la.c_out, la.c_in * la.taps), min(la.c_in, la.c_out * la.taps)),
     stages=lambda la, r: (
-        Stage("input", r[1], la.c_in), Stage("core", r[0], r[1], kernel=True), Stage("output", la.c_out, r[0]),
+        Stage("input", r[1], la.c_in), Stage("core", r[0], r[1], WHOLE), Stage("output", la.c_out, r[0]),
     ),
     of_modes=lambda modes: modes,
     predicts=(0, 1),
@@ -162,7 +184,7 @@ CP = Method(
     rank_names=("rank",),
     largest=lambda la: (min(la.c_out * la.c_in, la.c_out * la.taps, la.c_in * la.taps),),
     stages=lambda la, r: (
-        Stage("input", r[0], la.c_in), Stage("depthwise", r[0], 1, kernel=True), Stage("output", la.c_out, r[0]),
+        Stage("input", r[0], la.c_in), Stage("depthwise", r[0], 1, WHOLE), Stage("output", la.c_out, r[0]),
     ),
     of_modes=lambda modes: (max(modes),),  # a CP rank is at least every mode's
     kernels_only=True,
@@ -175,10 +197,24 @@ SVD = Method(
     look=Look("#009e73", "#7f9a00"),
     rank_names=("rank",),
     largest=lambda la: (min(la.c_out, la.c_in * la.taps),),
-    stages=lambda la, r: (Stage("inner", r[0], la.c_in, kernel=True), Stage("output", la.c_out, r[0])),
+    stages=lambda la, r: (Stage("inner", r[0], la.c_in, WHOLE), Stage("output", la.c_out, r[0])),
     of_modes=lambda modes: modes[:1],
     predicts=(0,),
 )
+SPATIAL = Method(
+    name="spatial",
+    label="Spatial",
+    text="spatial (k x 1, then 1 x k)",
+    look=Look("#8c1d40", "#2f4b7c"),
+    rank_names=("rank",),
+    largest=lambda la: (min(la.c_out * la.kernel[1], la.c_in * la.kernel[0]),),
+    stages=lambda la, r: (
+        Stage("vertical", r[0], la.c_in, (True, False)), Stage("horizontal", la.c_out, r[0], (False, True)),
+    ),
+    of_modes=lambda modes: (max(modes),),  # no spectrum of a channel mode is its own: enough for either of them
+    kernels_only=True,
+    solvers=("tdq",),
+)  # fmt: skip
 AUTO = Chooser(
     name="auto",
     label="auto",
@@ -191,7 +227,7 @@ CORRECTION = ("cp",)
 """Methods whose components may cancel each other, so that the error-preserving correction (EPC) goes with them."""
 CORRECTED_LOOK = Look("#56b4e9", "#d6336c")
 
-METHODS: dict[str, Method | Chooser] = {m.name: m for m in (TUCKER2, CP, SVD, AUTO)}
+METHODS: dict[str, Method | Chooser] = {m.name: m for m in (TUCKER2, CP, SVD, SPATIAL, AUTO)}
 """What a run can ask for, in the order in which it is shown."""
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,6 +46,8 @@ class Layer:
         rounding: relative squared error of its weight, or of its outputs where the spectra are those of outputs, on the
             grids of `BITS`, rounded to the nearest point; () where nobody has asked for it.
         rounding_fed: the same of outputs, rounded with error feedback.
+        between_positions: places at the output's height and the input's width, summed over its calls; None: the
+            geometric mean of the two others, as wherever height and width are treated alike.
     """
 
     name: str
@@ -64,6 +67,13 @@ class Layer:
     calls: int = 1
     rounding: tuple[float, ...] = ()
     rounding_fed: tuple[float, ...] = ()
+    between_positions: int | None = None
+
+    @property
+    def between(self) -> int:
+        """Places at the output's height and the input's width, summed over its calls."""
+        mean = math.isqrt(self.in_positions * self.out_positions)
+        return mean if self.between_positions is None else self.between_positions
 
     @property
     def taps(self) -> int:
@@ -230,7 +240,7 @@ def _what_is_wrong(layer: Layer) -> str | None:
     whole = (layer.c_out, layer.c_in, *layer.kernel, layer.groups)
     if not all(1 <= size <= MOST for size in whole) or layer.c_out % layer.groups or layer.c_in % layer.groups:
         return "the channels, the kernel or the groups are none"
-    if not all(0 <= size <= MOST for size in (layer.in_positions, layer.out_positions, layer.calls)):
+    if not all(0 <= size <= MOST for size in (layer.in_positions, layer.out_positions, layer.between, layer.calls)):
         return "the positions or calls are none"
     if layer.kind not in ("conv", "linear") or layer.end not in ("", "first", "classifier"):
         return "the kind or the end is none"

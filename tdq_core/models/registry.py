@@ -136,6 +136,11 @@ def damaged_cards() -> tuple[str, ...]:
     return tuple(sentences)
 
 
+def is_known_code(name: str) -> bool:
+    """Whether a network is registered or one of timm's: other people's code is run for those only who name it."""
+    return name in MODELS or name.startswith("timm:")
+
+
 def entry(name: str) -> ModelEntry:
     """The registered model of this name; an unknown one is an error that lists the closest names."""
     if name in MODELS:

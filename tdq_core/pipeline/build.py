@@ -25,7 +25,7 @@ from tdq_core.graph.layer_table import count_macs, count_params
 from tdq_core.graph.replace import require_replaced
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.session import Compressed, LayerResult, Session
-from tdq_core.ranks.plan import LayerPlan, Plan
+from tdq_core.ranks.plan import LayerPlan, Plan, make_plan, needs_spectra
 from tdq_core.records.caches import CACHES
 from tdq_core.records.record import LayerRecord
 from tdq_core.records.store import runs_folder
@@ -79,8 +79,17 @@ class Built:
     tuning: Tuning | None
 
 
-def build(work: Work, folder: Path) -> Built:
-    """The model of `work` compressed by its plan, as a file in `folder`; raises as `apply_plan` and `realise` do."""
+def plan_of(inputs: RunInputs, clock: Clock, on_progress: Progress) -> Plan:
+    """Ranks for every layer, before anything is built: what is out of reach is refused at once."""
+    rule = inputs.spec.rule
+    with clock.stage("read layers"):
+        table = inputs.table(spectra=needs_spectra(rule), on_progress=on_progress)
+        return make_plan(table, inputs.spec.method, rule, inputs.spec.precision)
+
+
+def build(work: Work, folder: Path, *, program: bool = False) -> Built:
+    """The model of `work` compressed by its plan, as a file in `folder` (for torch a `program`, where that is asked
+    for); raises as `apply_plan` and `realise` do."""
     inputs, clock = work.inputs, work.clock
     spec, example = inputs.spec, inputs.example()
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,8 +97,8 @@ def build(work: Work, folder: Path) -> Built:
     precision = spec.precision
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=work.on_progress,
                       granularity=precision.granularity, ranges=precision.ranges, opset=precision.opset,
-                      aware=precision.quantization_aware, inner_bits=precision.inner_bits,
-                      bits=work.bits)  # fmt: skip
+                      aware=precision.quantization_aware, inner_bits=precision.inner_bits, bits=work.bits,
+                      program=program)  # fmt: skip
     scheme = request.scheme(precision.numbers) if spec.quantized else None
     compressed, warnings, tuning = compress(work, scheme)
     require_replaced(compressed.module, example[:2])

@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 
 from tdq_core.compression.quantize import Artefact
+from tdq_core.pipeline.build import Clock, Work, build, plan_of
+from tdq_core.pipeline.inputs import RunInputs
+from tdq_core.pipeline.session import Session
 from tdq_core.records.record import RunRecord
 from tdq_core.system.files import require_folder, write_atomically
+from tdq_core.system.progress import Progress
 
 
 def require_export(folder: Path) -> None:
@@ -24,3 +28,21 @@ def export_folder(folder: Path, record: RunRecord, artefact: Artefact) -> list[P
         write_atomically(folder / "ranks.json", json.dumps(ranks, indent=1)),
         write_atomically(folder / "record.json", record.to_json()),
     ]
+
+
+def export_again(
+    folder: Path,
+    record: RunRecord,
+    inputs: RunInputs,
+    session: Session,
+    *,
+    on_progress: Progress,
+    program: bool = False,
+) -> Artefact:
+    """Build the network of a run that has been measured, and write its export: a `program` of torch.export, where that
+    is asked for."""
+    clock = Clock()
+    work = Work(inputs, plan_of(inputs, clock, on_progress), session, clock, on_progress)
+    artefact = build(work, folder, program=program).artefact
+    export_folder(folder, record, artefact)
+    return artefact

@@ -8,7 +8,7 @@ import dataclasses
 import resource
 import traceback
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,16 @@ from typing import Any
 import msgspec
 import torch
 
+from tdq_core.compression.quantize import Artefact
 from tdq_core.errors import NotNow, Refused, RunFailed, TDQError
 from tdq_core.layers.table import LayerTable
-from tdq_core.pipeline.build import Built, Clock, Work, build
+from tdq_core.pipeline.build import Built, Clock, Work, build, plan_of
 from tdq_core.pipeline.evaluate import latency, outcomes
-from tdq_core.pipeline.export import export_folder, require_export
+from tdq_core.pipeline.export import export_again, export_folder, require_export
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.inputs import read_table as read_weights_table
 from tdq_core.pipeline.session import Session
-from tdq_core.ranks.plan import Plan, make_plan, needs_spectra
+from tdq_core.ranks.plan import Plan
 from tdq_core.records.record import LayerRecord, Metrics, RunRecord, State
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
@@ -43,11 +44,13 @@ class Outcome:
     Attributes:
         reused: nothing was measured: the same run had been recorded before.
         not_kept: a sentence for each file of it that could not be written.
+        artefact: the file in the folder of the export; None: none was asked for, or the run is not complete.
     """
 
     record: RunRecord
     reused: bool
     not_kept: tuple[str, ...] = ()
+    artefact: Artefact | None = None
 
 
 def run(
@@ -102,14 +105,13 @@ def run_opened(
         with _alone(store, inputs.run_id, on_progress):
             known = store.usable(inputs.run_id)  # whoever was waited for has measured it
             if known is None or _to_be_measured(known):
-                record, not_exported = _carry_out(inputs, store, session, on_progress=on_progress, export=export)
-                return Outcome(record, reused=False, not_kept=(*_not_kept(store.put, record), *not_exported))
+                done = _carry_out(inputs, store, session, on_progress=on_progress, export=export)
+                return replace(done, not_kept=(*_not_kept(store.put, done.record), *done.not_kept))
     assert known, "it need not be measured"
     if export and known.state == "complete":
         _require_packages(inputs.spec)
-        clock = Clock()
-        work = Work(inputs, _plan(inputs, clock, on_progress), session, clock, on_progress)
-        export_folder(export, known, build(work, export).artefact)
+        artefact = export_again(export, known, inputs, session, on_progress=on_progress)
+        return Outcome(known, reused=True, artefact=artefact)
     return Outcome(known, reused=True)
 
 
@@ -155,12 +157,12 @@ def read_table(
 
 def _carry_out(
     inputs: RunInputs, store: RunStore, session: Session, *, on_progress: Progress, export: Path | None = None
-) -> tuple[RunRecord, tuple[str, ...]]:
-    """Do the work; what goes wrong becomes a record with its reason. With it, what could not be exported."""
+) -> Outcome:
+    """Do the work; what goes wrong becomes a record with its reason."""
     clock = Clock()
     layers: tuple[LayerRecord, ...] = ()
     try:
-        plan = _plan(inputs, clock, on_progress)
+        plan = plan_of(inputs, clock, on_progress)
         dense = _baseline(inputs, store, session, on_progress)
         predicted = _predicted(inputs, plan, store, session)
         with _folder(export) as folder:
@@ -169,20 +171,21 @@ def _carry_out(
             layers = built.layers
             record = _measured(inputs, built, dense, clock, on_progress, predicted)
             if export is None:
-                return record, ()
-            return record, _not_kept(lambda record: export_folder(folder, record, built.artefact), record)
+                return Outcome(record, reused=False)
+            not_kept = _not_kept(lambda record: export_folder(folder, record, built.artefact), record)
+            return Outcome(record, reused=False, not_kept=not_kept, artefact=None if not_kept else built.artefact)
     except Refused as error:
-        return _unfinished(inputs, "refused", str(error), layers, clock), ()
+        return Outcome(_unfinished(inputs, "refused", str(error), layers, clock), reused=False)
     except TDQError as error:
         if not isinstance(error, RunFailed):
             raise
-        return _unfinished(inputs, "failed", str(error), layers, clock), ()
+        return Outcome(_unfinished(inputs, "failed", str(error), layers, clock), reused=False)
     except Exception as error:  # a bug or the machine's limits: kept with its traceback, so that it can be mended
         text = str(error).split("\n")[0][:300] or "no message"
         reason = f"The run stopped with {type(error).__name__}: {text}"
         record = _unfinished(inputs, "failed", reason, layers, clock)
         provenance = {**record.provenance, "traceback": traceback.format_exc()}
-        return msgspec.structs.replace(record, provenance=provenance), ()
+        return Outcome(msgspec.structs.replace(record, provenance=provenance), reused=False)
 
 
 def _baseline(inputs: RunInputs, store: RunStore, session: Session, on_progress: Progress) -> Metrics | None:
@@ -195,7 +198,7 @@ def _baseline(inputs: RunInputs, store: RunStore, session: Session, on_progress:
         with _alone(store, dense.run_id, on_progress):
             record = store.usable(dense.run_id)
             if record is None or record.state != "complete":
-                record, _ = _carry_out(dense, store, session, on_progress=on_progress)
+                record = _carry_out(dense, store, session, on_progress=on_progress).record
                 _not_kept(store.put, record)  # the run itself, which is written last, tells of it
     if record.metrics is None:
         raise RunFailed(f"The dense model could not be measured: {record.reason}")
@@ -209,14 +212,6 @@ def _folder(export: Path | None) -> Iterator[Path]:
     else:
         with temporary_folder() as folder:
             yield folder
-
-
-def _plan(inputs: RunInputs, clock: Clock, on_progress: Progress) -> Plan:
-    """Ranks for every layer, before anything is built: what is out of reach is refused at once."""
-    rule = inputs.spec.rule
-    with clock.stage("read layers"):
-        table = inputs.table(spectra=needs_spectra(rule), on_progress=on_progress)
-        return make_plan(table, inputs.spec.method, rule, inputs.spec.precision)
 
 
 def _predicted(inputs: RunInputs, plan: Plan, store: RunStore, session: Session) -> dict[str, Any]:

@@ -21,9 +21,10 @@ def cost(layer: Layer, name: str, ranks: Ranks) -> Cost:
 
 def amounts(layer: Layer, name: str, ranks: Any) -> tuple[Any, Any]:
     """`cost` as a pair; `ranks` may be arrays that broadcast."""
-    before, middle, after = method(name).all_weights(layer, ranks)
-    params = before + middle + after + layer.c_out * layer.bias
-    return params, before * layer.in_positions + (middle + after) * layer.out_positions
+    before, middle, after, between = method(name).all_weights(layer, ranks)
+    params = before + middle + after + between + layer.c_out * layer.bias
+    macs = before * layer.in_positions + between * layer.between + (middle + after) * layer.out_positions
+    return params, macs
 
 
 def dense_cost(layer: Layer) -> Cost:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tdq_core.errors import InputError
-from tdq_core.layers.methods import Ranks, Stage, method
+from tdq_core.layers.methods import WHOLE, Ranks, Stage, method
 from tdq_core.layers.table import Files, Layer, LayerTable, Stored
 from tdq_core.specs.precision_spec import PrecisionSpec
 
@@ -67,7 +67,7 @@ class Packed:
         """What becomes of `layer` by the method `name` at `ranks`, its weights of `bits`; itself by 'none'."""
         if layer.name not in self.files.packed:
             return []  # it is among the others: no plain layer
-        own = [Stage("", layer.c_out, layer.one_group.c_in, kernel=True)]
+        own = [Stage("", layer.c_out, layer.one_group.c_in, WHOLE)]
         stages = own if name == "none" else method(name).all_stages(layer, ranks)
         bias = layer.c_out * self.files.packed[layer.name]
         last = len(stages) - 1
@@ -100,8 +100,7 @@ class Packed:
         channels = self._precision.granularity == "channel"
         total: Any = 4 * layer.c_out * self.files.packed[layer.name]
         for at, stage in enumerate(stages):
-            numbers = stage.out * stage.seen * (layer.taps if stage.kernel else 1)
-            total = total + -(-numbers * kept[at] // 8) + 4 * (stage.out if channels else 1)
+            total = total + -(-stage.numbers(layer) * kept[at] // 8) + 4 * (stage.out if channels else 1)
         if self._precision.numbers.activation_bits:
             total = total + 5 * layer.calls * len(stages)
         return total
@@ -176,4 +175,4 @@ def _grids(parts: Sequence[Part]) -> list[Stored]:
 def _shape(layer: Layer, stage: Stage) -> tuple[int, ...]:
     if layer.kind == "linear":
         return stage.out, stage.seen
-    return stage.out, stage.seen, *(layer.kernel if stage.kernel else (1, 1))
+    return stage.out, stage.seen, *stage.size(layer)

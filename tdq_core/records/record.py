@@ -88,8 +88,8 @@ class LayerRecord(Kept, frozen=True):
 
     Attributes:
         name: dotted path in the model.
-        method: 'tucker2', 'cp', 'svd', or 'none' where the layer was left alone.
-        ranks: tucker2 (rank_out, rank_in); cp and svd (rank,); () where the layer was left alone. Of a grouped
+        method: 'tucker2', 'cp', 'svd', 'spatial', or 'none' where the layer was left alone.
+        ranks: tucker2 (rank_out, rank_in); the others (rank,); () where the layer was left alone. Of a grouped
             convolution, whose `detail` holds its `groups`, each group has these.
         params, macs: of the layer as built.
         dense_params, dense_macs: of the original layer.

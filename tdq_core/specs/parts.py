@@ -180,9 +180,10 @@ class Decomposition(Value, frozen=True):
         Option(
             flag="--solver", label="Solver", choices=lambda: SOLVERS, labels=lambda: labels(SOLVERS),
             helps=lambda: helps(SOLVERS),
-            needs=lambda f: f["method"] != "none" and not f["epc"] and not f["calibrated"],
+            needs=lambda f: f["method"] in METHODS and len(METHODS[f["method"]].solvers) > 1
+            and not f["epc"] and not f["calibrated"],
             help="Whose implementation finds the factors: tdq, or tensorly as the study used it.",
-            because="Another 'solver' decomposes weights, without 'epc' and without 'calibrated'.",
+            because="Another 'solver' decomposes weights, by a method that it has, without 'epc' and 'calibrated'.",
         ),
     ] = "tdq"  # fmt: skip
 

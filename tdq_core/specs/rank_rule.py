@@ -14,7 +14,7 @@ from tdq_core.specs.value import Value
 from tdq_core.system.reading import Damaged, plain_json
 
 Rank = int | tuple[int, ...] | None
-"""A rank by hand: one int (svd, cp), (rank_out, rank_in) for tucker2, or None to leave the layer alone. Of a grouped
+"""A rank by hand: (rank_out, rank_in) for tucker2, one int otherwise, or None to leave the layer alone. Of a grouped
 convolution each group has it."""
 
 MOST = 2**31

@@ -8,12 +8,14 @@ from torch import Tensor
 
 from tdq_core.compression.calibrate.cp import PENALTY, fit_cp
 from tdq_core.compression.calibrate.moments import Moments
+from tdq_core.compression.calibrate.spatial import fit_spatial
 from tdq_core.compression.calibrate.svd import fit_svd
 from tdq_core.compression.calibrate.tucker2 import fit_tucker2
 from tdq_core.compression.decompose.cp import Cp
 from tdq_core.compression.decompose.epc import degeneracy
 from tdq_core.compression.decompose.factors import Details, Factors, Options, relative
 from tdq_core.compression.decompose.groups import grouped, joined
+from tdq_core.compression.decompose.spatial import Spatial
 from tdq_core.compression.decompose.svd import Svd
 from tdq_core.compression.decompose.tucker2 import Tucker2
 
@@ -82,6 +84,12 @@ def fit_tucker2_to(seen: Moments, weight: Tensor, ranks: Ranks, gain: Tensor, op
     made = fit_tucker2(seen.weighted(gain), *ranks)
     out, turn = torch.linalg.qr(made.out / gain[:, None])
     return Fitted(Tucker2(torch.tensordot(turn, made.core, dims=1), out, made.in_, made.errors), made.errors)
+
+
+def fit_spatial_to(seen: Moments, weight: Tensor, ranks: Ranks, gain: Tensor, options: Options, start: Start) -> Fitted:
+    """See `fit_svd_to`."""
+    made, errors = fit_spatial(seen.weighted(gain), *ranks)
+    return Fitted(Spatial(made.down, made.across / gain[:, None, None]), errors)
 
 
 def fit_cp_to(seen: Moments, weight: Tensor, ranks: Ranks, gain: Tensor, options: Options, start: Start) -> Fitted:

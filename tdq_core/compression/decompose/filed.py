@@ -11,10 +11,11 @@ from torch import Tensor
 from tdq_core.compression.decompose.cp import Cp
 from tdq_core.compression.decompose.factors import Factors
 from tdq_core.compression.decompose.groups import grouped, parts_of
+from tdq_core.compression.decompose.spatial import Spatial
 from tdq_core.compression.decompose.svd import Svd
 from tdq_core.compression.decompose.tucker2 import Tucker2
 
-KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Cp, Tucker2, Svd)}
+KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Cp, Spatial, Tucker2, Svd)}
 _HEADER = 8
 """Bytes that tell how long the JSON in front of the tensors is."""
 

@@ -33,6 +33,7 @@ class Request:
         inner_bits: of activations between the factors of decomposed layers; None: as all activations.
         bits: of the weights of single layers of the model that was decomposed, by name; the others have those of the
             precision; simulated bits only.
+        program: for torch, a program of torch.export instead of a state dict.
         aware: weights are found on their grid by what layers compute, see `quantize.aware`; simulated bits only.
     """
 
@@ -48,6 +49,7 @@ class Request:
     aware: bool = False
     inner_bits: int | None = None
     bits: Mapping[str, int] = field(default_factory=dict)
+    program: bool = False
 
     def __post_init__(self) -> None:
         if self.example.ndim != 4 or len(self.example) < 2 or self.example.dtype != torch.float32:

@@ -10,6 +10,7 @@ from tdq_core.compression.quantize.onnx_int4 import onnx_int4
 from tdq_core.compression.quantize.onnx_int8 import onnx_int8
 from tdq_core.compression.quantize.torch_float import torch_fp16, torch_fp32
 from tdq_core.compression.quantize.torch_int8 import torch_int8
+from tdq_core.compression.quantize.torch_program import program_fp16, program_fp32
 from tdq_core.compression.quantize.torch_simulated import torch_simulated
 from tdq_core.errors import InputError
 from tdq_core.specs import Precision, PrecisionSpec
@@ -26,6 +27,12 @@ REALISATIONS: dict[tuple[str, str], Callable[[nn.Module, Request, Precision], Ar
     ("simulated", "onnxruntime"): onnx_int4,
 }
 """By kind of precision and backend."""
+PROGRAMS: dict[str, Callable[[nn.Module, Request, Precision], Artefact]] = {
+    "fp32": lambda model, request, precision: program_fp32(model, request),
+    "fp16": lambda model, request, precision: program_fp16(model, request),
+    "int8": torch_int8,
+}
+"""By kind of precision, what torch runs as a program of torch.export."""
 
 
 def realise(model: nn.Module, precision: str, backend: str, *, request: Request) -> Artefact:
@@ -58,4 +65,6 @@ def realise(model: nn.Module, precision: str, backend: str, *, request: Request)
             f"Bits of single layers are those of simulated bits ({', '.join(simulated())}). Got them with {precision}."
         )
     request.folder.mkdir(parents=True, exist_ok=True)
+    if request.program:
+        return PROGRAMS[numbers.kind](model, request, numbers)
     return REALISATIONS[numbers.kind, backend](model, request, numbers)

@@ -30,9 +30,10 @@ def _deflate_text(plain: Path, path: Path) -> None:
             target.writestr(entry.filename, source.read(entry), compress_type=how)
 
 
-def load_program(path: Path) -> GraphModule:
-    """The program in `path`, ready to be called."""
-    import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401  (registers the operators; late: it takes a second)
+def load_program(path: Path, *, quantized: bool = True) -> GraphModule:
+    """The program in `path`, ready to be called; a `quantized` one has operators of torchao."""
+    if quantized:
+        import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401  (registers them; late: it takes a second)
 
     loaded: GraphModule = torch.export.load(path).module()
     return loaded

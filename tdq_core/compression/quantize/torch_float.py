@@ -39,15 +39,22 @@ def torch_fp16(model: nn.Module, request: Request) -> Artefact:
     require_fp16_range(state)
     halves = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
     save_file(halves, path)
-    rounded = copy.deepcopy(model)
-    load_once(rounded, {name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()})
-    change_leaves(rounded, _rounded)
-    predict = module_predict(rounded)
+    predict = module_predict(rounded_to_halves(model, load_file(path)))
     details = {
         "kernels": "torch float32 on values rounded to fp16",
         "precision_check": lossy_check(model, predict, request.example),
     }
     return artefact(path, predict, details=details, notes=(FP16_NOTE,), unused=_unused(model, halves, request))
+
+
+def rounded_to_halves(model: nn.Module, halves: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """A copy of `model` on values that fp16 has: its state (or `halves`, as a file has them), and the inputs and
+    outputs of its layers."""
+    kept = halves or {name: t.half() if t.is_floating_point() else t for name, t in _state(model).items()}
+    rounded = copy.deepcopy(model)
+    load_once(rounded, {name: t.float() if t.is_floating_point() else t for name, t in kept.items()})
+    change_leaves(rounded, _rounded)
+    return rounded
 
 
 def module_predict(model: nn.Module) -> Predict:

@@ -1,0 +1,139 @@
+"""ONNX Runtime's own profiler, its operators told by the network's layers.
+
+The runtime fuses and renames operators. What it still feeds with weights of a name is that layer's; what it lays out
+anew is found by the tensor that it gives, going back in the file's graph to the operator with weights that made it.
+"""
+
+import json
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import GraphProto, NodeProto
+from torch import Tensor
+
+from tdq_core.compression.quantize.onnx_session import ERRORS_ONLY
+
+WARM_UP = 5
+_TIME = "_kernel_time"
+_LAID_OUT = re.compile(r"_nchwc$|_nhwc$|_token_\d+$")
+_CAST = re.compile(r"^(?:FusedBack_|InsertedPrecisionFreeCast_|InsertedCast_)+")
+"""What the runtime puts before names of halves that it takes to float32."""
+
+
+class Spent(NamedTuple):
+    """Milliseconds of each pass, (passes,).
+
+    Attributes:
+        layers: by layer; rest: of all other operators, by their kind.
+    """
+
+    layers: dict[str, np.ndarray]
+    rest: dict[str, np.ndarray]
+
+
+class Profiled(NamedTuple):
+    """A file, and the layers by which its time is told, named as its weights are."""
+
+    path: Path
+    layers: Collection[str]
+
+
+def profile(files: Sequence[Profiled], images: Tensor, *, passes: int) -> list[Spent]:
+    """Where each file's time goes, on one thread; the files take turns, so that their passes are pairs."""
+    fed = images.contiguous().numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        sessions = [_session(each.path, Path(folder) / str(at)) for at, each in enumerate(files)]
+        for turn in range(WARM_UP + passes):
+            for session in sessions[turn % len(sessions) :] + sessions[: turn % len(sessions)]:
+                session.run(None, {session.get_inputs()[0].name: fed})
+        return [_spent(each, session, Path(folder) / str(at)) for at, (each, session) in
+                enumerate(zip(files, sessions, strict=True))]  # fmt: skip
+
+
+def _session(path: Path, at: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = ERRORS_ONLY
+    options.enable_profiling = True
+    options.profile_file_prefix = str(at)
+    options.optimized_model_filepath = str(at.with_suffix(".onnx"))
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _spent(each: Profiled, session: onnxruntime.InferenceSession, at: Path) -> Spent:
+    events = json.loads(Path(session.end_profiling()).read_text())
+    owners = Owners(onnx.load(each.path).graph, onnx.load(at.with_suffix(".onnx")).graph, each.layers)
+    passes = list(_passes(events))[WARM_UP:]
+    layers: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(passes)))
+    rest: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(passes)))
+    for turn, operators in enumerate(passes):
+        met: dict[str, int] = defaultdict(int)
+        for name, kind, ms in operators:
+            owner = owners.of(name, kind, met)
+            (layers[owner] if owner else rest[kind])[turn] += ms
+    return Spent(dict(layers), dict(rest))
+
+
+def _passes(events: Iterable[Mapping[str, object]]) -> Iterator[list[tuple[str, str, float]]]:
+    """(operator's name, its kind, milliseconds) of each call of the session."""
+    current: list[tuple[str, str, float]] = []
+    for event in events:
+        name, args = str(event["name"]), event.get("args")
+        if event.get("cat") == "Node" and name.endswith(_TIME) and isinstance(args, Mapping):
+            current.append((name.removesuffix(_TIME), str(args.get("op_name")), float(str(event["dur"])) / 1e3))
+        elif name == "model_run" and current:
+            yield current
+            current = []
+
+
+class Owners:
+    """Which layer an operator of the running graph belongs to."""
+
+    def __init__(self, written: GraphProto, running: GraphProto, layers: Collection[str]) -> None:
+        self._layers = sorted(layers, key=len, reverse=True)
+        self._givers = {tensor: node for node in written.node for tensor in node.output}
+        self._as_written = {node.name: node for node in written.node if node.name}
+        self._by_name = {node.name: node for node in running.node if node.name}
+        self._unnamed: dict[str, list[NodeProto]] = defaultdict(list)
+        for node in running.node:
+            if not node.name:
+                self._unnamed[node.op_type].append(node)
+
+    def of(self, name: str, kind: str, met: dict[str, int]) -> str | None:
+        """The layer of the operator `name`; `met` counts, by kind, those without a name that this pass has had."""
+        node = self._by_name.get(name)
+        if node is None:
+            known, at = self._unnamed[kind], met[kind]
+            met[kind] += 1
+            node = known[at] if at < len(known) else None
+        if node is None:
+            return None
+        own = self._of_weights(node)
+        if own or node.op_type not in ("Conv", "FusedConv", "Gemm", "FusedGemm"):
+            return own
+        if name in self._as_written and (own := self._of_weights(self._as_written[name])):
+            return own
+        return self._behind(_CAST.sub("", _LAID_OUT.sub("", name)), set())
+
+    def _of_weights(self, node: NodeProto) -> str | None:
+        fed = [_CAST.sub("", tensor) for tensor in node.input]
+        found = (la for tensor in fed for la in self._layers if tensor.startswith((f"{la}.weight", f"{la}.bias")))
+        return next(found, None)
+
+    def _behind(self, tensor: str, seen: set[str]) -> str | None:
+        """The layer whose operator made `tensor`, through what has no weights of its own."""
+        node = self._givers.get(tensor)
+        if node is None or tensor in seen:
+            return None
+        seen.add(tensor)
+        own = self._of_weights(node)
+        if own or node.op_type not in ("Relu", "Clip", "Add", "Sigmoid", "HardSigmoid", "LeakyRelu", "Tanh"):
+            return own
+        return next((found for each in node.input if (found := self._behind(each, seen))), None)
