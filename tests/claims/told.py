@@ -78,3 +78,5 @@ holds(
     '"Lost" is in points against the fp32 model of the same row',
     "A run is predicted to lose more than a point to its integers where",
 )(says_what_a_word_means)
+holds("docs/deploy.md", "`tdq verify DIR` does it again")(says_what_a_word_means)
+holds("docs/house.md", "`check` and `verify` compare its answers")(says_what_a_word_means)

@@ -100,7 +100,7 @@ def told_of(folder: Path) -> Told:
     seen = Seen(source="digits", digest="0" * 64, n=8, samples=None, seed=0, outcomes=SHOWN.metrics.outcomes)  # type: ignore[union-attr]
     return Told(
         format="onnx", file="model.fp32.onnx", sha256="0" * 64, bytes=1000, model="digits_resnet", precision="fp32",
-        preprocessing=Preprocessing((8, 8), (0.3,), (0.4,)), logits=((0.0, 1.0),), spread=1.0,
+        preprocessing=Preprocessing((8, 8), (0.3,), (0.4,)), logits=((0.0, 1.0), (1.0, 0.0)), spread=1.0,
         images=seen if SHOWN.metrics and SHOWN.metrics.n == 8 else None, run_id=SHOWN.run_id,
         lowest_runtime="onnxruntime 1.17", params=1, macs=1, settings="", made_with={},
     )  # fmt: skip

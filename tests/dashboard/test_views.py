@@ -217,7 +217,7 @@ def test_how_a_ratio_is_shared_out_round_trips(app: str, filled: Path) -> None:
     first = opened(app, "views/explore.py", **chosen)
     assert {name: first.query_params[name] for name in chosen} == chosen
     assert {k: str(first.session_state[k]) for k in chosen} == chosen
-    wrong = opened(app, "views/explore.py", policy="x", budget="bytes", multiple="3", depth="99", finetune="-1")
+    wrong = opened(app, "views/explore.py", policy="x", budget="nothing", multiple="3", depth="99", finetune="-1")
     settled = [wrong.session_state[k] for k in ("policy", "budget", "multiple", "finetune")]
     assert settled == ["uniform", "params", "1", 0]
 

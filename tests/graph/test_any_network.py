@@ -175,4 +175,4 @@ def test_dense_through_a_backend_is_the_model(
     folder: Path = tmp_path_factory.mktemp("made")
     request = Request(example=IMAGES[:4], calibration=batches, folder=folder, threads=1)
     predict = realise(net, precision, backend, request=request).predict
-    assert off(predict(IMAGES), net(IMAGES)) < {"fp32": 1e-4, "fp16": 1e-2, "w8": 0.2}[precision]
+    assert off(predict(IMAGES), net(IMAGES)) < {"fp32": 1e-4, "fp16": 2e-2, "w8": 0.2}[precision]

@@ -56,8 +56,8 @@ def test_every_layer_is_measured_in_every_form_that_it_can_take(found: Sensitivi
     assert set(found.layers) == {"stem", "first.conv1", "first.conv2", "second.conv1", "second.conv2", "head"}
     for layer in found.layers.values():
         assert set(layer.rounding[DENSE]) == set(MEASURED)
-    assert set(found.layers["first.conv1"].fits) == {"tucker2", "svd", "cp+epc"}
-    assert set(found.layers["first.conv1"].rounding) == {DENSE, "tucker2", "svd", "cp", "cp+epc"}
+    assert set(found.layers["first.conv1"].fits) == {"tucker2", "svd", "cp+epc", "spatial"}
+    assert set(found.layers["first.conv1"].rounding) == {DENSE, "tucker2", "svd", "cp", "cp+epc", "spatial"}
     assert set(found.layers["head"].fits) <= {"svd"}
 
 
@@ -66,8 +66,8 @@ def test_fewer_ranks_and_fewer_bits_change_more(found: Sensitivities) -> None:
         parts = layer.rounding[DENSE]
         assert parts["w2"] > parts["w4"] and parts["a4"] > parts["a6"]
         for fits in layer.fits.values():
-            for points in fits.values():
-                assert points[0].error > points[-1].error and points[0].change > points[-1].change
+            points = fits["outputs"]
+            assert points[0].error > points[-1].error and points[0].change > points[-1].change
 
 
 def test_a_change_is_that_of_the_layer_alone(found: Sensitivities, spec: RunSpec, runs: Path) -> None:
