@@ -175,4 +175,8 @@ def test_dense_through_a_backend_is_the_model(
     folder: Path = tmp_path_factory.mktemp("made")
     request = Request(example=IMAGES[:4], calibration=batches, folder=folder, threads=1)
     predict = realise(net, precision, backend, request=request).predict
-    assert off(predict(IMAGES), net(IMAGES)) < {"fp32": 1e-4, "fp16": 2e-2, "w8": 0.2}[precision]
+    got, wanted = predict(IMAGES), net(IMAGES)
+    if precision == "fp16":  # whose steps are shares of the values, not of their spread
+        assert float((got - wanted).norm() / wanted.norm()) < 5e-3
+    else:
+        assert off(got, wanted) < {"fp32": 1e-4, "w8": 0.2}[precision]
