@@ -246,7 +246,10 @@ def test_the_table_shows_what_the_record_holds_and_the_csv_is_harmless():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"method": "tucker", "rule": RankRule("ratio", 2)}, "one of none, tucker2, cp, svd, spatial, auto. Got 'tucker'"),
+        (
+            {"method": "tucker", "rule": RankRule("ratio", 2)},
+            "one of none, tucker2, cp, svd, spatial, auto. Got 'tucker'",
+        ),
         ({"precision": "int4"}, "Got 'int4'"),
         ({"backend": "tf"}, "Got 'tf'"),
         ({"samples": 1}, "'samples' must be an int of at least 2. Got 1"),
