@@ -1,6 +1,6 @@
 # make run    create .venv, install, open the dashboard on port 8501 (PORT=... overrides)
-# make test   install what the tests need and run them, but those that are long by nature
-# make test-all   those too; what continuous integration runs
+# make test   install what the tests need and run them, but those that are long by nature; what continuous integration runs
+# make test-all   those too
 # make lint   ruff, mypy, import-linter
 # make wheel-check   build the wheel and use it in fresh environments elsewhere (downloads, some minutes)
 
