@@ -13,7 +13,8 @@ from tdq_core.cli.terminal import say
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.pipeline.run import run
 from tdq_core.pipeline.session import Session
-from tdq_core.ranks.costs import ladder, max_ranks, method_for
+from tdq_core.ranks.budget import Budget
+from tdq_core.ranks.costs import cost, ladder, max_ranks, method_for
 from tdq_core.ranks.plan import why_left
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
@@ -31,7 +32,8 @@ def drawn(base: RunSpec, table: LayerTable, number: int) -> RunSpec:
     draw = random.Random(1000 + number)
     method, (precision, backend) = METHODS[number % 4], NUMBERS[(number * 7 + number // 10) % 10]
     ratio = math.exp(draw.uniform(*map(math.log, RATIOS)))
-    able = [la for la in table.layers if not why_left(la, method, RankRule("ratio", ratio))]
+    budget = Budget(table, RankRule("ratio", ratio))
+    able = [la for la in table.layers if not why_left(la, method, budget)]
     ranks = {la.name: found for la in able if (found := _ranks(la, method_for(la, method), 1 / ratio, draw))}
     rule = RankRule("manual", ranks=ranks)  # type: ignore[arg-type]
     return base.changed(method=method, rule=rule, epc=method == "cp", calibrated=True, precision=precision,
@@ -48,8 +50,9 @@ def _ranks(layer: Layer, method: str, share: float, draw: random.Random) -> int 
         return ranks[0]
     turn = math.exp(draw.gauss(0, 0.2))
     tops = max_ranks(layer, method)
-    return tuple(min(top, max(1, round(r * way)))
-                 for r, top, way in zip(ranks, tops, (turn, 1 / turn), strict=True))  # fmt: skip
+    turned = tuple(min(top, max(1, round(r * way)))
+                   for r, top, way in zip(ranks, tops, (turn, 1 / turn), strict=True))  # fmt: skip
+    return turned if cost(layer, method, turned).params < layer.params else ranks
 
 
 def main() -> None:
