@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import pytest
 from test_views import metrics, opened, words
 
-from dashboard.facts.foreseen import foreseen, front, measured
+from dashboard.facts.foreseen import RATIOS, foreseen, front, measured
 from dashboard.figures.foreseen import foreseen_figure
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES
@@ -37,7 +37,8 @@ def test_the_predicted_curve_rises_inside_its_band(prior: Predictor) -> None:
     curve = front(prior, SPEC)
     assert len(curve) >= 6
     drops = [point.drop for point in curve]
-    assert drops == sorted(drops) and all(p.low <= p.drop <= p.high for p in curve)
+    assert drops == sorted(set(drops)) and all(p.low <= p.drop <= p.high for p in curve)
+    assert [p.ratio for p in curve] == pytest.approx(RATIOS[: len(curve)], rel=0.02)
 
 
 def test_measured_runs_lie_on_it_before_any_of_them_is_known(prior: Predictor, records: tuple[RunRecord, ...]) -> None:
