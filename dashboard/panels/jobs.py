@@ -12,6 +12,7 @@ from dashboard.words.markup import plain
 from tdq_core.errors import TDQError
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Job, JobState
+from tdq_core.jobs.swept import MEASURED
 from tdq_core.records.record import RunRecord
 from tdq_core.specs.formats import FORMATS
 
@@ -50,11 +51,21 @@ def _progress(found: list[Job]) -> None:
         state = jobs.poll(job)
         if state.active:
             _bar(job, state)
+            ended |= _came(job, state)
         else:
             ended = True
             _tell(job, state)
     if ended:
         st.rerun()
+
+
+def _came(job: Job, state: JobState) -> bool:
+    """Whether a sweep has measured more runs since the last look: charts show them as they come."""
+    if state.stage != MEASURED:
+        return False
+    before = st.session_state.get(f"came-{job.id}", 0)
+    st.session_state[f"came-{job.id}"] = state.done
+    return state.done > before
 
 
 def _bar(job: Job, state: JobState) -> None:
@@ -75,6 +86,8 @@ def _what(job: Job) -> str:
             "sensitivity": "Measuring what each layer does to the answers"}.get(request.kind)  # fmt: skip
     if request.kind == "run":
         what = text.treatment(request.spec)
+    if request.kind == "sweep":
+        what = f"Measuring a curve of {text.treatment(request.spec)} and others like it"
     if request.kind == "bench":
         what = f"Timing {text.treatment(request.spec)}"
     if request.kind == "export":
@@ -133,6 +146,8 @@ def _outcome(runs: Runs) -> None:
 def _success(state: JobState, record: RunRecord | None) -> None:
     how = "Measured before, nothing was run again" if state.reused else f"Done in {text.seconds(state.elapsed)}"
     icon = ":material/history:" if state.reused else ":material/check_circle:"
+    if state.reason:
+        st.warning(plain(text.on_screen(state.reason)), icon=":material/block:")
     if record is None or record.metrics is None:
         st.success(f"{how}.", icon=icon)
         return

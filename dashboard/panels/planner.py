@@ -11,6 +11,7 @@ from dashboard.panels.choices import choose
 from dashboard.panels.jobs import submit
 from dashboard.panels.prediction import chart, prediction
 from dashboard.panels.subject import spec_of
+from dashboard.panels.sweeping import curve_button
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import Subject, hold
@@ -114,3 +115,5 @@ def _costs_and_run(draft: Draft, offers: Offers, plan: Plan | None, table: Layer
     if right.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", disabled=plan is None):
         submit(Request(kind="run", spec=draft.spec(), allowed_models=offers.allowed))
         st.rerun()
+    if plan:
+        curve_button(draft, offers)

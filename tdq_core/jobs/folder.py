@@ -9,7 +9,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta
@@ -20,10 +20,12 @@ from tdq_core.records.record import Kept, read_kept
 from tdq_core.specs import RunSpec
 from tdq_core.specs.formats import FORMATS
 from tdq_core.specs.option import require_choice
+from tdq_core.sweeps.grid import grid_of
+from tdq_core.sweeps.spec import sweep_of
 from tdq_core.system.locks import is_held
 from tdq_core.system.reading import Damaged, open_file, plain_json, read_bytes, read_json
 
-Kind = Literal["run", "layers", "components", "recipe", "sensitivity", "export", "bench"]
+Kind = Literal["run", "layers", "components", "recipe", "sensitivity", "export", "bench", "sweep"]
 State = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 Moment = Annotated[float, Meta(ge=0, le=1e12)]
 _TAIL = 1 << 14
@@ -37,8 +39,9 @@ class Request(Kept, frozen=True):
         kind: 'run' (measure `spec`), 'layers' (read the layer table of its model), 'components' (study its CP),
             'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation),
             'sensitivity' (measure what each of its layers does to the answers), 'export' (write the run `run_id`, of
-            `spec`, as a file of `format`) or 'bench' (time it).
+            `spec`, as a file of `format`), 'bench' (time it) or 'sweep' (measure every point of a grid).
         allowed_models: models that are not registered but may be loaded; the worker refuses all others.
+        sweep: the grid, as the tables of a sweep file; `spec` is one of its runs.
     """
 
     kind: Kind
@@ -48,9 +51,12 @@ class Request(Kept, frozen=True):
     finetune: Natural = 0
     run_id: str = ""
     format: str = ""
+    sweep: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         require_choice("kind of job", self.kind, get_args(Kind))
+        if self.kind == "sweep":
+            grid_of(sweep_of(self.sweep))
         if self.kind == "export":
             require_choice("format", self.format, FORMATS)
 
@@ -79,7 +85,7 @@ class Result(Kept, frozen=True):
 
     Attributes:
         time: when, in seconds since 1970.
-        reason: one sentence, where it failed.
+        reason: one sentence, where it failed; of a sweep that is done, what is missing.
         run_id, study_id, recipe_id: what it made, at most one of them.
         reused: it was there already.
     """

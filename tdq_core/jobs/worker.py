@@ -88,6 +88,15 @@ def _sensitivity(request: Request, on_progress: Progress) -> Result:
     return Result(state="done", reused=measured.reused)
 
 
+def _sweep(request: Request, on_progress: Progress) -> Result:
+    from tdq_core.api.sweeps import sweep
+    from tdq_core.jobs.swept import Count
+
+    count = Count(on_progress)
+    swept = sweep(request.sweep, watch=count.watch, on_progress=on_progress, allowed_models=request.allowed_models)
+    return count.result(swept.records, swept.complaints)
+
+
 def _recorded(request: Request) -> RunRecord:
     record = RunStore().get(request.run_id)
     if record is None:
@@ -124,6 +133,7 @@ _WORK: Mapping[str, Callable[[Request, Progress], Result]] = {
     "sensitivity": _sensitivity,
     "export": _export,
     "bench": _bench,
+    "sweep": _sweep,
 }
 
 
