@@ -3,10 +3,10 @@
     python -m benchmarks.visitors [--visitors 20] [--minutes 5] [--think 15] [--data cifar10-jpeg:FOLDER]
 
 Visitors speak Streamlit's own protocol, one connection each: they open a page, look at it for `--think` seconds (on
-average; drawn from an exponential distribution), and go to another one; parts of a page that ask again by themselves do
-so. A switch takes from the request until the server says that the page is whole; what a browser then needs to draw it is
-not in it. Meanwhile jobs measure runs in the same folder, one after the other. Prints the quantiles of all switches and
-of each page's, exceptions, and the server's memory.
+average; drawn from an exponential distribution), and go to another one; parts of a page that ask again by themselves
+do so. A switch takes from the request until the server says that the page is whole; what a browser then needs to draw
+it is not in it. Meanwhile jobs measure runs in the same folder, one after the other. Prints the quantiles of all
+switches and of each page's, exceptions, and the server's memory.
 """
 
 import argparse

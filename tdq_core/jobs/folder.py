@@ -51,7 +51,7 @@ class Request(Kept, frozen=True):
     finetune: Natural = 0
     run_id: str = ""
     format: str = ""
-    sweep: dict[str, Any] = {}
+    sweep: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_choice("kind of job", self.kind, get_args(Kind))
