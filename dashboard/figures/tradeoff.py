@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import plotly.graph_objects as go
 
+from dashboard.figures.axes import log_range, log_ticks
 from dashboard.words import text
 from dashboard.words.palette import ACCENT, GREY, Look, look_of
 from tdq_core.records.record import Metrics, RunRecord
@@ -35,6 +36,13 @@ Y_AXES: Mapping[str, Axis] = {
 }
 
 
+EDGE = "#f5f5f4"
+"""Of filled symbols with a dot in them or a heavy edge."""
+FADED, OPAQUE = 0.35, 0.95
+MANY = 30
+"""Points from which on those that matter stand out before the others."""
+
+
 class Point(NamedTuple):
     """One run. `x` in the axis's own unit; `y`, `low`, `high` as shares (0-1); `facts` is what the pointer shows."""
 
@@ -53,8 +61,10 @@ class TradeoffInfo(NamedTuple):
     Attributes:
         front: ids of the runs that no other run beats on both axes, in the order of cost.
         chosen: the run that is marked, None for none.
-        span: how far below the best accuracy the picture reaches (0-1), None: to the worst run.
-        outside: how many runs lie below that.
+        span: the largest drop in the picture (0-1), None: that of the worst run.
+        outside: how many runs lose more.
+        dense: top-1 of the untouched network.
+        stretched: whether the picture reaches further than was asked, for the run that is marked.
     """
 
     x_axis: str
@@ -64,6 +74,12 @@ class TradeoffInfo(NamedTuple):
     chosen: str | None
     span: float | None = None
     outside: int = 0
+    dense: float = 0.0
+    stretched: bool = False
+
+    def lost(self, point: Point) -> float:
+        """The drop of one of its points, whatever the axis shows."""
+        return point.y if Y_AXES[self.y_axis].small_is_good else self.dense - point.y
 
 
 def tradeoff_info(
@@ -75,16 +91,13 @@ def tradeoff_info(
     points = tuple(_point(r, x_axis, y_axis) for r in records)
     signed = [(p.x if x.small_is_good else -p.x, -p.y if y.small_is_good else p.y) for p in points]
     front = tuple(points[i].run_id for i in pareto_front(signed))
+    base = records[0].baseline if records else None
+    info = TradeoffInfo(x_axis, y_axis, points, front, None, span, 0, base.top1 if base else 0.0)
     marked = [p for p in points if p.run_id == chosen]
-    best = min((_loss(p, y_axis) for p in points), default=0.0)
-    if span is not None:
-        span = max([span, *(_loss(p, y_axis) - best + 0.02 for p in marked)])
-    outside = sum(span is not None and _loss(p, y_axis) - best > span for p in points)
-    return TradeoffInfo(x_axis, y_axis, points, front, chosen if marked else None, span, outside)
-
-
-def _loss(point: Point, y_axis: str) -> float:
-    return point.y if Y_AXES[y_axis].small_is_good else -point.y
+    if span is not None and (far := [info.lost(p) for p in marked if info.lost(p) > span]):
+        info = info._replace(span=math.ceil(100 * max(far) + 0.5) / 100, stretched=True)
+    reach = math.inf if info.span is None else info.span
+    return info._replace(chosen=chosen if marked else None, outside=sum(info.lost(p) > reach for p in points))
 
 
 def _point(record: RunRecord, x_axis: str, y_axis: str) -> Point:
@@ -119,9 +132,12 @@ def _metrics(record: RunRecord) -> Metrics:
 def tradeoff_figure(info: TradeoffInfo, *, intervals: bool = False) -> go.Figure:
     """The chart; each point's `customdata` is its run's id."""
     figure = go.Figure()
+    top = {*info.front, info.chosen}
+    for some in looks_of(p for p in info.points if p.run_id not in top):
+        figure.add_trace(_scatter(some, intervals, opacity=FADED if len(info.points) > MANY else OPAQUE))
     _draw_front(figure, info)
-    for some in looks_of(info.points):
-        figure.add_trace(_scatter(some, intervals))
+    for some in looks_of(p for p in info.points if p.run_id in top):
+        figure.add_trace(_scatter(some, intervals, opacity=OPAQUE))
     _draw_chosen(figure, info)
     _draw_legend(figure, info)
     return _lay_out(figure, info)
@@ -146,13 +162,17 @@ def looks_of(points: Iterable[D]) -> list[list[D]]:
 
 
 def marker(look: Look) -> dict[str, Any]:
-    """How a run of this look is drawn; hollow symbols get a line that can be seen."""
-    return {"color": look.colour, "symbol": look.symbol, "size": 10} | ({"line": {"width": 2}} if look.bare else {})
+    """How a run of this look is drawn; hollow and dotted symbols get a line that can be seen."""
+    line: dict[str, Any] = {"width": look.edge} if look.edge else {}
+    if look.edge and not look.bare:
+        line["color"] = EDGE
+    return {"color": look.colour, "symbol": look.symbol, "size": 10} | ({"line": line} if line else {})
 
 
 def _draw_front(figure: go.Figure, info: TradeoffInfo) -> None:
     by_id = {p.run_id: p for p in info.points}
-    front = [by_id[i] for i in info.front]
+    reach = math.inf if info.span is None else info.span
+    front = [by_id[i] for i in info.front if info.lost(by_id[i]) <= reach]
     figure.add_trace(
         go.Scatter(
             x=[p.x for p in front], y=[100 * p.y for p in front], mode="lines+markers", name="Pareto front",
@@ -163,7 +183,7 @@ def _draw_front(figure: go.Figure, info: TradeoffInfo) -> None:
     )  # fmt: skip
 
 
-def _scatter(some: Sequence[Point], intervals: bool) -> go.Scatter:
+def _scatter(some: Sequence[Point], intervals: bool, *, opacity: float) -> go.Scatter:
     look = some[0].look
     bars = {
         "type": "data", "symmetric": False, "thickness": 1, "width": 3,
@@ -172,7 +192,7 @@ def _scatter(some: Sequence[Point], intervals: bool) -> go.Scatter:
     return go.Scatter(
         x=[p.x for p in some], y=[100 * p.y for p in some], mode="markers", showlegend=False,
         name=f"{look.variant.label}, {look.numbers.label}",
-        marker=marker(look) | {"opacity": 0.9},
+        marker=marker(look) | {"opacity": opacity},
         error_y=bars if intervals else None,
         customdata=[p.run_id for p in some], text=[p.facts for p in some], hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
@@ -183,7 +203,8 @@ def _draw_chosen(figure: go.Figure, info: TradeoffInfo) -> None:
         if p.run_id == info.chosen:
             figure.add_trace(
                 go.Scatter(
-                    x=[p.x], y=[100 * p.y], mode="markers", name="run shown", hoverinfo="skip", customdata=[p.run_id],
+                    x=[p.x], y=[100 * p.y], mode="markers+text", name="run shown", hoverinfo="skip",
+                    customdata=[p.run_id], text=["shown"], textposition="top center", textfont={"size": 13},
                     marker={"symbol": "circle-open", "size": 24, "color": ACCENT, "line": {"width": 3}},
                 )
             )  # fmt: skip
@@ -198,8 +219,13 @@ def _draw_legend(figure: go.Figure, info: TradeoffInfo) -> None:
     for precision in (p for p in PRECISIONS.values() if any(look.precision == p.name for look in looks)):
         shape = {"color": GREY, "symbol": precision.symbol, "size": 10}
         figure.add_trace(_key(precision.label, shape, "shape: precision"))
-    for mark in sorted({mark for look in looks for mark in look.marks}, reverse=True):  # hollow, then dotted
-        shape = {"color": GREY, "symbol": f"diamond{mark.suffix}", "size": 10, "line": {"width": 2}}
+    for mark in sorted({mark for look in looks for mark in look.marks}, reverse=True):  # hollow before dotted
+        shape = {
+            "color": GREY,
+            "symbol": f"diamond{mark.suffix}",
+            "size": 10,
+            "line": {"width": 1 + 2 * (not mark.suffix)},
+        }
         figure.add_trace(_key(mark.text, shape, mark.looks))
 
 
@@ -214,7 +240,7 @@ def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
     x, y = X_AXES[info.x_axis], Y_AXES[info.y_axis]
     ticks = log_ticks([p.x for p in info.points])
     figure.update_xaxes(
-        title=f"{x.title}, log scale", type="log", zeroline=False,
+        title=f"{x.title}, log scale", type="log", zeroline=False, range=log_range([p.x for p in info.points]),
         tickvals=ticks, ticktext=[_tick_text(tick, x) for tick in ticks],
     )  # fmt: skip
     figure.update_yaxes(title=y.title, zeroline=info.y_axis == "drop", zerolinecolor=GREY, zerolinewidth=1)
@@ -223,20 +249,9 @@ def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
     figure.update_layout(
         height=430, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest",
         uirevision=f"{info.x_axis}{info.y_axis}{info.span}",
-        legend={"itemclick": False, "itemdoubleclick": False, "tracegroupgap": 4},
+        legend={"itemclick": False, "itemdoubleclick": False, "tracegroupgap": 4, "orientation": "h", "y": -0.22},
     )  # fmt: skip
     return figure
-
-
-def log_ticks(values: Sequence[float]) -> list[float]:
-    """1, 2 and 5 times the powers of ten that `values` span, with one more on either side."""
-    if not values:
-        return []
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    series = [step * 10.0**power for power in range(low - 1, high + 1) for step in (1, 2, 5)]
-    first = max(i for i, tick in enumerate(series) if tick <= min(values))
-    last = min((i for i, tick in enumerate(series) if tick >= max(values)), default=len(series) - 1)
-    return series[first : last + 1]
 
 
 def _tick_text(tick: float, axis: Axis) -> str:
@@ -248,17 +263,24 @@ def _tick_text(tick: float, axis: Axis) -> str:
 
 
 def _y_range(info: TradeoffInfo, span: float) -> tuple[float, float]:
-    """From a little beyond the best run to `span` below it, in points or percent."""
-    best = min(_loss(p, info.y_axis) for p in info.points)
-    low, high = 100 * (best - 0.08 * span), 100 * (best + span)
-    return (low, high) if Y_AXES[info.y_axis].small_is_good else (-high, -low)
+    """From a little beyond the best run to a drop of `span`, in points or percent."""
+    best = min(info.lost(p) for p in info.points)
+    low, high = 100 * (best - 0.08 * (span - best)), 100 * (span + 0.02 * (span - best))
+    return (low, high) if Y_AXES[info.y_axis].small_is_good else (100 * info.dense - high, 100 * info.dense - low)
 
 
 def outside_text(info: TradeoffInfo) -> str:
     """What the picture does not reach, said under it."""
-    if not info.outside or info.span is None:
+    if info.span is None:
         return ""
-    return f"{info.outside} of {len(info.points)} runs lose more than {100 * info.span:.0f} points: see 'Reach'."
+    why = "It reaches as far as the run that is shown. " * info.stretched
+    if not info.outside:
+        return why.strip()
+    lose = "loses" if info.outside == 1 else "lose"
+    return (
+        f"{why}{info.outside} of {len(info.points)} runs {lose} more than {100 * info.span:g} points and lie outside: "
+        "see 'Drops up to'."
+    )
 
 
 def better_corner(info: TradeoffInfo) -> str:

@@ -6,68 +6,43 @@ from typing import Any, NoReturn
 import pandas as pd
 import streamlit as st
 
-from dashboard.facts.groups import Group, group_runs
+from dashboard.facts.chance import at_chance
 from dashboard.pages import page
 from dashboard.shelf import catalog
-from dashboard.shelf.catalog import Runs, V
-from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import record_choice
+from dashboard.shelf.catalog import V
+from dashboard.shelf.state import in_address
 from dashboard.words import text
 from dashboard.words.markup import plain
-from tdq_core.errors import TDQError
 from tdq_core.records.record import LayerRecord, RunRecord
-from tdq_core.records.store import RUNS, Found, Kind
-from tdq_core.records.table import method_text, row, to_csv
-from tdq_core.specs import RunSpec
+from tdq_core.records.store import Found, Kind
+from tdq_core.records.table import row, to_csv
+from tdq_core.specs import BACKENDS
 from tdq_core.specs.command import command_line
 
 MOST_TOLD = 20
 """Files that a page warns of one by one."""
 
 
-def offers_or_stop() -> Offers:
-    """What can be chosen; wrong arguments of the server end the page with their sentence."""
-    try:
-        offers = catalog.offers()
-    except TDQError as error:
-        st.error(plain(error), icon=":material/error:")
-        st.stop()
-    for sentence in offers.damaged:
-        st.warning(plain(sentence), icon=":material/broken_image:")
-    return offers
-
-
 def found(kind: Kind[V]) -> Found[V]:
     """All values of one kind; files that cannot be read are told in one sentence each, and the rest still works."""
     known = catalog.read(kind)
+    tell_left_out(known)
+    return known
+
+
+def tell_left_out(known: Found[V]) -> None:
+    """A sentence for each file that cannot be read."""
     for sentence in known.left_out[:MOST_TOLD]:
         st.warning(plain(sentence), icon=":material/broken_image:")
     if (more := len(known.left_out) - MOST_TOLD) > 0:
         st.warning(f"{more} more files cannot be read; they are left out too.", icon=":material/broken_image:")
-    return known
-
-
-def all_runs() -> Runs:
-    """All runs, see `found`."""
-    return found(RUNS)
 
 
 def link(address: str, label: str, *, icon: str = "", query: Mapping[str, str] | None = None) -> None:
-    """A link to another page, with its own icon unless another one is given."""
-    there = page(address)
-    st.page_link(there.file, label=label, icon=icon or there.icon, query_params=query)
-
-
-def choose_group(records: Sequence[RunRecord]) -> Group:
-    """One model on the same images; where there is nothing to choose from, what to do next."""
-    groups = [g for g in group_runs(records) if g.complete]
-    if not groups:
-        nothing_yet("No run has been measured yet.")
-    by_key = {g.key: g for g in groups}
-    key = st.selectbox(
-        "Model and images", list(by_key), format_func=lambda k: by_key[k].label, **record_choice("group", list(by_key))
-    )
-    return by_key[key]
+    """A link to another page, about the same subject, with its own icon unless another one is given."""
+    there, subject = page(address), in_address("subject")
+    named = ({"subject": subject} if subject else {}) | dict(query or {})
+    st.page_link(there.file, label=label, icon=icon or there.icon, query_params=named or None)
 
 
 def nothing_yet(sentence: str) -> NoReturn:
@@ -75,7 +50,7 @@ def nothing_yet(sentence: str) -> NoReturn:
     with st.container(border=True):
         st.markdown(f"**{sentence}**")
         st.markdown(
-            "Choose a model and images on the page **Explore** and press **Run**, "
+            "Choose a method and ranks on the page **Explore** and press **Run**, "
             "or measure on the command line: `tdq run --model digits_resnet --data digits --method tucker2 --ratio 2`."
         )
         link("explore", "Open Explore", icon=":material/arrow_forward:")
@@ -96,7 +71,8 @@ def download_csv(records: Sequence[RunRecord], name: str, *, key: str) -> None:
 
 
 RUN_COLUMNS: dict[str, Any] = {
-    "run_id": st.column_config.TextColumn("run"),
+    "run_id": st.column_config.LinkColumn("run", display_text=r"run=(.{8})", help="Opens the run on the page Explore"),
+    "latency": st.column_config.TextColumn("time", help="Median of a batch; only equal conditions can be compared"),
     "conditioned": st.column_config.TextColumn(
         "conditioned", help="Ranges balanced and biases corrected before integers; empty: no factors are quantized."
     ),
@@ -116,7 +92,7 @@ RUN_COLUMNS: dict[str, Any] = {
 
 def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataFrame:
     """Records as a table for the screen; shares become percent and points."""
-    rows = [{**row(r), "method": method_text(r.spec), "conditioned": _yes_or_no(r.spec)} for r in records]
+    rows = [{**row(r), **_in_words(r)} for r in records]
     frame = pd.DataFrame(rows, columns=list(columns))
     for name in ("top1", "drop"):
         if name in frame:
@@ -126,13 +102,29 @@ def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataF
     return frame
 
 
-def _yes_or_no(spec: RunSpec) -> str:
-    return {"conditioned": "yes", "not conditioned": "no"}.get(text.conditioning(spec), "")
+def _in_words(record: RunRecord) -> dict[str, Any]:
+    """What a table shows by the name that it has everywhere else on the pages, and a link to the run."""
+    spec = record.spec
+    return {
+        "method": text.method_label(spec),
+        "precision": spec.precision.numbers.label,
+        "backend": BACKENDS[spec.precision.backend].label,
+        "conditioned": {"conditioned": "yes", "not conditioned": "no"}.get(text.conditioning(spec), ""),
+        "latency": text.latency(record),
+        "run_id": run_address(record.run_id),
+    }
+
+
+def run_address(run_id: str) -> str:
+    """Of a run on the page Explore, relative to any page."""
+    return f"explore?run={run_id}"
 
 
 def run_card(record: RunRecord) -> None:
     """One run: what was asked, what was measured, what was not done, and how to get it again."""
     st.markdown(f"**{text.treatment(record.spec)}**")
+    if warning := at_chance(record.spec, record.baseline):
+        st.warning(plain(warning), icon=":material/casino:")
     if record.state == "complete":
         _numbers(record)
     else:
@@ -165,10 +157,7 @@ def _numbers(record: RunRecord) -> None:
         f"dense {text.count(base.macs)}",
     ]
     if m.latency:
-        q = m.latency
-        quartiles = f"[{q.q1_ms:.2f}, {q.q3_ms:.2f}]"
-        threads = f"{q.threads} thread{'s' * (q.threads > 1)}"
-        lines.append(f"**Latency** {q.median_ms:.2f} ms {quartiles} a batch of {q.batch}, {threads}")
+        lines.append(f"**Latency** {text.latency(record)}; quartiles [{m.latency.q1_ms:.2f}, {m.latency.q3_ms:.2f}]")
     st.markdown("  \n".join(lines))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.panels.jobs import submit
+from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice
 from dashboard.words import text
@@ -36,7 +36,7 @@ def export_panel(record: RunRecord, spec: RunSpec, offers: Offers) -> None:
             )
         else:
             _done(folder, told, record)
-        if st.button("Write it again" if told else "Write the file", key=f"export-{record.run_id}"):
+        if start_button("Write it again" if told else "Write the file", spec, offers, key=f"export-{record.run_id}"):
             submit(Request(kind="export", spec=spec, allowed_models=offers.allowed, run_id=record.run_id, format=name))
             st.rerun()
 

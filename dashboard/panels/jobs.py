@@ -3,9 +3,13 @@
 Nobody is asked who they are: every visitor sees every job, and may cancel it.
 """
 
+from typing import Any
+
 import streamlit as st
 
+from dashboard.facts.chance import at_chance
 from dashboard.shelf.catalog import Runs
+from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import show
 from dashboard.words import text
 from dashboard.words.markup import plain
@@ -14,6 +18,7 @@ from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Job, JobState
 from tdq_core.jobs.swept import MEASURED
 from tdq_core.records.record import RunRecord
+from tdq_core.specs import RunSpec
 from tdq_core.specs.formats import FORMATS
 
 
@@ -36,6 +41,16 @@ def submit(request: jobs.Request) -> None:
             own.append(job.id)
     except TDQError as error:
         st.session_state["outcome"] = JobState("failed", reason=str(error))
+
+
+def start_button(label: str, spec: RunSpec, offers: Offers, *, images: bool = True, **button: Any) -> bool:
+    """A button that starts a job on `spec`; where that cannot work here it cannot be pressed, and says why beside it.
+    `images`: whether the job looks at any; `button`: what `st.button` takes."""
+    why_not = offers.why_not(spec, images=images)
+    pressed = st.button(label, **{**button, "disabled": bool(why_not) or button.get("disabled", False)})
+    if why_not:
+        st.caption(f":material/block: {plain(why_not)}")
+    return pressed
 
 
 def job_panel(runs: Runs) -> None:
@@ -150,6 +165,9 @@ def _success(state: JobState, record: RunRecord | None) -> None:
         st.warning(plain(text.on_screen(state.reason)), icon=":material/block:")
     if record is None or record.metrics is None:
         st.success(f"{how}.", icon=icon)
+        return
+    if warning := at_chance(record.spec, record.baseline):
+        st.warning(f"{how}. {plain(warning)}", icon=":material/casino:")
         return
     drop, low, high = record.drop()
     st.success(

@@ -8,13 +8,12 @@ from dashboard.facts.draft import DEFAULT_RATIO, Draft, as_planned, on_table, st
 from dashboard.facts.planning import hand_from, planned_bytes, untouched
 from dashboard.panels import ranks
 from dashboard.panels.choices import choose
-from dashboard.panels.jobs import submit
+from dashboard.panels.jobs import start_button, submit
 from dashboard.panels.prediction import chart, prediction
-from dashboard.panels.subject import spec_of
 from dashboard.panels.sweeping import curve_button
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import Subject, hold
+from dashboard.shelf.state import fragment, hold
 from dashboard.words import text
 from dashboard.words.markup import plain
 from tdq_core.errors import Refused, TDQError
@@ -24,11 +23,11 @@ from tdq_core.ranks.plan import Plan, lacks
 from tdq_core.specs import RankRule, RunSpec
 
 
-@st.fragment
-def planner(subject: Subject, offers: Offers) -> None:
-    """Everything from the choice of a method to the Run button."""
-    st.subheader("Plan a run")
-    draft = choose(spec_of(subject, offers))
+@fragment
+def planner(spec: RunSpec, offers: Offers) -> None:
+    """Everything from the choice of a method to the Run button, for the untouched network `spec`."""
+    st.subheader(f"Plan a run of {plain(spec.model.name)}", anchor=False)
+    draft = choose(spec)
     try:
         read_for = draft.read_for()
     except TDQError as error:
@@ -44,7 +43,7 @@ def planner(subject: Subject, offers: Offers) -> None:
     _costs_and_run(draft, offers, plan, table)
     if plan:
         chart(draft.spec(), plan)
-    ranks.layer_table_and_sliders(table, plan or untouched(table), draft)
+    ranks.layer_table_and_sliders(table, plan or untouched(table), draft, drawn=plan is not None)
 
 
 def _table_or_button(draft: Draft, spec: RunSpec, offers: Offers) -> LayerTable | None:
@@ -63,7 +62,9 @@ def _table_or_button(draft: Draft, spec: RunSpec, offers: Offers) -> LayerTable 
                 f"**The layers of {name} have not been read yet.** Planning needs their shapes and spectra"
                 + (", here those of their outputs on the calibration images." if spec.calibrated else ".")
             )
-            if st.button("Read the layers", type="primary", icon=":material/layers:"):
+            if start_button(
+                "Read the layers", spec, offers, images=spec.calibrated, type="primary", icon=":material/layers:"
+            ):
                 submit(Request(kind="layers", spec=spec, allowed_models=offers.allowed))
                 st.rerun()
     return table
@@ -112,7 +113,11 @@ def _costs_and_run(draft: Draft, offers: Offers, plan: Plan | None, table: Layer
         )
         dense = table.files.fp32 if plan.bytes and table.files else 4 * table.params
         tiles[2].caption(text.both_ways(dense / size))
-    if right.button("Run", type="primary", icon=":material/play_arrow:", width="stretch", disabled=plan is None):
+    with right:
+        pressed = start_button(
+            "Run", draft.subject, offers, type="primary", icon=":material/play_arrow:", disabled=plan is None
+        )
+    if pressed:
         submit(Request(kind="run", spec=draft.spec(), allowed_models=offers.allowed))
         st.rerun()
     if plan:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.facts.foreseen import foreseen, measured
 from dashboard.figures.foreseen import foreseen_figure
-from dashboard.panels.jobs import submit
+from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
 from dashboard.words import text
@@ -26,7 +26,7 @@ def prediction(spec: RunSpec, plan: Plan, offers: Offers) -> None:
     predictor = catalog.predictor(spec, catalog.read(RUNS))
     if predictor is None:
         st.caption("**Predicted drop**: not yet. It takes one measurement of what each layer does to the answers.")
-        if st.button("Measure the layers", icon=":material/query_stats:", help=_HELP):
+        if start_button("Measure the layers", spec, offers, icon=":material/query_stats:", help=_HELP):
             submit(Request(kind="sensitivity", spec=spec, allowed_models=offers.allowed))
             st.rerun()
         return

@@ -35,8 +35,9 @@ _COLUMNS = {
 }
 
 
-def layer_table_and_sliders(table: LayerTable, plan: Plan, draft: Draft) -> None:
-    """All layers as a table; sliders for the selected ones, or for the largest where none is selected."""
+def layer_table_and_sliders(table: LayerTable, plan: Plan, draft: Draft, *, drawn: bool = True) -> None:
+    """All layers as a table; sliders for the selected ones, or for the largest where none is selected. `drawn`: whether
+    there is a plan whose layers can be drawn."""
     containing = st.text_input(
         "Layers whose name contains", placeholder="all layers", key="layers_shown", persist_state="session", width=260
     )
@@ -48,7 +49,7 @@ def layer_table_and_sliders(table: LayerTable, plan: Plan, draft: Draft) -> None
     left, right = st.columns([5, 3], gap="medium")
     with left:
         selected = _table(rows, place, containing)
-        if method != "none":
+        if method != "none" and drawn:
             with st.expander("What each layer keeps", expanded=True):
                 shown_bars = plan_bars(_among(plan, [str(row["layer"]) for row in rows]))
                 st.plotly_chart(plan_figure(shown_bars), key="plan_bars", config={"displayModeBar": False})

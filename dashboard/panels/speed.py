@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.panels import blocks
-from dashboard.panels.jobs import submit
+from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf.offers import Offers
 from dashboard.words.markup import plain
 from dashboard.words.speed import layer_rows, race_rows, verdicts
@@ -36,7 +36,8 @@ def speed_panel(record: RunRecord, spec: RunSpec, offers: Offers) -> None:
             st.caption("Not timed yet. It is timed in turn with the dense model at the same numbers and at FP32.")
         else:
             _shown(speed, record)
-        if st.button("Time it again" if speed else "Time it", key=f"bench-{record.run_id}", icon=":material/timer:"):
+        label = "Time it again" if speed else "Time it"
+        if start_button(label, spec, offers, key=f"bench-{record.run_id}", icon=":material/timer:"):
             submit(Request(kind="bench", spec=spec, allowed_models=offers.allowed, run_id=record.run_id))
             st.rerun()
 

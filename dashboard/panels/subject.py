@@ -1,59 +1,106 @@
-"""The sidebar: which model, which images."""
+"""The subject: which network, with which weights, on which images. It is chosen here and nowhere else."""
+
+from collections.abc import Sequence
 
 import streamlit as st
 
+from dashboard.facts.subject import (
+    DEPENDENT,
+    LEAST_IMAGES,
+    Subject,
+    find_subject,
+    images_name,
+    model_name,
+    name_of,
+    old_name,
+)
 from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import Subject, choice, forget, number
-from dashboard.words.markup import plain
-from tdq_core.errors import InputError
+from dashboard.shelf.state import forget, has_moved, in_address, record_choice, tell, to_address
 from tdq_core.specs import RunSpec
 
-LEAST_SAMPLES = 2
-"""An interval needs two images."""
-_DEPENDENT = ("group", "run", "layers_shown")
+KEY = "subject"
+OLD = ("group", "network", "model", "data", "samples")
+"""What named it in addresses of before."""
+_WHOLE = "all"
 
 
-def choose_subject(offers: Offers) -> Subject:
-    """Widgets for model, images and their number."""
-    models, data = [o.key for o in offers.models], [o.ref for o in offers.data]
-    if not models:
-        st.error("No model can be chosen: no registered weights are on this machine, and none was named at the start.")
-        st.stop()
-    with st.sidebar:
-        st.subheader("Model and images")
-        model = st.selectbox("Model", models, on_change=forget, args=_DEPENDENT, **choice("model", models))
-        st.caption(offers.model(model).description)
-        ref = st.selectbox("Images", data, on_change=forget, args=_DEPENDENT, **choice("data", data))
-        samples = st.number_input(
-            "Number of images",
-            min_value=LEAST_SAMPLES,
-            step=100,
-            placeholder="all",
-            help="A seeded, class-balanced subset; empty: all of them.",
-            on_change=forget,
-            args=_DEPENDENT,
-            **number("samples", None, LEAST_SAMPLES, 10**7),
-        )
+def current_subject(known: Sequence[Subject], offers: Offers) -> Subject:
+    """What the address names, else what was chosen in this session, else the first; nothing is drawn."""
+    offered = offers.subjects()
+    for key, text in _asked(known, offered):
+        if found := find_subject(text, known, offered):
+            if st.session_state.get(KEY) != found.key:
+                for dependent in DEPENDENT:  # the address alone says what of the new one is shown
+                    st.session_state.pop(dependent, None)
+            st.session_state[KEY] = found.key
+            to_address(KEY, found.key, None)
+            break
+        tell(key, text)
+    for key in OLD:
+        to_address(key, None, None)
+    held = find_subject(st.session_state.get(KEY, ""), known, offered) or known[0]
+    st.session_state[KEY] = held.key
+    return held
+
+
+def _asked(known: Sequence[Subject], offered: Sequence[RunSpec]) -> list[tuple[str, str]]:
+    """(key, name) of the subject that the address names, where it has changed since this page was left."""
+    query = dict(st.query_params)
+    if query.get(KEY):
+        return [(KEY, query[KEY])] if has_moved(KEY) else []
+    old = old_name(query, known, offered)
+    said = next((key for key in (*OLD, "run") if query.get(key)), KEY)
+    return [(said, old)] if old else []
+
+
+def choose_subject(subject: Subject, known: Sequence[Subject], offers: Offers) -> None:
+    """The list of subjects, and other images of the same network."""
+    labels = {s.key: s.label for s in known} | {subject.key: subject.label}
+    left, right = st.columns([5, 1], vertical_alignment="bottom", gap="small")
+    left.selectbox(
+        "Network and images", list(labels), format_func=labels.__getitem__, label_visibility="collapsed",
+        on_change=_other_subject, **record_choice(KEY, list(labels)),
+    )  # fmt: skip
+    with right.popover("Other", icon=":material/image_search:", help="Other images, fewer or more of them"):
+        _other_images(subject, offers)
         _about_the_others(offers)
-    return Subject(model, ref, samples)
+
+
+def _other_subject() -> None:
+    forget(*DEPENDENT)
+
+
+def _other_images(subject: Subject, offers: Offers) -> None:
+    """The same network on other images that it was made for, or on fewer or more of them."""
+    refs = [spec.images.data for spec in offers.subjects() if spec.model == subject.spec.model]
+    names = list(dict.fromkeys(images_name(ref) for ref in refs))
+    if not names:
+        st.caption(f"{offers.why_not(subject.spec)}")
+        return
+    st.markdown(f"**{model_name(subject.spec.model)} on**")
+    here = images_name(subject.spec.images.data)
+    data = st.selectbox("Images", names, index=names.index(here) if here in names else 0, key=f"images-{subject.key}")
+    count = st.number_input(
+        "Number of images", LEAST_IMAGES, None, value=subject.spec.images.samples, step=100, placeholder=_WHOLE,
+        help="A seeded, class-balanced subset; empty: all of them.", key=f"count-{subject.key}",
+    )  # fmt: skip
+    st.button(
+        "Look at these", icon=":material/arrow_forward:", on_click=_take,
+        args=(name_of(subject.spec.model, data, int(count) if count else None),),
+    )  # fmt: skip
+
+
+def _take(key: str) -> None:
+    st.session_state[KEY] = key
+    _other_subject()
 
 
 def _about_the_others(offers: Offers) -> None:
-    with st.expander("Other models and images"):
-        st.markdown(
-            "Only what was at hand when the server started can be chosen. Name more after `--`:\n\n"
-            "```bash\ntdq dashboard -- \\\n"
-            "  --model NAME --weights FILE \\\n  --data folder:DIR\n```\n"
-            "`--model` also takes `path/to/file.py:factory`; `--weights random` is for cost studies."
-        )
-        if offers.without_weights:
-            st.caption(f"Known, but their weights are not here: {', '.join(offers.without_weights)}.")
-
-
-def spec_of(subject: Subject, offers: Offers) -> RunSpec:
-    """The untouched model on these images; the keys are looked up among the offers once more."""
-    try:
-        return offers.model(subject.model).spec(offers.images(subject.data), samples=subject.samples)
-    except InputError as error:
-        st.error(plain(error))
-        st.stop()
+    st.markdown(
+        "Only what was at hand when the server started can be chosen. Name more after `--`:\n\n"
+        "```bash\ntdq dashboard -- \\\n"
+        "  --model NAME --weights FILE \\\n  --data folder:DIR\n```\n"
+        "`--model` also takes `path/to/file.py:factory`; `--weights random` is for cost studies."
+    )
+    if offers.without_weights:
+        st.caption(f"Known, but their weights are not here: {', '.join(offers.without_weights)}.")

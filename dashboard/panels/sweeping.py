@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.facts.draft import Draft
 from dashboard.facts.sweeping import RATIOS, USUAL, grid_around, offered
-from dashboard.panels.jobs import submit
+from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
 from dashboard.words import text
@@ -49,7 +49,9 @@ def _start(spec: RunSpec, asked: dict[str, object], grid: Grid, offers: Offers) 
     planned = forecast(grid, catalog.read(RUNS).values)
     missing = sum(map(len, planned.tasks))
     st.caption(_told(grid, planned, missing))
-    if st.button("Measure what is missing", type="primary", icon=":material/play_arrow:", disabled=not missing):
+    if start_button(
+        "Measure what is missing", spec, offers, type="primary", icon=":material/play_arrow:", disabled=not missing
+    ):
         submit(Request(kind="sweep", spec=spec, allowed_models=offers.allowed, sweep=asked))
         st.rerun()
 

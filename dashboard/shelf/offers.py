@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cached_runs.study import DATA as STUDY_DATA
+from dashboard.facts.subject import model_name, why_not_on
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER, ModelEntry, damaged_cards
@@ -36,8 +37,7 @@ class ModelOffer:
 
     @property
     def key(self) -> str:
-        name, weights = self.model.name, self.model.weights
-        return name if weights is None else f"{name} ({Path(weights).name})"
+        return model_name(self.model)
 
     def spec(self, data: "DataOffer", *, samples: int | None = None) -> RunSpec:
         """The untouched model on these images (None: all of them)."""
@@ -79,6 +79,24 @@ class Offers:
             if offer.ref == ref:
                 return offer
         raise InputError(f"The images '{ref}' were not named when the server started.")
+
+    def subjects(self) -> tuple[RunSpec, ...]:
+        """Every network that can be run, untouched, on all images of the sets that it was made for."""
+        pairs = [(m, d) for m in self.models for d in self.data if not why_not_on(m.model, d.ref)]
+        return tuple(m.spec(d) for m, d in pairs)
+
+    def why_not(self, spec: RunSpec, *, images: bool = True) -> str:
+        """Why a job on this subject cannot work here, in a sentence; '' where it can. `images`: whether it looks at
+        any."""
+        if spec.model not in [m.model for m in self.models]:
+            name = model_name(spec.model)
+            why = (
+                "its weights are not on this machine" if spec.model.name in MODELS else "it was not named at the start"
+            )
+            return f"{name} cannot be run here: {why}. 'tdq dashboard -- --model NAME --weights FILE' names it."
+        if unfit := why_not_on(spec.model, spec.images.data):
+            return f"{unfit}: choose other images."
+        return _absent(spec.images.data) if images else ""
 
 
 _IMAGES = tuple(f for f in fields_of(ImageSpec) if f.key in ("data", "calib"))
@@ -154,6 +172,23 @@ def weights_at_hand(entry: ModelEntry) -> bool:
     if weights is None:
         return False
     return ((WEIGHTS_FOLDER if weights.shipped else hub_folder()) / weights.file).exists()
+
+
+def _absent(ref: str) -> str:
+    """A sentence where these images are not on this machine; '' where they are, or are fetched when they are asked for."""
+    try:
+        parsed = parse_ref(ref)
+    except InputError:
+        return f"The images '{ref}' were given in Python, and cannot be opened here."
+    if parsed.kind in ("digits", "cifar10"):
+        return ""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tdq"
+    if (parsed.root or cache / parsed.kind).is_dir():
+        return ""
+    return (
+        f"The images '{ref}' are not on this machine, so nothing new can be measured on them. "
+        f"'tdq dashboard -- --data {parsed.kind}:FOLDER' says where they are."
+    )
 
 
 def hub_folder() -> Path:

@@ -1,11 +1,17 @@
-"""What is chosen, and its place in the URL: a copied address opens the same view.
+"""What is chosen, and its place in the address: a copied address opens the same view, and *Back* undoes one step.
 
-Each function below is called where its widget is made: it settles the widget's value (what was chosen in this
-session, else what the URL says, else the default), writes it into the URL unless it is the default, and returns the
-widget's arguments. What the URL says counts only where it is one of the options: it can name, never make, a choice.
+Each function below is called where its widget is made: it settles the widget's value, writes it into the address unless
+it is the default, and returns the widget's arguments. The value is what was chosen in this session, unless the address
+has changed since it was last left (a copied address, *Back*, a link): then it is what the address says, and what it does
+not say is at its default. An address can name, never make, a choice; what it names and is not there is told.
+
+Streamlit makes a step in the browser's history of every change of the address. So changes are gathered while the page is
+drawn, and left in the address at its end, all at once.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import streamlit as st
@@ -14,14 +20,12 @@ from dashboard.facts.draft import Draft
 from tdq_core.jobs.queue import Made
 
 _SEPARATOR = ","
-
-
-class Subject(NamedTuple):
-    """What is measured: keys of offers, and how many images (None: all)."""
-
-    model: str
-    data: str
-    samples: int | None
+_SEEN, _NEXT, _TOLD = "address_seen", "address_next", "address_told"
+_WHOLE, _PAGES = "address_whole", "address_pages"
+_LONGEST = 60
+"""Characters of what an address says that are told back."""
+_NONE: Any = object()
+"""What cannot be read."""
 
 
 class Arguments(TypedDict):
@@ -32,10 +36,10 @@ class Arguments(TypedDict):
 
 
 class Setting(NamedTuple):
-    """One choice, with its place in the session and in the URL.
+    """One choice, with its place in the session and in the address.
 
     Attributes:
-        parse: from the URL's text; ValueError where it is none.
+        parse: from the address's text; ValueError where it is none.
         fits: whether a value is one that can be chosen.
     """
 
@@ -46,20 +50,104 @@ class Setting(NamedTuple):
 
     def value(self) -> Any:
         """What it is now, whether its widget is there or not; nothing is written."""
-        value = st.session_state[self.key] if self.key in st.session_state else self._from_url()
-        return value if self.fits(value) else self.default
+        value = self._asked() if self._is_asked() else st.session_state[self.key]
+        return value if value is not _NONE and self.fits(value) else self.default
 
     def settle(self) -> Arguments:
-        """Write what it is into the session and the URL; the arguments of its widget."""
+        """Write what it is into the session and the address; the arguments of its widget."""
+        if self._is_asked() and ((asked := self._asked()) is _NONE or not self.fits(asked)):
+            tell(self.key, in_address(self.key) or "")
         st.session_state[self.key] = value = self.value()
-        _to_url(self.key, value, self.default)
+        to_address(self.key, value, self.default)
         return {"key": self.key, "persist_state": "session"}
 
-    def _from_url(self) -> Any:
-        try:
-            return self.parse(st.query_params[self.key]) if self.key in st.query_params else self.default
-        except ValueError:
+    def _is_asked(self) -> bool:
+        return self.key not in st.session_state or has_moved(self.key)
+
+    def _asked(self) -> Any:
+        text = in_address(self.key)
+        if text is None:
             return self.default
+        try:
+            return self.parse(text)
+        except ValueError:
+            return _NONE
+
+
+def in_address(key: str) -> str | None:
+    """What the address says, or will say at the end of this page."""
+    coming: Mapping[str, str | None] = st.session_state.get(_NEXT, {})
+    return coming[key] if key in coming else st.query_params.get(key)
+
+
+def has_moved(key: str) -> bool:
+    """Whether the address says something else than this session left in it. One that is empty says nothing: it is that
+    of a page, not of a view."""
+    seen: Mapping[str, str] = st.session_state.get(_SEEN, {})
+    return bool(st.query_params) and in_address(key) != seen.get(key)
+
+
+def to_address(key: str, value: Any, default: Any) -> None:
+    """Write a choice into the address that this page leaves, or take it out where it is the default."""
+    text = None if value == default else _SEPARATOR.join(value) if isinstance(value, list) else str(value)
+    st.session_state.setdefault(_NEXT, {})[key] = text
+    seen = st.session_state.setdefault(_SEEN, {})
+    if text is None:
+        seen.pop(key, None)
+    else:
+        seen[key] = text
+
+
+def tell(key: str, text: str) -> None:
+    """The address names something that is not there."""
+    told = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    st.session_state.setdefault(_TOLD, []).append((key, told))
+
+
+def take_told() -> list[tuple[str, str]]:
+    """(key, text) of everything that the address named in vain, once."""
+    found: list[tuple[str, str]] = st.session_state.pop(_TOLD, [])
+    return found
+
+
+@contextlib.contextmanager
+def leaving_an_address(page: str) -> Iterator[None]:
+    """A whole page is drawn inside; at its end its choices stand in the address."""
+    st.session_state[_WHOLE] = True
+    try:
+        yield
+    finally:
+        st.session_state.pop(_WHOLE, None)
+        _leave()
+        st.session_state.setdefault(_PAGES, {})[page] = dict(st.query_params)
+
+
+def fragment(draw: Callable[..., None]) -> Callable[..., None]:
+    """`st.fragment` of a part with choices: drawn alone, it leaves them in the address as a whole page does."""
+
+    @functools.wraps(draw)
+    def alone(*args: Any, **options: Any) -> None:
+        try:
+            draw(*args, **options)
+        finally:
+            if _WHOLE not in st.session_state:
+                _leave()
+
+    return st.fragment(alone)
+
+
+def _leave() -> None:
+    coming: Mapping[str, str | None] = st.session_state.pop(_NEXT, {})
+    now = dict(st.query_params)
+    after = {key: text for key, text in (now | dict(coming)).items() if text is not None}
+    if after != now:
+        st.query_params.from_dict(after)
+
+
+def left_on(page: str) -> dict[str, str]:
+    """The address that was last left on a page in this session."""
+    found: Mapping[str, dict[str, str]] = st.session_state.get(_PAGES, {})
+    return dict(found.get(page, {}))
 
 
 def one_of(key: str, options: Sequence[str], *, default: str | None = None) -> Setting:
@@ -94,21 +182,25 @@ def choice(key: str, options: Sequence[str], *, default: str | None = None) -> A
 
 
 def record_choice(key: str, options: Sequence[str], *, default: str | None = None) -> Arguments:
-    """The same among runs or groups of them: always in the URL, for the default changes with every new run."""
+    """The same among runs or the like: always in the address, for the default changes with every new run."""
     arguments = choice(key, options, default=default)
-    _to_url(key, st.session_state[key], None)
+    to_address(key, st.session_state[key], None)
     return arguments
 
 
 def choices(key: str, options: Sequence[str], *, default: Sequence[str] = ()) -> Arguments:
-    """For a widget that chooses some of `options`; what is no longer among them is dropped."""
-    if kept := [v for v in st.session_state.get(key) or () if v in options]:
-        st.session_state[key] = kept
-    fits: Callable[[Any], bool] = lambda values: all(v in options for v in values)  # noqa: E731
-    arguments = Setting(key, list(default), _split, fits).settle()
-    if default:  # it changes with every new run: a copied address keeps what is seen
-        _to_url(key, st.session_state[key], [])
-    return arguments
+    """For a widget that chooses some of `options`; what is not among them is dropped, and told where the address names
+    it."""
+    named = in_address(key) if key not in st.session_state or has_moved(key) else None
+    usual = list(default)
+    wanted = _split(named) if named is not None else usual if has_moved(key) else st.session_state.get(key, usual)
+    kept = [v for v in wanted if v in options]
+    for one in wanted if named is not None else ():
+        if one not in options:
+            tell(key, one)
+    st.session_state[key] = usual if wanted and not kept else kept
+    to_address(key, st.session_state[key], None if default else [])
+    return {"key": key, "persist_state": "session"}
 
 
 def number(key: str, default: float | None, low: float, high: float) -> Arguments:
@@ -125,20 +217,11 @@ def _split(text: str) -> list[str]:
     return text.split(_SEPARATOR) if text else []
 
 
-def _to_url(key: str, value: Any, default: Any) -> None:
-    if value == default:
-        st.query_params.pop(key, None)
-        return
-    text = _SEPARATOR.join(value) if isinstance(value, list) else str(value)
-    if st.query_params.get(key) != text:
-        st.query_params[key] = text
-
-
 def forget(*keys: str) -> None:
     """Drop choices that depend on another one that has just changed."""
     for key in keys:
         st.session_state.pop(key, None)
-        st.query_params.pop(key, None)
+        to_address(key, None, None)
 
 
 def show(made: Made) -> None:

@@ -1,18 +1,18 @@
-"""Measured trade-offs of one model, and a plan for the next run."""
+"""What does a smaller network cost? Measured runs first, then a plan for the next one."""
 
 import streamlit as st
 
 from dashboard.panels import blocks
+from dashboard.panels.head import here
 from dashboard.panels.jobs import job_panel
 from dashboard.panels.planner import planner
 from dashboard.panels.results import results
-from dashboard.panels.subject import choose_subject, spec_of
+from dashboard.words.glossary import OPENING
 
-offers = blocks.offers_or_stop()
-subject = choose_subject(offers)
-st.title("Accuracy against size")
-runs = blocks.all_runs()
-blocks.link("study", "The study's networks, measured: page Study")
-results(runs, spec_of(subject, offers), offers)
-job_panel(runs)
-planner(subject, offers)
+now = here()
+with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    st.markdown(OPENING)
+    blocks.link("glossary", "The words")
+results(now.subject, now.runs, now.offers)
+job_panel(now.runs)
+planner(now.spec, now.offers)

@@ -1,7 +1,9 @@
 """One colour for a variant and one symbol for a precision, the same on every view: functions of what is drawn.
 
 Colours are those of `tdq_core.specs.variant`, symbols and dashes those of `tdq_core.specs.precision`. A hollow symbol
-is an integer run of factors that were not conditioned, a dot in it stands for coarser scales than the usual ones.
+is an integer run of factors that were not conditioned, and nothing else on any page; a dot in it says that factors were
+fitted to outputs, so that no two methods differ by a hue alone that some eyes do not tell apart; a heavy edge stands for
+coarser scales than the usual ones.
 """
 
 from typing import NamedTuple
@@ -48,8 +50,14 @@ class Look(NamedTuple):
     def marks(self) -> tuple[Mark, ...]:
         """In the order of plotly's suffixes."""
         hollow = (Mark("-open", "hollow", "not conditioned"),) if self.bare else ()
-        dotted = (Mark("-dot", "dotted", f"scale per {self.coarse}"),) if self.coarse else ()
-        return (*hollow, *dotted)
+        dotted = (Mark("-dot", "dotted", "calibrated"),) if self.variant.fitted else ()
+        edged = (Mark("", "heavy edge", f"scale per {self.coarse}"),) if self.coarse else ()
+        return (*hollow, *dotted, *edged)
+
+    @property
+    def edge(self) -> int:
+        """Width of the marker's line in pixels, 0 for none."""
+        return 2 * self.bare + 2 * bool(self.coarse) or int(self.variant.fitted)
 
     @property
     def symbol(self) -> str:
@@ -57,9 +65,9 @@ class Look(NamedTuple):
         return self.numbers.symbol + "".join(mark.suffix for mark in self.marks)
 
     @property
-    def place(self) -> tuple[int, int, str]:
+    def place(self) -> tuple[int, int, str, str]:
         """Where it stands among others: by variant, precision and marks."""
-        return variants().index(self.variant), list(PRECISIONS).index(self.precision), self.symbol
+        return variants().index(self.variant), list(PRECISIONS).index(self.precision), self.symbol, self.coarse
 
 
 def look_of(spec: RunSpec) -> Look:

@@ -54,6 +54,15 @@ def seconds(duration: float) -> str:
     return f"{duration:.0f} s" if duration < 60 else f"{int(duration // 60)} min {duration % 60:02.0f} s"
 
 
+def latency(record: RunRecord) -> str:
+    """'0.65 ms a batch of 16, 1 thread', or '' where it was not measured."""
+    measured = record.metrics.latency if record.metrics else None
+    if measured is None:
+        return ""
+    threads = f"{measured.threads} thread{'s' * (measured.threads != 1)}"
+    return f"{measured.median_ms:.2f}{_SPACE}ms a batch of {measured.batch}, {threads}"
+
+
 _IN_THE_VARIANT = ("method", "epc", "calibrated", "condition")
 """Options that a treatment names already: in its variant, and beside its precision."""
 _SAID: Mapping[str, str] = {

@@ -57,6 +57,7 @@ class ModelEntry:
         factory: 'module:function', called without arguments, returns a `torch.nn.Module`.
         hosted: weights on the network, None where there are none.
         ignored_keys: prefixes of keys in published state dicts that are of no use at inference.
+        images: kinds of image sources (see `tdq_core.data.refs`) with the classes that it was made for.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ModelEntry:
     description: str
     hosted: WeightsEntry | None = None
     ignored_keys: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
     @property
     def weights(self) -> WeightsEntry | None:
@@ -153,6 +155,7 @@ def entry(name: str) -> ModelEntry:
 _IMAGENET = Preprocessing((224, 224), resize=256)
 _CIFAR = Preprocessing((32, 32))
 _DIGITS = Preprocessing((8, 8), mean=(0.305,), std=(0.376,))
+_CIFAR_IMAGES = ("cifar10-jpeg", "cifar10")
 
 
 def _imagenet(name: str, weights: str, file: str, *, ignored_keys: tuple[str, ...] = ()) -> ModelEntry:
@@ -164,11 +167,12 @@ def _imagenet(name: str, weights: str, file: str, *, ignored_keys: tuple[str, ..
         torchvision=f"{weights}.IMAGENET1K_V1",
     )
     return ModelEntry(name, f"tdq_core.models.imagenet:{name}", _IMAGENET, 1000,
-                      f"torchvision {name}, ImageNet, 224 x 224", hosted, ignored_keys)  # fmt: skip
+                      f"torchvision {name}, ImageNet, 224 x 224", hosted, ignored_keys, ("imagenet",))  # fmt: skip
 
 
 def _cifar(name: str, description: str) -> ModelEntry:
-    return ModelEntry(f"{name}_cifar10", f"tdq_core.models.cifar:{name}_cifar10", _CIFAR, 10, description)
+    return ModelEntry(f"{name}_cifar10", f"tdq_core.models.cifar:{name}_cifar10", _CIFAR, 10, description,
+                      images=_CIFAR_IMAGES)  # fmt: skip
 
 
 def _he(depth: int, digits: str) -> ModelEntry:
@@ -181,7 +185,8 @@ def _he(depth: int, digits: str) -> ModelEntry:
         url=f"https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models/{file}",
     )
     return ModelEntry(f"resnet{depth}_cifar10", f"tdq_core.models.he_resnet:resnet{depth}_cifar10", _CIFAR, 10,
-                      f"ResNet-{depth} of He et al. 2015, section 4.2, CIFAR-10, 32 x 32", hosted)  # fmt: skip
+                      f"ResNet-{depth} of He et al. 2015, section 4.2, CIFAR-10, 32 x 32", hosted,
+                      images=_CIFAR_IMAGES)  # fmt: skip
 
 
 _ENTRIES = (
@@ -191,6 +196,7 @@ _ENTRIES = (
         _DIGITS,
         10,
         "small residual network on scanned digits, 8 x 8: the embedded default",
+        images=("digits",),
     ),
     _he(20, "12fca82f"),
     _he(32, "d509ac18"),
