@@ -3,59 +3,47 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.figures.additivity import additivity_figure, additivity_info, joined_runs, what_is_seen
+from dashboard.facts.additions import MARGIN, addition_rows, additions_of, joined_runs, kind_rows, verdict_text
+from dashboard.figures.additivity import additivity_figure
 from dashboard.panels import blocks
-from dashboard.shelf.state import flag
+from dashboard.panels.head import here
+from dashboard.words.glossary import meaning
 from tdq_core.analysis.additivity import find_cells
 
 POINTS = st.column_config.NumberColumn(format="%+.2f")
+RUN = st.column_config.LinkColumn("run", display_text=r"run=(.{8})")
 
-st.title("Additivity")
-st.markdown(
-    "A model is measured untouched, decomposed (TD), quantized (Q), and both. If the two treatments do not "
-    "influence each other, the joint drop equals the sum of the separate drops: points lie on the dashed line."
-)
-group = blocks.choose_group(blocks.all_runs().values)
-cells = find_cells(group.complete)
+subject = here().subject
+cells = find_cells(subject.runs)
 if not cells:
     blocks.nothing_yet(
-        "No group of four cells is complete: dense, decomposed, quantized, and both, with the same ranks."
+        "No group of four runs is complete: dense, decomposed, quantized, and both, with the same ranks."
     )
-info = additivity_info(cells)
-intervals = st.toggle("95 % intervals", **flag("cells_intervals", True))
-chart, table = st.tabs(["Chart", "Table"])
-with chart:
-    st.plotly_chart(additivity_figure(info, intervals=intervals), key="additivity", config={"displaylogo": False})
-with table:
-    rows = [
-        {
-            "run": p.run_id,
-            "treatment": p.treatment,
-            "TD alone": 100 * p.decomposed[0],
-            "Q alone": 100 * p.quantized[0],
-            "sum": 100 * p.summed[0],
-            "joint": 100 * p.joint[0],
-            "interaction": 100 * p.interaction[0],
-            "low": 100 * p.interaction[1],
-            "high": 100 * p.interaction[2],
-        }
-        for p in info.points
-    ]
-    frame = pd.DataFrame(rows)
-    numbers = [c for c in frame.columns if c not in ("run", "treatment")]
-    st.dataframe(frame, hide_index=True, column_config=dict.fromkeys(numbers, POINTS), height=480)
+additions = additions_of(cells)
+st.markdown(verdict_text(additions), help=meaning("Interaction"))
+st.plotly_chart(additivity_figure(additions), key="additivity", config={"displaylogo": False})
+n = subject.group.n if subject.group else 0
+st.caption(
+    f"Joint drop minus the sum of the separate drops, in top-1 points on the same {n:,} images: above zero the two hurt "
+    "each other more than they do apart. Each point is a group of four runs (dense, decomposed, quantized, both) with "
+    f"its 95 % interval, paired by image and not corrected for looking at many; shaded: within {100 * MARGIN:g} point. "
+    "In a column the sum of the separate drops grows to the right; the furthest exceptions have their number."
+)
+st.subheader("By method and precision", anchor=False)
+frame = pd.DataFrame(kind_rows(additions))
+st.dataframe(frame, hide_index=True, column_config=dict.fromkeys(("mean interaction", "largest"), POINTS))
+with st.expander(f"All {len(additions)} groups, exceptions first", expanded=True):
+    rows = addition_rows(additions)
+    table = pd.DataFrame([row | {"run": blocks.run_address(str(row["run"]))} for row in rows])
+    numbers = [c for c in table.columns if c not in ("run", "treatment", "verdict")]
+    st.dataframe(table, hide_index=True, column_config={**dict.fromkeys(numbers, POINTS), "run": RUN}, height=420)
     st.download_button(
         "CSV of this table (points)",
-        frame.to_csv(index=False),
+        pd.DataFrame(rows).to_csv(index=False),
         "tdq-additivity.csv",
         "text/csv",
         icon=":material/download:",
         on_click="ignore",
     )
-st.markdown(what_is_seen(info))
-st.caption(
-    f"All values are top-1 points on the same {group.n:,} images, intervals are paired by image, 95 %, and not "
-    "corrected for looking at many groups at once. Interaction = joint - sum; above zero: the two hurt each other "
-    "more than they do apart."
-)
-blocks.download_csv(joined_runs(cells), f"tdq-cells-{group.about.model.name}", key="csv-cells")
+blocks.download_csv(joined_runs(cells), f"tdq-cells-{subject.spec.model.name}", key="csv-cells")
+blocks.link("components", "Why does INT8 fail where it does? Page Components")

@@ -1,0 +1,154 @@
+"""Whether separate drops add up to the joint one, group by group of four cells, in values and words. Plain values."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from dashboard.words import text
+from dashboard.words.palette import Look, look_of
+from tdq_core.analysis.additivity import Cells, Interval
+from tdq_core.records.record import RunRecord
+from tdq_core.specs import BACKENDS
+from tdq_core.stats.verdict import Departure, departure
+
+MARGIN = 0.01
+"""An interaction within this much of zero, as a share of the images, makes no difference to whoever plans a network."""
+MOST_NAMED = 6
+
+
+class Addition(NamedTuple):
+    """Four cells: drops and interaction as (estimate, low, high), shares of the images (0-1), 95 %.
+
+    Attributes:
+        kind: method, precision and backend in words: what it is counted among.
+    """
+
+    run_id: str
+    treatment: str
+    kind: str
+    look: Look
+    decomposed: Interval
+    quantized: Interval
+    summed: Interval
+    joint: Interval
+    interaction: Interval
+
+    @property
+    def found(self) -> Departure:
+        """What the interval of its interaction says."""
+        return departure(self.interaction, MARGIN)
+
+
+class Kind(NamedTuple):
+    """The groups of one method in one precision, in the order of the sum of their separate drops."""
+
+    name: str
+    additions: tuple[Addition, ...]
+
+    def count(self, found: Departure) -> int:
+        return sum(a.found == found for a in self.additions)
+
+    @property
+    def worst(self) -> Addition:
+        """The largest interaction, whatever its sign."""
+        return max(self.additions, key=lambda a: abs(a.interaction[0]))
+
+
+def additions_of(cells: Iterable[Cells]) -> tuple[Addition, ...]:
+    """One for each group of four cells."""
+    return tuple(_addition(c) for c in cells)
+
+
+def _addition(cells: Cells) -> Addition:
+    spec = cells.both.spec
+    look = look_of(spec)
+    parts = (look.variant.label, look.numbers.label, *text.quantizer(spec), BACKENDS[spec.precision.backend].label)
+    return Addition(
+        cells.both.run_id, text.treatment(spec), ", ".join(filter(None, parts)), look,
+        cells.drop_decomposed(), cells.drop_quantized(), cells.drop_summed(), cells.drop_both(), cells.interaction(),
+    )  # fmt: skip
+
+
+def kinds_of(additions: Iterable[Addition]) -> list[Kind]:
+    """By method and precision, those with integers first, then by method."""
+    found: dict[str, list[Addition]] = {}
+    for one in additions:
+        found.setdefault(one.kind, []).append(one)
+    kinds = [Kind(name, tuple(sorted(own, key=lambda a: a.summed[0]))) for name, own in found.items()]
+    return sorted(kinds, key=lambda k: (not k.additions[0].look.numbers.integer, k.additions[0].look.place, k.name))
+
+
+def joined_runs(cells: Iterable[Cells]) -> list[RunRecord]:
+    """Every run that is a cell of one of the groups, each once."""
+    runs = [r for c in cells for r in (c.dense, c.decomposed, c.quantized, c.both)]
+    return list({r.run_id: r for r in runs}.values())
+
+
+def verdict_text(additions: Sequence[Addition]) -> str:
+    """The answer, counted over the groups with integers: floating point of 16 bits loses next to nothing, and adds up
+    for that reason alone."""
+    counted = [a for a in additions if a.look.numbers.integer] or list(additions)
+    what = "with integers" if any(a.look.numbers.integer for a in additions) else "in FP16"
+    total, add_up = len(counted), sum(a.found == Departure.NONE for a in counted)
+    apart = [a for a in counted if a.found == Departure.APART]
+    undecided = total - add_up - len(apart)
+    told = (
+        f"Of {total} group{'s' * (total != 1)} {what}, **{add_up} add{'s' * (add_up == 1)} up within "
+        f"{100 * MARGIN:g} point**"
+    )
+    if undecided:
+        told += f", {undecided} cannot be told on so few images"
+    if not apart:
+        return f"{told}, and none is shown to depart."
+    return f"{told}, and **{len(apart)} depart{'s' * (len(apart) == 1)}**: {_named(apart)}."
+
+
+def _named(apart: Sequence[Addition]) -> str:
+    """The exceptions, kind by kind: how many, which way, and the worst."""
+    told = []
+    kinds = sorted(kinds_of(apart), key=lambda k: -abs(k.worst.interaction[0]))
+    for kind in kinds[:MOST_NAMED]:
+        value = kind.worst.interaction
+        more = f"{len(kind.additions)} of " if len(kind.additions) > 1 else ""
+        way = "at most" if len(kind.additions) > 1 else "by"
+        told.append(f"{more}{kind.name} ({way} {text.points(value[0])} {text.interval(*value[1:])})")
+    rest = sum(len(k.additions) for k in kinds[MOST_NAMED:])
+    return "; ".join(told) + (f"; {rest} more in the table" if rest else "")
+
+
+def kind_rows(additions: Sequence[Addition]) -> list[dict[str, Any]]:
+    """A row for each method and precision."""
+    return [
+        {
+            "method and precision": kind.name,
+            "groups": len(kind.additions),
+            "add up": kind.count(Departure.NONE),
+            "depart": kind.count(Departure.APART),
+            "cannot be told": kind.count(Departure.UNDECIDED),
+            "mean interaction": 100 * sum(a.interaction[0] for a in kind.additions) / len(kind.additions),
+            "largest": 100 * kind.worst.interaction[0],
+        }
+        for kind in kinds_of(additions)
+    ]
+
+
+_FOUND = {Departure.APART: "departs", Departure.UNDECIDED: "cannot be told", Departure.NONE: "adds up"}
+
+
+def addition_rows(additions: Sequence[Addition]) -> list[dict[str, Any]]:
+    """A row for each group: what departs first, then the largest interactions."""
+    order = list(_FOUND)
+    return [
+        {
+            "verdict": _FOUND[a.found],
+            "treatment": a.treatment,
+            "interaction": 100 * a.interaction[0],
+            "low": 100 * a.interaction[1],
+            "high": 100 * a.interaction[2],
+            "decomposition alone": 100 * a.decomposed[0],
+            "quantization alone": 100 * a.quantized[0],
+            "sum": 100 * a.summed[0],
+            "joint": 100 * a.joint[0],
+            "run": a.run_id,
+        }
+        for a in sorted(additions, key=lambda a: (order.index(a.found), -abs(a.interaction[0])))
+    ]
