@@ -19,7 +19,7 @@ TICKS = (0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 100)
 
 
 def recipe_figure(report: Report) -> go.Figure:
-    """One line a pipeline, with its runs on the images of the choice (filled) and on the others (hollow)."""
+    """One line a pipeline, with its runs on the images of the choice (filled) and on the others (crosses)."""
     figure = go.Figure()
     for arm, colour in ((name, arm_variant(arm).colour) for name, arm in TRIED.items()):
         if picks := sorted((p for p in report.tried if p.arm == arm), key=lambda p: p.bytes_ratio):
@@ -28,7 +28,7 @@ def recipe_figure(report: Report) -> go.Figure:
         figure.add_trace(_ring(report.chosen))
     _target(figure, report)
     figure.update_xaxes(title="File: original / compressed", type="log", ticksuffix="x", tickvals=TICKS)
-    figure.update_yaxes(title="Top-1 drop (points)", range=[reach(report), -1])
+    figure.update_yaxes(title="Top-1 drop (points)", range=[_best(report) - 1, reach(report)])
     figure.update_layout(
         height=420, margin={"l": 8, "r": 8, "t": 8, "b": 8},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "itemclick": False, "itemdoubleclick": False},
@@ -44,6 +44,20 @@ def reach(report: Report) -> float:
     return max(LEAST_REACH, REACH * limit)
 
 
+def _best(report: Report) -> float:
+    """The least drop on either half, in points, or 0."""
+    return 100 * min(0.0, *(drop for p in report.tried for drop in (p.chosen_drop[0], p.verified_drop[0])))
+
+
+def outside_text(report: Report) -> str:
+    """Which runs lie beyond the axis; '' where none does."""
+    far = sorted(100 * p.chosen_drop[0] for p in report.tried if 100 * p.chosen_drop[0] > reach(report))
+    if not far:
+        return ""
+    told = ", ".join(f"{drop:.0f}" for drop in far)
+    return f"Above the picture: {len(far)} run{'s' * (len(far) != 1)} that lose{'s' * (len(far) == 1)} {told} points."
+
+
 def _line(arm: str, colour: str, picks: Sequence[Pick]) -> go.Scatter:
     return go.Scatter(
         x=[p.bytes_ratio for p in picks], y=[100 * p.chosen_drop[0] for p in picks], name=arm_label(arm),
@@ -57,7 +71,7 @@ def _verified(arm: str, colour: str, picks: Sequence[Pick]) -> go.Scatter:
     up, down = ([100 * abs(p.verified_drop[i] - p.verified_drop[0]) for p in picks] for i in (2, 1))
     return go.Scatter(
         x=[p.bytes_ratio for p in picks], y=middle, mode="markers", showlegend=False, legendgroup=arm,
-        marker={"color": colour, "size": 9, "symbol": "circle-open"},
+        marker={"color": colour, "size": 9, "symbol": "x-thin", "line": {"color": colour, "width": 2}},
         error_y={"type": "data", "array": up, "arrayminus": down, "color": colour, "thickness": 1, "width": 3},
         customdata=[_facts(p) for p in picks], hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
@@ -65,11 +79,10 @@ def _verified(arm: str, colour: str, picks: Sequence[Pick]) -> go.Scatter:
 
 def _facts(pick: Pick) -> str:
     ratio = f" at param ratio {pick.ratio:g}" if pick.ratio else ""
-    latency = f"<br>{pick.latency_ms:.2f} ms a batch" if pick.latency_ms is not None else ""
     return (
         f"<b>{label(arm_label(pick.arm))}</b>{ratio}<br>"
         f"{text.file_size(pick.bytes)}, {text.both_ways(pick.bytes_ratio)}<br>"
-        f"drop {text.points(pick.chosen_drop[0])}, on the others {text.points(pick.verified_drop[0])} points{latency}"
+        f"drop {text.points(pick.chosen_drop[0])}, on the others {text.points(pick.verified_drop[0])} points"
     )
 
 
@@ -88,6 +101,6 @@ def _target(figure: go.Figure, report: Report) -> None:
         "annotation": {"text": report.target, "font": {"color": GREY}},
     }
     if target.kind == "drop":
-        figure.add_hline(100 * target.limit, annotation_position="bottom left", **style)
+        figure.add_hline(100 * target.limit, annotation_position="top left", **style)
     elif target.kind == "ratio":
         figure.add_vline(target.limit, annotation_position="top", **style)

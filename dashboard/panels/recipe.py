@@ -5,16 +5,17 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from dashboard.facts.subject import same_subject
-from dashboard.figures.recipe import recipe_figure
+from dashboard.facts.budget import speed_words
+from dashboard.facts.subject import Subject, belongs
+from dashboard.figures.recipe import outside_text, recipe_figure
 from dashboard.panels import blocks
 from dashboard.panels.controls import MOST_STEPS
-from dashboard.panels.jobs import submit
+from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf.catalog import Runs
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, number, record_choice, take_next
 from dashboard.words.markup import plain
-from dashboard.words.recipe import command, recipe_label, rows
+from dashboard.words.recipe import command, recipe_label, rows, sentences
 from tdq_core.jobs.queue import Request
 from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.report import RECIPES, Report
@@ -28,24 +29,22 @@ _COLUMNS = {
     "size ratio": st.column_config.NumberColumn(format="%.2fx"),
     "drop": st.column_config.NumberColumn("drop (points)", format="%+.2f", help="On the images that choices look at"),
     "drop on the others": st.column_config.TextColumn(help="Points, 95 % interval, paired by image"),
-    "latency": st.column_config.NumberColumn("latency (ms)", format="%.2f", help="Median of a batch of 16 or fewer"),
+    "time": st.column_config.TextColumn(help="Median of a batch; only equal conditions can be compared"),
+    "run": st.column_config.LinkColumn("run", display_text=r"run=(.{8})"),
 }
 KIND_LABELS = {"drop": "a drop of at most", "ratio": "a file smaller by at least", "latency": "a batch within"}
 LIMITS = {"drop": (1.0, 0.1, 99.0, "points"), "ratio": (4.0, 1.1, 1000.0, "x"), "latency": (5.0, 0.01, 1e6, "ms")}
 """Of each kind: default, smallest, largest, unit."""
 
 
-def choose_recipe(subject: RunSpec, offers: Offers) -> Report | None:
-    """The recipe for this model and these images that is looked at; where there is none, how to get one."""
-    own = {r.recipe_id: r for r in blocks.found(RECIPES).values if same_subject(r.spec, subject)}
+def choose_recipe(subject: Subject, offers: Offers) -> Report | None:
+    """The recipe for this network and these images that is looked at; where there is none, how to get one."""
+    own = {r.recipe_id: r for r in blocks.found(RECIPES).values if belongs(r.spec, r.digests, subject)}
     if not own:
         with st.container(border=True):
-            samples, data = subject.images.samples, subject.images.data
-            images = f"{samples:,} images of {data}" if samples else data
-            what = f"{plain(subject.model.name)} on {plain(images)}"
-            st.markdown(f"**No recipe has been asked for {what} yet.**")
+            st.markdown("**No recipe has been asked for this network and these images yet.**")
             st.markdown("Choose a target and press **Run**: some fifteen models are built and measured.")
-            _ask(subject, offers)
+            _ask(subject.spec, offers)
         return None
     if (made := take_next("recipe")) in own:
         st.session_state["recipe"] = made
@@ -54,7 +53,7 @@ def choose_recipe(subject: RunSpec, offers: Offers) -> Report | None:
         "Target", list(own), format_func=lambda i: recipe_label(own[i]), **record_choice("recipe", list(own))
     )
     with right.popover("Another target", icon=":material/add:"):
-        _ask(subject, offers)
+        _ask(subject.spec, offers)
     return own[chosen]
 
 
@@ -73,7 +72,7 @@ def _ask(subject: RunSpec, offers: Offers) -> None:
             help="For TDQ's own pipelines, each ratio anew: 0 is quick. Distillation, without labels.",
             **number("recipe_steps", 0, 0, MOST_STEPS),
         )  # fmt: skip
-        if st.button("Run", type="primary", icon=":material/play_arrow:"):
+        if start_button("Run", subject, offers, type="primary", icon=":material/play_arrow:"):
             target = Target.of(kind, limit).text
             submit(Request(kind="recipe", spec=subject, allowed_models=offers.allowed, target=target, finetune=steps))
             st.rerun()
@@ -81,19 +80,23 @@ def _ask(subject: RunSpec, offers: Offers) -> None:
 
 def show_recipe(report: Report, runs: Runs) -> None:
     """Sentences, chart and table of everything that was tried, then the run that was chosen."""
-    first, *others = report.sentences
-    _box(report)(plain(first), icon=":material/checklist:")
-    st.markdown("\n".join(f"- {plain(sentence)}" for sentence in others))
+    first, *others = sentences(report)
+    _box(report)(first, icon=":material/checklist:")
+    if report.chosen and (record := runs.get(report.chosen.run_id)):
+        others.append(speed_words(record, [r for p in (*report.tried, report.reference) if (r := runs.get(p.run_id))]))
+    st.markdown("\n".join(f"- {sentence}" for sentence in others))
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.plotly_chart(recipe_figure(report), key="recipe_chart", config={"displaylogo": False})
         st.caption(
-            f"Filled: on the {report.n_choose:,} images that choices look at. Hollow: on the {report.n_verify:,} "
-            "others, with 95 % intervals. Upper right is better; the ring marks what was chosen."
+            f"Lines: on the {report.n_choose:,} images that choices look at. Crosses: on the {report.n_verify:,} "
+            "others, with 95 % intervals. Lower right is better; the ring marks what was chosen. "
+            f"{outside_text(report)}"
         )
     with right:
         _card(report.chosen or report.alternatives[0], runs)
-    frame = pd.DataFrame(rows(report))
+    frame = pd.DataFrame(rows(report, runs.get))
+    frame["run"] = [blocks.run_address(name) for name in frame["run"]]
     st.dataframe(frame, hide_index=True, column_config=_COLUMNS)
     st.download_button(
         "Report as JSON", report.to_json(), f"{report.recipe_id}.json", "application/json",

@@ -1,15 +1,19 @@
 """A recipe's report as labels, a command and rows of a table: plain values, no streamlit."""
 
+from collections.abc import Callable
 from typing import Any
 
 from dashboard.words import text
+from dashboard.words.markup import plain
 from tdq_core.recipes.candidates import DENSE, OWN, REFERENCE, STUDY, Arm
 from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.report import Report
-from tdq_core.recipes.target import parse_target
+from tdq_core.recipes.target import Target, parse_target
+from tdq_core.records.record import RunRecord
 from tdq_core.specs import PRECISIONS
 from tdq_core.specs.command import recipe_command
 from tdq_core.specs.variant import Variant
+from tdq_core.stats.verdict import Verdict, images_to_settle
 
 TRIED = {arm.name: arm for arm in (DENSE, STUDY, *OWN)}
 """Pipelines that answer a target, by name, in the order in which they are shown."""
@@ -53,24 +57,76 @@ def command(report: Report) -> str:
     return recipe_command(report.spec, report.target, report.finetune)
 
 
-def rows(report: Report) -> list[dict[str, Any]]:
+def sentences(report: Report) -> list[str]:
+    """What was found, one sentence a fact; a report that does not meet its target says what comes nearest."""
+    target = parse_target(report.target)
+    if report.chosen is None:
+        near = min(report.tried, key=lambda p: p.chosen_drop[0])
+        return [
+            f"Nothing that was tried is {_sure(target)}{target_text(report)}. The least loss, "
+            f"{text.points(near.chosen_drop[0])} points, is that of {_named(near)} at {near.bytes_ratio:.2f}x smaller."
+        ]
+    chosen, middle = report.chosen, report.chosen.verified_drop
+    told = [
+        f"**{_named(chosen)}** is {_sure(target)}{target_text(report)}: {text.file_size(chosen.bytes)}, "
+        f"{text.both_ways(chosen.bytes_ratio)}; it loses {text.points(chosen.chosen_drop[0])} points where it was chosen.",
+        f"On the {report.n_verify:,} other images it loses {text.points(middle[0])} points "
+        f"{text.interval(*middle[1:])}: {_held(report)}.",
+    ]
+    for arm in dict.fromkeys(p.arm for p in report.tried if p.arm != chosen.arm):
+        own = [p for p in report.tried if p.arm == arm]
+        met = min((p for p in own if p.met), key=lambda p: p.bytes, default=None)
+        least = min(own, key=lambda p: p.chosen_drop[0])
+        told.append(
+            f"{_named(met)} meets it too, {met.bytes_ratio:.2f}x smaller."
+            if met
+            else f"{_named(least)} does not: it loses {text.points(least.chosen_drop[0])} points at "
+            f"{least.bytes_ratio:.2f}x smaller."
+        )
+    return told
+
+
+def _sure(target: Target) -> str:
+    """Of a drop, that luck alone is seldom chosen."""
+    return "with 90 % confidence " if target.kind == "drop" else ""
+
+
+def _held(report: Report) -> str:
+    """What the images that no choice looked at say of the target."""
+    assert report.chosen, "asked of what was chosen"
+    target, found = parse_target(report.target), verdict_on(report.chosen, parse_target(report.target))
+    if found == Verdict.SHOWN:
+        return "**shown**"
+    if found == Verdict.MISSED:
+        return "**missed** there, so ask for a stricter target"
+    needed = images_to_settle(report.chosen.verified_drop, target.limit, report.n_verify)
+    settled = f"; about {needed:,} images would settle it" if needed else ""
+    return f"**consistent** with the target, and not shown{settled}"
+
+
+def _named(pick: Pick) -> str:
+    """In Markdown; an arm of an old report may be called anything."""
+    return plain(arm_label(pick.arm)) + (f" at ratio {pick.ratio:g}" if pick.ratio else "")
+
+
+def rows(report: Report, record_of: Callable[[str], RunRecord | None] = lambda run_id: None) -> list[dict[str, Any]]:
     """Everything that was tried as rows of a table: what was chosen first, the next best, the others by size, and the
-    dense fp32 model last."""
+    dense fp32 model last; `record_of`: a run by its id, for the conditions of its time."""
     tried = sorted(report.tried, key=lambda p: (p != report.chosen, p not in report.alternatives, p.bytes))
-    return [_row(p, report) for p in (*tried, report.reference)]
+    return [_row(p, report, record_of(p.run_id)) for p in (*tried, report.reference)]
 
 
-def _row(pick: Pick, report: Report) -> dict[str, Any]:
+def _row(pick: Pick, report: Report, record: RunRecord | None) -> dict[str, Any]:
     return {
         "role": _role(pick, report),
         "pipeline": arm_label(pick.arm),
-        "param ratio": pick.params_ratio,
-        "file": pick.bytes,
-        "size ratio": pick.bytes_ratio,
         "drop": 100 * pick.chosen_drop[0],
         "drop on the others": f"{text.points(pick.verified_drop[0])} {text.interval(*pick.verified_drop[1:])}",
-        "latency": pick.latency_ms,
         "meets it": _verdict(pick, report),
+        "file": pick.bytes,
+        "size ratio": pick.bytes_ratio,
+        "param ratio": pick.params_ratio,
+        "time": text.latency(record) if record else "",
         "run": pick.run_id,
     }
 

@@ -54,6 +54,11 @@ def seconds(duration: float) -> str:
     return f"{duration:.0f} s" if duration < 60 else f"{int(duration // 60)} min {duration % 60:02.0f} s"
 
 
+def backend(name: str) -> str:
+    """What runs a model, as people call it; a name that nobody knows stays as it is."""
+    return BACKENDS[name].label if name in BACKENDS else name
+
+
 def latency(record: RunRecord) -> str:
     """'0.65 ms a batch of 16, 1 thread', or '' where it was not measured."""
     measured = record.metrics.latency if record.metrics else None
