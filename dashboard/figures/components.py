@@ -95,12 +95,12 @@ def strip_figure(study: Components, chosen: str) -> go.Figure:
 
 
 def _strip(names: Sequence[str], heights: Sequence[float], variant: str, *, first: bool) -> go.Scatter:
-    label, last = STATES[variant].label, variant == VARIANTS[-1]
-    ring = {"symbol": "circle-open", "size": 17, "line": {"width": 2.5}} if last else {"size": 11}
+    look = STATES[variant]
+    label = look.label
     return go.Scatter(
         x=[shown(name) for name in names], y=list(heights), mode="markers", name=label, customdata=list(names),
         showlegend=first,
-        marker={"color": STATES[variant].colour} | ring, legendgroup=variant,
+        marker={"color": look.colour, "symbol": look.symbol, "size": 10}, legendgroup=variant,
         hovertemplate=f"%{{x}}<br>{label}: %{{y:.3g}}<extra></extra>",
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""One study of components: choose it or compute it, choose a layer, and look into it."""
+"""Why INT8 fails, told in order: what is lost, in which layer, and what its components look like."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.facts.draft import DEFAULT_RATIO
-from dashboard.facts.subject import studies_it
+from dashboard.facts.failing import cause_text, failures, ratio_text, taken_text
+from dashboard.facts.subject import Subject, belongs
 from dashboard.figures.components import (
     DRAWN_POINTS,
     GRID_BITS,
@@ -17,12 +18,22 @@ from dashboard.figures.components import (
     ranges_figure,
     strip_figure,
 )
+from dashboard.figures.failing import layers_figure, steps_figure
 from dashboard.panels import blocks
 from dashboard.panels.controls import MOST_ETA, side_by_side
-from dashboard.panels.jobs import submit
+from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, number, record_choice, take_next
-from dashboard.words.components import costs, latencies, latency_commands, study_label, what_is_seen
+from dashboard.words.components import (
+    costs,
+    finds_nothing,
+    latencies,
+    latency_commands,
+    most_cancelling,
+    study_label,
+    what_is_seen,
+)
+from dashboard.words.glossary import meaning
 from dashboard.words.markup import plain
 from tdq_core.analysis.components import FEW_LEVELS, STUDIES, Components, LayerComponents, study_spec
 from tdq_core.jobs.queue import Request
@@ -33,17 +44,40 @@ from tdq_core.specs.choices import GRANULARITIES, labels
 _BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 
 
-def choose_study(subject: RunSpec, offers: Offers) -> Components | None:
-    """The study of this model and these images that is looked at; where there is none, how to get one."""
-    own = {s.study_id: s for s in blocks.found(STUDIES).values if studies_it(s.spec, subject)}
+def show_failure(subject: Subject) -> bool:
+    """What INT8 takes from CP at the ratio where it takes most, which layers lose, and why; False where CP was not
+    measured in INT8 as it is."""
+    found = failures(subject.runs)
+    if not found:
+        return False
+    worst = ratio_text(found[0])
+    names = {ratio_text(f): f for f in sorted(found, key=lambda f: f.rule.value or 0.0)}
+    st.subheader("1. What is lost", anchor=False)
+    labels = {name: f"{name}, where most is lost" if name == worst else name for name in names}
+    failure = names[side_by_side("Params: original / compressed", labels, choice("at", list(names), default=worst))]
+    st.markdown(taken_text(failure))
+    st.plotly_chart(steps_figure(failure), key="steps", config=_BARE)
+    st.caption("Against dense FP32 on the same images, 95 % intervals, paired. Hollow: not conditioned; a dot: calibrated.")
+    st.subheader("2. In which layer, and why", anchor=False)
+    st.markdown(cause_text(failure), help=meaning("CP"))
+    if failure.bare:
+        st.plotly_chart(layers_figure(failure), key="layers_lost", config=_BARE)
+        st.caption(
+            "Measured on the decomposed kernels of these runs: rounded to INT8, before anything is conditioned. Layers "
+            "whose components cancel each other further are moved further."
+        )
+    return True
+
+
+def choose_study(subject: Subject, offers: Offers) -> Components | None:
+    """The study of this network and these images that is looked at; where there is none, how to get one."""
+    studies = blocks.found(STUDIES).values
+    own = {s.study_id: s for s in studies if belongs(s.spec, s.digests, subject, images=False)}
     if not own:
         with st.container(border=True):
-            st.markdown(
-                f"**The components of {plain(subject.model.name)} on {plain(subject.images.data)} have not been "
-                "looked into yet.**"
-            )
+            st.markdown("**The components of this network on these images have not been looked into yet.**")
             st.markdown("Choose a ratio and press **Run**: every layer is decomposed twice, which can take minutes.")
-            _compute(subject, offers)
+            _compute(subject.spec, offers)
         return None
     if (made := take_next("study")) in own:
         st.session_state["study"] = made
@@ -52,7 +86,7 @@ def choose_study(subject: RunSpec, offers: Offers) -> Components | None:
         "Study", list(own), format_func=lambda i: study_label(own[i]), **record_choice("study", list(own))
     )
     with right.popover("Another study", icon=":material/add:"):
-        _compute(subject, offers)
+        _compute(subject.spec, offers)
     return own[chosen]
 
 
@@ -72,18 +106,18 @@ def _compute(subject: RunSpec, offers: Offers) -> None:
             "Error may grow by (eta)", 0.0, MOST_ETA, step=0.01, width=220,
             **number("study_eta", DEFAULT_ETA, 0.0, MOST_ETA),
         )  # fmt: skip
-        if st.button("Run", type="primary", icon=":material/play_arrow:"):
+        if start_button("Run", subject, offers, type="primary", icon=":material/play_arrow:"):
             spec = study_spec(subject, rule=RankRule("ratio", ratio), eta=eta)
             submit(Request(kind="components", spec=spec, allowed_models=offers.allowed))
             st.rerun()
 
 
 def show_study(study: Components, records: Sequence[RunRecord]) -> None:
-    """The strip of layers, then everything about one of them."""
+    """The strip of layers, then everything about one of them, at first that whose components cancel most."""
     for note in study.notes:
         st.caption(f":material/info: {plain(note)}")
     names = [la.name for la in study.layers]
-    arguments = choice("layer", names)
+    arguments = choice("layer", names, default=most_cancelling(study))
     st.plotly_chart(
         strip_figure(study, st.session_state["layer"]),
         key="strip",
@@ -106,16 +140,22 @@ def _pick() -> None:
 
 
 def _charts(layer: LayerComponents) -> None:
-    st.subheader("Size of the components")
     st.plotly_chart(norms_figure(layer), key="norms", config=_BARE)
     st.caption("Dashed: the norm of the whole kernel. Larger components than that can only be there to cancel others.")
-    st.subheader("Ranges inside the layer")
+    nothing = finds_nothing(layer)
+    with st.expander(nothing or "Ranges and weights against the grid of INT8", expanded=not nothing):
+        _grids(layer)
+
+
+def _grids(layer: LayerComponents) -> None:
+    """Ranges of the components and weights of the sub-layers beside the grid that they are rounded to."""
+    st.markdown("**Ranges inside the layer**")
     st.plotly_chart(ranges_figure(layer), key="ranges_inside", config=_BARE)
     st.caption(
         f"Over the calibration images. The line is one INT8 step: all components share it. Shaded: fewer than "
         f"{FEW_LEVELS} levels."
     )
-    st.subheader("Weights of the sub-layers")
+    st.markdown("**Weights of the sub-layers**")
     grids = {name: label for name, label in labels(GRANULARITIES).items() if name in GRIDS}
     with st.container(horizontal=True, gap="medium"):
         granularity = side_by_side("Grid with", grids, choice("grid", list(grids)))
@@ -130,10 +170,12 @@ def _charts(layer: LayerComponents) -> None:
 
 
 def _sobriety(study: Components, layer: LayerComponents, records: Sequence[RunRecord]) -> None:
-    st.subheader("What it costs")
+    st.subheader("What it costs", anchor=False)
     st.markdown(costs(study, layer))
-    if rows := latencies(study, records):
-        st.dataframe(pd.DataFrame(rows), hide_index=True)
+    if tables := latencies(study, records):
+        for under, rows in tables.items():
+            st.caption(f"Timed with {plain(under)}; other conditions cannot be compared with these.")
+            st.dataframe(pd.DataFrame(rows), hide_index=True)
         return
     st.markdown(
         "No run of this model has a measured latency, and params and MACs do not tell how fast it is. "

@@ -87,7 +87,7 @@ def _show_group(group: Group, runs: Runs, subject: Subject, offers: Offers) -> N
     with left:
         _chart(group, runs, by_id[shown])
         speed_panel(by_id[shown], here, offers)
-    blocks.link("find", "The best of these for a budget: page Find", query={"points": "1.0"})
+    blocks.link("find", "The best of these for a budget: page Find")
 
 
 def _chart(group: Group, runs: Runs, shown: RunRecord) -> None:

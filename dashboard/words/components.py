@@ -9,6 +9,8 @@ from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
 from tdq_core.specs.command import command_line
 
+NEAR = 0.02
+"""Shares of weights that round to zero which differ by less make no difference."""
 CANCELS_FROM = 2.0
 """Sum of squared component norms over |W|^2 from which components are said to cancel each other."""
 
@@ -101,25 +103,43 @@ def costs(study: Components, layer: LayerComponents) -> str:
     )
 
 
-def latencies(study: Components, records: Iterable[RunRecord]) -> list[dict[str, Any]]:
-    """Measured latency of the study's model, dense and by CP, as rows; [] where none was measured."""
-    rows = []
+def latencies(study: Components, records: Iterable[RunRecord]) -> dict[str, list[dict[str, Any]]]:
+    """Measured latencies of the study's network, dense and by CP, as rows, fastest first: by the conditions that they
+    were taken under, for no others can be compared; empty where none was measured."""
+    found: dict[str, list[dict[str, Any]]] = {}
     for r in records:
         same = r.digests.get("model") == study.digests["model"] and r.spec.method in ("none", "cp")
         if same and r.metrics and r.metrics.latency:
             q = r.metrics.latency
-            rows.append(
+            threads = f"{q.threads} thread{'s' * (q.threads != 1)}"
+            under = f"batch {q.batch}, {threads}, {r.provenance.get('cpu')}, {text.backend(r.spec.precision.backend)}"
+            found.setdefault(under, []).append(
                 {
                     "run": text.treatment(r.spec),
-                    "params": r.metrics.params,
-                    "MACs": r.metrics.macs,
                     "latency (ms)": q.median_ms,
                     "quartiles (ms)": f"{q.q1_ms:.2f} to {q.q3_ms:.2f}",
-                    "batch": q.batch,
-                    "threads": q.threads,
+                    "params": r.metrics.params,
+                    "MACs": r.metrics.macs,
                 }
             )
-    return rows
+    return {under: sorted(rows, key=lambda row: row["latency (ms)"]) for under, rows in found.items()}
+
+
+def finds_nothing(layer: LayerComponents) -> str:
+    """A sentence where neither ranges nor weights come near the grid's step; '' where they do."""
+    starved = max(inner.starved() for v in layer.variants.values() for inner in v.inner.values())
+    zeros = [max(stage.channel_zeros for stage in layer.variants[v].stages.values()) for v in VARIANTS]
+    if starved or max(zeros) - min(zeros) > NEAR:
+        return ""
+    return (
+        f"Not the cause: no component has fewer than {FEW_LEVELS} levels, and about as many weights round to zero with EPC "
+        "as without. The histograms"
+    )
+
+
+def most_cancelling(study: Components) -> str:
+    """The layer whose components cancel each other most."""
+    return max(study.layers, key=lambda la: sum_of_squares(la.variants["als"])).name
 
 
 def latency_commands(study: Components) -> tuple[str, str]:

@@ -79,15 +79,16 @@ def look_of(spec: RunSpec) -> Look:
 
 
 class State(NamedTuple):
-    """How a CP stands before its integers, as the page Components shows it."""
+    """How a CP stands before its integers, as the page Components shows it: in colour, and in shape."""
 
     label: str
     colour: str
+    symbol: str
 
 
 STATES = {
-    "als": State("ALS", Variant("cp").colour),
-    "epc": State("EPC", Variant("cp", epc=True).colour),
-    "equalised": State("EPC, equalised", "#009e73"),
+    "als": State("ALS", Variant("cp").colour, "circle"),
+    "epc": State("EPC", Variant("cp", epc=True).colour, "square"),
+    "equalised": State("EPC, equalised", "#009e73", "x"),
 }
 """By variant of `tdq_core.analysis.components`: as plain CP, as CP with EPC, and that with its ranges in balance."""
