@@ -119,8 +119,8 @@ def verdict_words(judged: Judged, budget: Budget) -> str:
         return f"**Missed**: on {judged.images:,} images that no choice looked at it loses more than {bound[8:]}."
     more = f" About {judged.settles:,} such images would settle it." if judged.settles else ""
     return (
-        f"**Consistent** with {bound}, and not shown: on {judged.images:,} images that no choice looked at, the interval "
-        f"reaches beyond.{more}"
+        f"**Consistent** with {bound}, and not shown: on {judged.images:,} images that no choice looked at, the "
+        f"interval reaches beyond.{more}"
     )
 
 

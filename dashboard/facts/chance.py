@@ -25,6 +25,6 @@ def at_chance(spec: RunSpec, dense: Metrics | None) -> str:
         return ""
     return (
         f"The untouched network gets {text.percent(dense.top1)} of {dense.n:,} images right, and guessing among "
-        f"{classes} classes would get {text.percent(1 / classes, 1)}: it does not know these images, so drops and sizes mean "
-        "nothing here. Are these its weights, and its images?"
+        f"{classes} classes would get {text.percent(1 / classes, 1)}: it does not know these images, so drops and "
+        "sizes mean nothing here. Are these its weights, and its images?"
     )

@@ -104,8 +104,8 @@ def _metrics(record: RunRecord) -> Metrics:
 
 
 def _marked(name: str, here: Fact, first: Fact) -> str:
-    """The text, and how far it is from the first run's: a factor for sizes, a mark for words. What needs an interval, or
-    equal conditions, has said it already."""
+    """The text, and how far it is from the first run's: a factor for sizes, a mark for words. What needs an interval,
+    or equal conditions, has said it already."""
     if here == first or name in ("run", "top-1", "drop (points)", AGAINST, "time"):
         return here[1]
     if here[0] is None or first[0] is None:

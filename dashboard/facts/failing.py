@@ -6,6 +6,7 @@ from typing import NamedTuple
 from dashboard.facts.curves import curves_of, rounded
 from dashboard.facts.study_views import CP_INT8, Line
 from dashboard.words import text
+from dashboard.words.markup import plain
 from tdq_core.analysis.additivity import Interval
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RankRule
@@ -93,10 +94,10 @@ def cause_text(failure: Failure) -> str:
     worst = max(failure.bare, key=lambda la: la.error)
     cancel = sum(la.squares >= CANCELS_FROM for la in failure.bare)
     told = (
-        f"Rounding alone moves the kernel of `{worst.layer}` by **{text.percent(worst.error, 0)}** of its size; the squared "
-        f"norms of its components add up to **{worst.squares:.3g} times** that of the kernel: large components cancel each "
-        f"other, and their rounding errors do not. In {cancel} of {len(failure.bare)} layers they add up to "
-        f"{CANCELS_FROM:g} times or more."
+        f"Rounding alone moves the kernel of {plain(worst.layer)} by **{text.percent(worst.error, 0)}** of its size; "
+        f"the squared norms of its components add up to **{worst.squares:.3g} times** that of the kernel: large "
+        f"components cancel each other, and their rounding errors do not. In {cancel} of {len(failure.bare)} layers "
+        f"they add up to {CANCELS_FROM:g} times or more."
     )
     after = next((la for la in failure.mended if la.layer == worst.layer), None)
     if after is None:
@@ -110,7 +111,8 @@ def cause_text(failure: Failure) -> str:
 def taken_text(failure: Failure) -> str:
     """What INT8 takes on top of decomposition, step by step."""
     told = [f"{s.line.label.replace(', INT8', '')}: {_lost(s)}" for s in failure.steps if s.lost is not None]
-    return f"At {ratio_text(failure)} INT8 takes, on top of what decomposition costs in FP32, in points: {'; '.join(told)}."
+    return f"At {ratio_text(failure)} INT8 takes, on top of what decomposition costs in FP32, in points: "
+    f"{'; '.join(told)}."
 
 
 def _lost(step: Step) -> str:

@@ -12,7 +12,7 @@ from tdq_core.specs import BACKENDS, PRECISIONS, Decomposition, PrecisionSpec, R
 from tdq_core.specs.variant import Variant, variant_of
 
 TUCKER2, CP = Variant("tucker2"), Variant("cp")
-Kind = Literal["curves", "additivity", "components", "recipes", "networks"]
+Kind = Literal["curves", "recipes", "networks"]
 """How a view is drawn."""
 
 
@@ -42,8 +42,8 @@ class Line(NamedTuple):
 
     @property
     def symbol(self) -> str:
-        """Plotly's marker: that of the numbers, hollow where factors are not conditioned."""
-        return PRECISIONS[self.precision].symbol + "-open" * (self.condition is False)
+        """Plotly's marker: that of the numbers, hollow where factors are not conditioned, dotted where calibrated."""
+        return PRECISIONS[self.precision].symbol + "-open" * (self.condition is False) + "-dot" * self.variant.fitted
 
     def is_plain(self, other: "Line") -> bool:
         """Whether this line is the other one in fp32."""
@@ -166,26 +166,22 @@ CALIBRATED = View(
     "as it is compressed so far, and ranks where they cost least output error. INT8 is ONNX Runtime's.",
     beside=Beside(_FITTED[3], _FITTED[1], "INT8 drops in points, fitted to outputs instead of to weights"),
 )  # fmt: skip
-ADDITIVITY = View(
-    "additivity", "Do the drops add up?", "Is the joint drop of TD and Q the sum of the separate ones?", "additivity"
-)
 CP_INT8 = View(
     "cp-int8", "CP + INT8", "Why does CP fail in INT8, and what mends it?", "curves", _CP,
     remark="All INT8 lines here are ONNX Runtime's. 'As it is' quantizes what least squares gives; 'conditioned' first "
-    "balances ranges and mixes components without changing what the layer computes. The view *Component ranges* shows "
-    "what is behind it.",
+    "balances ranges and mixes components without changing what the layer computes. The page *Components* shows what "
+    "is behind it.",
     ratios=lambda model: CP_RATIOS.get(model, RATIOS),
     out_of_reach="CP factorises kernels larger than 1x1, and too little of this network is in them: not even rank 1 "
     "everywhere makes the whole network 1.25 times smaller, so that there is no curve to draw. Its linear layers take "
     "SVD: see the view *Tucker-2, all layers*.",
 )  # fmt: skip
-COMPONENTS = View(
-    "components", "Component ranges", "What do CP's components look like before and after EPC?", "components"
-)
 RECIPES = View(
     "recipes", "Two recipes", "The study's pipeline against TDQ's own, both in INT8: size and drop.", "recipes"
 )
-VIEWS = (TUCKER2_ALL, TUCKER2_LATER, ADDITIVITY, CP_INT8, COMPONENTS, CALIBRATED, RECIPES, NETWORKS)
+VIEWS = (TUCKER2_ALL, TUCKER2_LATER, CP_INT8, CALIBRATED, RECIPES, NETWORKS)
+ELSEWHERE = {"additivity": "additivity", "components": "components"}
+"""Figures that had an address here, with the page that answers their question."""
 
 
 def points_of(line: Line, records: Iterable[RunRecord]) -> tuple[Point, ...]:

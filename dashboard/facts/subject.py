@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from cached_runs.study import NETWORKS, dense_spec, is_study_run
+from cached_runs.study import DATA, NETWORKS
 from dashboard.facts.groups import Group
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
@@ -48,10 +48,10 @@ class Subject(NamedTuple):
 
     @property
     def network(self) -> str | None:
-        """The network of the study that its runs belong to; None where they are no part of the study."""
-        name = self.spec.model.name
-        here = name in NETWORKS and any(is_study_run(r.spec, dense_spec(name)) for r in self.runs[:1])
-        return name if here else None
+        """The network of the study that it is; None where it is none, or on other images than the study's."""
+        model, data, samples = self.spec.subject
+        ours = model.name in NETWORKS and model.weights is None and images_name(data) == DATA
+        return model.name if ours and samples == NETWORKS[model.name] else None
 
 
 def model_name(model: ModelSpec) -> str:
@@ -144,7 +144,7 @@ def old_name(query: Mapping[str, str], known: Sequence[Subject], offered: Sequen
     if key := query.get("group"):
         return next((s.key for s in known if s.group and s.group.key == key), key)
     if model := query.get("network"):
-        return next((s.key for s in known if s.network == model), model)
+        return name_of(ModelSpec(model), DATA, NETWORKS[model]) if model in NETWORKS else model
     if "model" in query or "data" in query or "samples" in query:
         return _by_parts(query, known, offered)
     if run_id := query.get("run"):

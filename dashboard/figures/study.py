@@ -1,4 +1,4 @@
-"""Accuracy against ratio, one line for each way of doing it; below it what fewer bits cost at the same ratio."""
+"""Drops against ratio, one line for each way of doing it; below it what fewer bits cost at the same ratio."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,8 +16,8 @@ _DODGE = 1.012
 
 
 def curves_figure(curves: Iterable[Curve], *, intervals: bool) -> go.Figure:
-    """Top-1 over the ratio of params, log scale, and below it what fewer bits lose at the same ratio; each point's
-    `customdata` is its run's id, and a name in the legend stands for its line in both."""
+    """Paired drops over the ratio of params, log scale, and below it what fewer bits lose at the same ratio; each
+    point's `customdata` is its run's id, and a name in the legend stands for its line in both."""
     curves = tuple(curves)
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.66, 0.34], vertical_spacing=0.06)
     for curve in curves:
@@ -26,16 +26,14 @@ def curves_figure(curves: Iterable[Curve], *, intervals: bool) -> go.Figure:
     for place, (line, found) in enumerate(losses):
         dodge = _DODGE ** (place - (len(losses) - 1) / 2)
         figure.add_trace(_rounded_trace(line, found, dodge, intervals), row=2, col=1)
-    dense = next((p.record for c in curves for p in c.points if p.record.baseline), None)
-    if dense and dense.baseline:
-        figure.add_hline(y=100 * dense.baseline.top1, line={"color": GREY, "dash": "dash", "width": 1}, row=1, col=1)
+    figure.add_hline(y=0, line={"color": GREY, "dash": "dash", "width": 1}, row=1, col=1)
     figure.add_hline(y=0, line={"color": GREY, "width": 1}, row=2, col=1)
     ratios = sorted({round(p.ratio, 2) for c in curves for p in c.points})
     ticks = [r for r in (1, 1.25, 1.5, 2, 3, 4, 6, 8, 10) if not ratios or r <= ratios[-1] * 1.05]
     figure.update_xaxes(type="log", zeroline=False, tickvals=ticks,
                         ticktext=[f"{r:g}x<br>{100 / r:.0f} %" for r in ticks])  # fmt: skip
     figure.update_xaxes(title="Params, original / compressed (share kept), log scale", row=2, col=1)
-    figure.update_yaxes(title="Top-1 (%)", zeroline=False, row=1, col=1)
+    figure.update_yaxes(title="Top-1 drop (points)", zeroline=False, row=1, col=1)
     figure.update_yaxes(title="Lost on top of<br>FP32 (points)", zeroline=False, row=2, col=1)
     figure.update_layout(
         height=640, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest", uirevision="same",
@@ -45,8 +43,7 @@ def curves_figure(curves: Iterable[Curve], *, intervals: bool) -> go.Figure:
 
 
 def _trace(curve: Curve, intervals: bool) -> go.Scatter:
-    metrics = [p.record.metrics for p in curve.points]
-    spreads = [(m.top1, m.top1_low, m.top1_high) for m in metrics if m]
+    spreads = [p.record.drop() for p in curve.points]
     return _scatter(curve.line, [p.ratio for p in curve.points], spreads, intervals).update(
         customdata=[p.record.run_id for p in curve.points],
         text=[_facts(curve.line, p) for p in curve.points],
@@ -68,7 +65,7 @@ def _scatter(line: Line, x: Sequence[float], shares: Sequence[Interval], interva
     }  # fmt: skip
     return go.Scatter(
         x=x, y=[100 * share for share, _, _ in shares], mode="lines+markers", name=line.label, legendgroup=line.label,
-        line={"color": line.colour, "dash": line.dash, "width": 2}, marker={"symbol": line.symbol, "size": 9},
+        line={"color": line.colour, "dash": line.dash, "width": 2}, marker={"symbol": line.symbol, "size": 9, "line": {"width": 1}},
         error_y=bars if intervals else None, hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
 

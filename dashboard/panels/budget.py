@@ -95,7 +95,9 @@ def _headline(best: Judged, budget: Budget, subject: Subject) -> None:
     st.markdown(f"**{text.treatment(record.spec)}**")
     one, two, three = st.columns(3)
     one.metric("File size", text.file_size(chosen.bytes), help="Of the real file on disk; 1 MB is a million bytes.")
-    one.caption(f"{text.both_ways(chosen.bytes_ratio)}; dense {text.file_size(round(chosen.bytes * chosen.bytes_ratio))}")
+    one.caption(
+        f"{text.both_ways(chosen.bytes_ratio)}; dense {text.file_size(round(chosen.bytes * chosen.bytes_ratio))}"
+    )
     two.metric("Drop (points)", text.points(chosen.verified_drop[0]), help=meaning("Drop"))
     two.caption(f"95 % {text.interval(*chosen.verified_drop[1:])}, paired, on {best.images:,} images")
     three.metric("Verdict", str(best.verdict), help=meaning("Verdict"))

@@ -57,7 +57,9 @@ def show_failure(subject: Subject) -> bool:
     failure = names[side_by_side("Params: original / compressed", labels, choice("at", list(names), default=worst))]
     st.markdown(taken_text(failure))
     st.plotly_chart(steps_figure(failure), key="steps", config=_BARE)
-    st.caption("Against dense FP32 on the same images, 95 % intervals, paired. Hollow: not conditioned; a dot: calibrated.")
+    st.caption(
+        "Against dense FP32 on the same images, 95 % intervals, paired. Hollow: not conditioned; a dot: calibrated."
+    )
     st.subheader("2. In which layer, and why", anchor=False)
     st.markdown(cause_text(failure), help=meaning("CP"))
     if failure.bare:

@@ -6,26 +6,25 @@ import pandas as pd
 import streamlit as st
 
 from cached_runs.study import DATA
-from cached_runs.study import NETWORKS as NETWORK_SAMPLES
 from dashboard.facts.curves import curves_of
 from dashboard.facts.findings import curves_in_words, lost_to_rounding, told_beside
 from dashboard.facts.pipelines import network_recipes, recipe_rows
 from dashboard.facts.study_views import Kind, View, drawn_runs
-from dashboard.figures.additivity import additivity_figure, additivity_info, joined_runs
-from dashboard.figures.additivity import what_is_seen as what_adds_up
-from dashboard.figures.components import ranges_figure, strip_figure
 from dashboard.figures.study import curves_figure
 from dashboard.panels import blocks
 from dashboard.shelf import catalog
 from dashboard.shelf.state import flag
-from dashboard.words.components import sum_of_squares, what_is_seen
 from dashboard.words.markup import plain
-from dashboard.words.study import IMAGES, network_rows
-from tdq_core.analysis.additivity import find_cells
-from tdq_core.analysis.components import STUDIES, Components
+from dashboard.words.study import IMAGES, dense_of, network_rows
 from tdq_core.records.record import RunRecord
-from tdq_core.specs.choices import BUDGETS
 
+OWNER = {
+    "tucker2-all": ("additivity", "Do the drops add up? Page Additivity"),
+    "tucker2-later": ("explore", "All runs of this network, and ranks by hand: page Explore"),
+    "cp-int8": ("components", "Why INT8 fails, layer by layer: page Components"),
+    "calibrated": ("find", "The best of these for a budget: page Find"),
+}
+"""Of each figure of curves the page that goes on from there."""
 _BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 Records = Sequence[RunRecord]
 ByModel = Mapping[str, Records]
@@ -34,8 +33,7 @@ ByModel = Mapping[str, Records]
 def show_view(view: View, model: str, by_model: ByModel) -> None:
     """One figure of one network, with its paragraph; where runs are missing, which and how to get them."""
     records = by_model[model]
-    st.subheader(view.title)
-    st.markdown(f"*{view.question}*")
+    st.subheader(view.question, anchor=False)
     if records or view.of_all:
         _DRAWN[view.kind](view, model, by_model)
     if not records:
@@ -68,7 +66,7 @@ def _not_measured(model: str, records: Records) -> None:
 
 
 def _networks(view: View, model: str, by_model: ByModel) -> None:
-    rows = network_rows(catalog.cards(), catalog.network_costs())
+    rows = network_rows(catalog.cards(), catalog.network_costs(), dense_of(by_model))
     columns = {
         "params": st.column_config.NumberColumn(format="localized", width=100),
         "MACs": st.column_config.NumberColumn("MACs per image", format="localized", width=120),
@@ -78,7 +76,8 @@ def _networks(view: View, model: str, by_model: ByModel) -> None:
     st.markdown(
         f"Dense top-1 in FP32 on the test images of {IMAGES}: re-encoded images are harder than the originals, and "
         "these numbers are not comparable with published ones. Weights are chosen on 5,000 validation images that are "
-        "neither trained on nor tested on."
+        "neither trained on nor tested on. Runs of larger networks look at a class-balanced subset, on which the dense "
+        "network may be better or worse by some points: every drop is against the dense network on the same images."
     )
     if rows := network_recipes(by_model):
         st.markdown(
@@ -107,17 +106,11 @@ def _curves(view: View, model: str, by_model: ByModel) -> None:
     for remark in view.remarks(model, records[0].spec.images.calib_samples):
         st.markdown(remark)
     st.caption(
-        f"{_origin(records)} Dashed: the dense model in FP32. Below: fewer bits against FP32 at the same ratio, "
+        f"{_origin(records)} Zero: the dense network in FP32. Below: fewer bits against FP32 at the same ratio, "
         "paired by image. Press a name in the legend to hide its line."
     )
     blocks.download_csv(drawn_runs(view, records), f"tdq-{model}-{view.key}", key=f"csv-{view.key}")
-    _link("explore", "All runs of this network, and sliders for its ranks, on the page Explore", model)
-
-
-def _link(page: str, label: str, model: str) -> None:
-    """To another page, with this network and these images chosen there."""
-    query = {"model": model, "data": DATA} | ({"samples": str(n)} if (n := NETWORK_SAMPLES[model]) else {})
-    blocks.link(page, label, icon=":material/arrow_forward:", query=query)
+    blocks.link(*OWNER[view.key])
 
 
 def _origin(records: Records) -> str:
@@ -125,48 +118,6 @@ def _origin(records: Records) -> str:
     n = first.metrics.n if first.metrics else 0
     weights = first.provenance.get("weights")
     return f"{IMAGES}, {n:,} class-balanced test images, the same for all runs. Weights: {plain(weights)}."
-
-
-def _additivity(view: View, model: str, by_model: ByModel) -> None:
-    records = by_model[model]
-    cells = find_cells(records)
-    if not cells:
-        _not_measured(model, records)
-        return
-    info = additivity_info(cells)
-    intervals = st.toggle("95 % intervals", **flag("study_cells", False))
-    st.plotly_chart(additivity_figure(info, intervals=intervals), key="study-additivity", config=_BARE)
-    st.markdown(what_adds_up(info))
-    small = [c for c in cells if c.drop_summed()[0] <= 0.05]
-    if small and len(small) < len(cells):
-        st.markdown(f"Among the {len(small)} whose separate drops sum to at most 5 points: "
-                    f"{what_adds_up(additivity_info(small))}")  # fmt: skip
-    st.caption(f"{_origin(records)} Intervals are paired by image and not corrected for looking at many.")
-    blocks.download_csv(joined_runs(cells), f"tdq-{model}-additivity", key="csv-study-additivity")
-
-
-def _components(view: View, model: str, by_model: ByModel) -> None:
-    records = by_model[model]
-    study = next((s for s in catalog.read(STUDIES).values if s.spec.model.name == model), None)
-    if study is None:
-        _not_measured(model, records)
-        return
-    worst = max(study.layers, key=lambda la: sum_of_squares(la.variants["als"]))
-    st.plotly_chart(strip_figure(study, worst.name), key="study-strip", config=_BARE)
-    st.markdown(f"**{plain(worst.name)}**, where components cancel each other most. {what_is_seen(worst)}")
-    st.plotly_chart(ranges_figure(worst), key="study-ranges", config=_BARE)
-    st.caption(_studied(study))
-    _link("components", "All layers, on the page Components", model)
-
-
-def _studied(study: Components) -> str:
-    known = study.provenance
-    rule = study.spec.rule
-    ratio = f" at {BUDGETS[rule.budget].label} ratio {rule.value:g}" if rule and rule.value else ""
-    return (
-        f"Ranges over {known.get('calib_n'):,} calibration images of {plain(known.get('calib_split'))}; CP{ratio}. "
-        "Lower is better on both strips."
-    )
 
 
 def _recipes(view: View, model: str, by_model: ByModel) -> None:
@@ -186,8 +137,6 @@ def _recipes(view: View, model: str, by_model: ByModel) -> None:
 
 _DRAWN: dict[Kind, Callable[[View, str, ByModel], None]] = {
     "curves": _curves,
-    "additivity": _additivity,
-    "components": _components,
     "recipes": _recipes,
     "networks": _networks,
 }

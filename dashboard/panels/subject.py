@@ -15,7 +15,7 @@ from dashboard.facts.subject import (
     old_name,
 )
 from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import forget, has_moved, in_address, record_choice, tell, to_address
+from dashboard.shelf.state import forget, has_moved, record_choice, tell, to_address
 from tdq_core.specs import RunSpec
 
 KEY = "subject"

@@ -2,11 +2,11 @@
 
 Each function below is called where its widget is made: it settles the widget's value, writes it into the address unless
 it is the default, and returns the widget's arguments. The value is what was chosen in this session, unless the address
-has changed since it was last left (a copied address, *Back*, a link): then it is what the address says, and what it does
-not say is at its default. An address can name, never make, a choice; what it names and is not there is told.
+has changed since it was last left (a copied address, *Back*, a link): then it is what the address says, and what it
+does not say is at its default. An address can name, never make, a choice; what it names and is not there is told.
 
-Streamlit makes a step in the browser's history of every change of the address. So changes are gathered while the page is
-drawn, and left in the address at its end, all at once.
+Streamlit makes a step in the browser's history of every change of the address. So changes are gathered while the page
+is drawn, and left in the address at its end, all at once.
 """
 
 import contextlib

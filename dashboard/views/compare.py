@@ -32,14 +32,14 @@ if len(chosen) < 2:
 records = [by_id[i] for i in chosen]
 st.dataframe(pd.DataFrame(comparison(records)), hide_index=True, height="content")
 st.caption(
-    "Lost against the first: on the same images, paired; the difference is real where the 95 % interval leaves zero out. "
-    "In brackets: the factor against the first run (x 0.50 is half of it). \N{NOT EQUAL TO} marks another choice."
+    "Lost against the first: on the same images, paired; the difference is real where the 95 % interval leaves zero "
+    "out. In brackets: the factor against the first run (x 0.50 is half of it). \N{NOT EQUAL TO} marks another choice."
 )
 if layers := layers_side_by_side(records):
     st.subheader("Layers", anchor=False)
     st.dataframe(pd.DataFrame(layers), hide_index=True)
     st.caption(
-        "Error before quantization, relative: of the kernel (|W - W~| / |W|, Frobenius), or of the layer's outputs where "
-        "factors were fitted to outputs."
+        "Error before quantization, relative: of the kernel (|W - W~| / |W|, Frobenius), or of the layer's outputs "
+        "where factors were fitted to outputs."
     )
 blocks.download_csv(records, "tdq-compare", key="csv-compare")

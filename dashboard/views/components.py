@@ -9,15 +9,15 @@ from dashboard.panels.jobs import job_panel
 
 now = here()
 st.markdown(
-    "CP writes a kernel as a sum of R components. Least squares (ALS) may make them large and let them cancel each other: "
-    "harmless in floating point, not on the coarse grid of INT8. Error-preserving correction (EPC) makes them small at "
-    "nearly the same error; equalising balances the ranges inside the layer."
+    "CP writes a kernel as a sum of R components. Least squares (ALS) may make them large and let them cancel each "
+    "other: harmless in floating point, not on the coarse grid of INT8. Error-preserving correction (EPC) makes them "
+    "small at nearly the same error; equalising balances the ranges inside the layer."
 )
 job_panel(now.runs)
 if not show_failure(now.subject):
     st.info(
-        "CP has not been measured in INT8, without conditioning, and in FP32 at one ratio on this network and these images:"
-        " those two runs show what is lost. The components can be looked into all the same.",
+        "CP has not been measured in INT8, without conditioning, and in FP32 at one ratio on this network and these "
+        "images: those two runs show what is lost. The components can be looked into all the same.",
         icon=":material/science:",
     )
 st.subheader("3. The components of a layer", anchor=False)

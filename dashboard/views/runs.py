@@ -81,6 +81,8 @@ if rows := [i for i in event.selection.rows if i < len(records)]:
     with st.container(border=True):
         one = records[rows[0]]
         blocks.run_card(one)
-        blocks.link("explore", "This run on the page Explore", query={"subject": subject_name(one.spec), "run": one.run_id})
+        blocks.link(
+            "explore", "This run on the page Explore", query={"subject": subject_name(one.spec), "run": one.run_id}
+        )
 else:
     st.caption("Select a row to see its run.")

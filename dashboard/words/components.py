@@ -132,8 +132,8 @@ def finds_nothing(layer: LayerComponents) -> str:
     if starved or max(zeros) - min(zeros) > NEAR:
         return ""
     return (
-        f"Not the cause: no component has fewer than {FEW_LEVELS} levels, and about as many weights round to zero with EPC "
-        "as without. The histograms"
+        f"Not the cause: no component has fewer than {FEW_LEVELS} levels, and about as many weights round to zero with "
+        "EPC as without. The histograms"
     )
 
 

@@ -2,8 +2,8 @@
 
 Colours are those of `tdq_core.specs.variant`, symbols and dashes those of `tdq_core.specs.precision`. A hollow symbol
 is an integer run of factors that were not conditioned, and nothing else on any page; a dot in it says that factors were
-fitted to outputs, so that no two methods differ by a hue alone that some eyes do not tell apart; a heavy edge stands for
-coarser scales than the usual ones.
+fitted to outputs, so that no two methods differ by a hue alone that some eyes do not tell apart; a heavy edge stands
+for coarser scales than the usual ones.
 """
 
 from typing import NamedTuple

@@ -69,7 +69,8 @@ def sentences(report: Report) -> list[str]:
     chosen, middle = report.chosen, report.chosen.verified_drop
     told = [
         f"**{_named(chosen)}** is {_sure(target)}{target_text(report)}: {text.file_size(chosen.bytes)}, "
-        f"{text.both_ways(chosen.bytes_ratio)}; it loses {text.points(chosen.chosen_drop[0])} points where it was chosen.",
+        f"{text.both_ways(chosen.bytes_ratio)}; it loses {text.points(chosen.chosen_drop[0])} points where it was "
+        "chosen.",
         f"On the {report.n_verify:,} other images it loses {text.points(middle[0])} points "
         f"{text.interval(*middle[1:])}: {_held(report)}.",
     ]

@@ -1,19 +1,36 @@
 """The study's networks as rows of a table: plain values, no streamlit."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cached_runs.study import DATA, NETWORKS
 from cached_runs.tables import threads_text
 from dashboard.words import text
+from tdq_core.records.record import Metrics, RunRecord
 
 IMAGES = "CIFAR-10 (JPEG copy)"
 """What the images are called wherever a number on them is shown."""
 _TOP1 = "top-1 (%), 95 % interval"
+_ON_RUNS = "top-1 (%) on the images of its runs"
 
 
-def network_rows(known: dict[str, Any], costs: dict[str, tuple[int, int]]) -> list[dict[str, Any]]:
-    """The table of networks; `known`: cards by model, `costs`: params and MACs by model."""
-    return [_network(model, known.get(model) or {}, costs.get(model)) for model in NETWORKS]
+def dense_of(by_model: Mapping[str, Sequence[RunRecord]]) -> dict[str, Metrics]:
+    """By network what the untouched one got on the images of its runs."""
+    return {m: base for m, records in by_model.items() if records and (base := records[0].baseline)}
+
+
+def network_rows(
+    known: dict[str, Any], costs: dict[str, tuple[int, int]], dense: Mapping[str, Metrics] | None = None
+) -> list[dict[str, Any]]:
+    """The table of networks; `known`: cards by model, `costs`: params and MACs by model, `dense`: as `dense_of`."""
+    rows = [_network(model, known.get(model) or {}, costs.get(model)) for model in NETWORKS]
+    return [row | {_ON_RUNS: _score((dense or {}).get(row["network"]))} for row in rows]
+
+
+def _score(found: Metrics | None) -> str:
+    if found is None:
+        return "no runs"
+    return f"{100 * found.top1:.2f} [{100 * found.top1_low:.2f}, {100 * found.top1_high:.2f}], n = {found.n:,}"
 
 
 def _network(model: str, card: dict[str, Any], cost: tuple[int, int] | None) -> dict[str, Any]:

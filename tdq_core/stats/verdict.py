@@ -35,8 +35,8 @@ def verdict(interval: Interval, limit: float) -> Verdict:
 class Departure(StrEnum):
     """Of a quantity that should be zero, give or take a margin.
 
-    NONE: the whole interval lies within the margin. APART: it does not, and leaves out zero. UNDECIDED: it holds zero and
-    reaches beyond the margin, so that too few images were looked at.
+    NONE: the whole interval lies within the margin. APART: it does not, and leaves out zero. UNDECIDED: it holds zero
+    and reaches beyond the margin, so that too few images were looked at.
     """
 
     NONE = "none"
