@@ -18,6 +18,7 @@ from dashboard.pages import MOVED, PAGES  # noqa: E402
 from dashboard.panels.head import under_its_head  # noqa: E402
 
 st.set_page_config(page_title="TDQ", page_icon=":material/compress:", layout="wide", initial_sidebar_state="collapsed")
+st.html(Path(__file__).with_name("style.css"))
 known = [st.Page(page.file, title=page.title, icon=page.icon, default=page == PAGES[0]) for page in PAGES]
 moved = [st.Page(f"views/{address}.py", title=f"{there}, as it was called") for address, there in MOVED.items()]
 chosen = st.navigation([*known, *moved], position="hidden")

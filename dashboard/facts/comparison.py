@@ -130,7 +130,7 @@ def _cells(name: str, by_run: Sequence[Mapping[str, LayerRecord]]) -> dict[str, 
 
 
 def _error(layer: LayerRecord) -> str:
-    """Of what was fitted: outputs where factors were fitted to them, for their weights may lie far off; else weights."""
+    """Of what was fitted: outputs where factors were fitted to them, for weights may then lie far off; else weights."""
     if (of_outputs := layer.detail.get("output_error")) is not None:
         return f"{of_outputs:.4f} of outputs"
     return f"{layer.rel_error:.4f} of weights" if layer.rel_error is not None else ""

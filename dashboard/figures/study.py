@@ -65,7 +65,8 @@ def _scatter(line: Line, x: Sequence[float], shares: Sequence[Interval], interva
     }  # fmt: skip
     return go.Scatter(
         x=x, y=[100 * share for share, _, _ in shares], mode="lines+markers", name=line.label, legendgroup=line.label,
-        line={"color": line.colour, "dash": line.dash, "width": 2}, marker={"symbol": line.symbol, "size": 9, "line": {"width": 1}},
+        line={"color": line.colour, "dash": line.dash, "width": 2},
+        marker={"symbol": line.symbol, "size": 9, "line": {"width": 1}},
         error_y=bars if intervals else None, hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
 

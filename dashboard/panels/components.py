@@ -19,7 +19,7 @@ from dashboard.figures.components import (
     strip_figure,
 )
 from dashboard.figures.failing import layers_figure, steps_figure
-from dashboard.panels import blocks
+from dashboard.panels import blocks, charts
 from dashboard.panels.controls import MOST_ETA, side_by_side
 from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf.offers import Offers
@@ -41,8 +41,6 @@ from tdq_core.records.record import RunRecord
 from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
 from tdq_core.specs.choices import GRANULARITIES, labels
 
-_BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
-
 
 def show_failure(subject: Subject) -> bool:
     """What INT8 takes from CP at the ratio where it takes most, which layers lose, and why; False where CP was not
@@ -56,14 +54,14 @@ def show_failure(subject: Subject) -> bool:
     labels = {name: f"{name}, where most is lost" if name == worst else name for name in names}
     failure = names[side_by_side("Params: original / compressed", labels, choice("at", list(names), default=worst))]
     st.markdown(taken_text(failure))
-    st.plotly_chart(steps_figure(failure), key="steps", config=_BARE)
+    charts.draw(steps_figure(failure), "steps")
     st.caption(
         "Against dense FP32 on the same images, 95 % intervals, paired. Hollow: not conditioned; a dot: calibrated."
     )
     st.subheader("2. In which layer, and why", anchor=False)
     st.markdown(cause_text(failure), help=meaning("CP"))
     if failure.bare:
-        st.plotly_chart(layers_figure(failure), key="layers_lost", config=_BARE)
+        charts.draw(layers_figure(failure), "layers_lost")
         st.caption(
             "Measured on the decomposed kernels of these runs: rounded to INT8, before anything is conditioned. Layers "
             "whose components cancel each other further are moved further."
@@ -120,13 +118,7 @@ def show_study(study: Components, records: Sequence[RunRecord]) -> None:
         st.caption(f":material/info: {plain(note)}")
     names = [la.name for la in study.layers]
     arguments = choice("layer", names, default=most_cancelling(study))
-    st.plotly_chart(
-        strip_figure(study, st.session_state["layer"]),
-        key="strip",
-        on_select=_pick,
-        selection_mode="points",
-        config=_BARE,
-    )
+    charts.draw(strip_figure(study, st.session_state["layer"]), "strip", on_pick=_pick)
     st.caption("Lower is better on both. Press a point, or choose a layer here.")
     layer = study.layer(st.selectbox("Layer", names, width=300, **arguments))
     st.markdown(what_is_seen(layer))
@@ -142,7 +134,7 @@ def _pick() -> None:
 
 
 def _charts(layer: LayerComponents) -> None:
-    st.plotly_chart(norms_figure(layer), key="norms", config=_BARE)
+    charts.draw(norms_figure(layer), "norms")
     st.caption("Dashed: the norm of the whole kernel. Larger components than that can only be there to cancel others.")
     nothing = finds_nothing(layer)
     with st.expander(nothing or "Ranges and weights against the grid of INT8", expanded=not nothing):
@@ -152,7 +144,7 @@ def _charts(layer: LayerComponents) -> None:
 def _grids(layer: LayerComponents) -> None:
     """Ranges of the components and weights of the sub-layers beside the grid that they are rounded to."""
     st.markdown("**Ranges inside the layer**")
-    st.plotly_chart(ranges_figure(layer), key="ranges_inside", config=_BARE)
+    charts.draw(ranges_figure(layer), "ranges_inside")
     st.caption(
         f"Over the calibration images. The line is one INT8 step: all components share it. Shaded: fewer than "
         f"{FEW_LEVELS} levels."
@@ -163,7 +155,7 @@ def _grids(layer: LayerComponents) -> None:
         granularity = side_by_side("Grid with", grids, choice("grid", list(grids)))
         many = {str(b): f"{b} bits" for b in GRID_BITS}
         bits = int(side_by_side("Grid of", many, choice("grid_bits", list(many))))
-    st.plotly_chart(entries_figure(layer, granularity=granularity, bits=bits), key="entries", config=_BARE)
+    charts.draw(entries_figure(layer, granularity=granularity, bits=bits), "entries")
     exact = bits == GRID_BITS[0]
     half = "half a step" if granularity == "tensor" else "half the median channel's step"
     told = "the percentages are exact" if exact else "the percentages are read off the histogram"

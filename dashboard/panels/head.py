@@ -1,4 +1,4 @@
-"""What stands over every page: the row of pages, the page's question, and its subject, chosen there and nowhere else."""
+"""What stands over every page: the row of pages, the page's question, and its subject, chosen nowhere else."""
 
 import contextlib
 from collections.abc import Iterator

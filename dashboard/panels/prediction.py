@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard.facts.foreseen import foreseen, measured
 from dashboard.figures.foreseen import foreseen_figure
+from dashboard.panels import charts
 from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
@@ -46,7 +47,7 @@ def chart(spec: RunSpec, plan: Plan) -> None:
     if predictor is None or now is None or spec.decomposition is None:
         return
     figure = foreseen_figure(catalog.front(spec, predictor), measured(runs.values, spec), now, spec)
-    st.plotly_chart(figure, key="foreseen", config={"displaylogo": False, "displayModeBar": False})
+    charts.draw(figure, "foreseen", bare=True)
 
 
 def _basis(found: Prediction) -> str:

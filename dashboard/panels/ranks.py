@@ -15,6 +15,7 @@ from dashboard.facts.planning import (
     starting_ranks,
 )
 from dashboard.figures.plan import plan_bars, plan_figure
+from dashboard.panels import charts
 from dashboard.shelf.state import held_draft, hold, number
 from dashboard.words import text
 from dashboard.words.markup import plain
@@ -52,7 +53,7 @@ def layer_table_and_sliders(table: LayerTable, plan: Plan, draft: Draft, *, draw
         if method != "none" and drawn:
             with st.expander("What each layer keeps", expanded=True):
                 shown_bars = plan_bars(_among(plan, [str(row["layer"]) for row in rows]))
-                st.plotly_chart(plan_figure(shown_bars), key="plan_bars", config={"displayModeBar": False})
+                charts.draw(plan_figure(shown_bars), "plan_bars", bare=True)
     if method == "none":
         return
     shown = [str(row["layer"]) for row in rows]

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.facts.budget import speed_words
 from dashboard.facts.subject import Subject, belongs
 from dashboard.figures.recipe import outside_text, recipe_figure
-from dashboard.panels import blocks
+from dashboard.panels import blocks, charts
 from dashboard.panels.controls import MOST_STEPS
 from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf.catalog import Runs
@@ -87,7 +87,7 @@ def show_recipe(report: Report, runs: Runs) -> None:
     st.markdown("\n".join(f"- {sentence}" for sentence in others))
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        st.plotly_chart(recipe_figure(report), key="recipe_chart", config={"displaylogo": False})
+        charts.draw(recipe_figure(report), "recipe_chart")
         st.caption(
             f"Lines: on the {report.n_choose:,} images that choices look at. Crosses: on the {report.n_verify:,} "
             "others, with 95 % intervals. Lower right is better; the ring marks what was chosen. "

@@ -13,7 +13,7 @@ from dashboard.figures.tradeoff import (
     tradeoff_figure,
     tradeoff_info,
 )
-from dashboard.panels import blocks
+from dashboard.panels import blocks, charts
 from dashboard.panels.exports import export_panel
 from dashboard.panels.speed import speed_panel
 from dashboard.shelf.catalog import Runs
@@ -115,9 +115,7 @@ def _one_of(label: str, labels: Mapping[str, str], key: str, width: int) -> str:
 
 
 def _draw(info: TradeoffInfo, *, intervals: bool) -> None:
-    buttons = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
-    figure = tradeoff_figure(info, intervals=intervals)
-    st.plotly_chart(figure, key="tradeoff", on_select=_pick, selection_mode="points", config=buttons)
+    charts.draw(tradeoff_figure(info, intervals=intervals), "tradeoff", on_pick=_pick)
     ringed = "Grey rings and the dotted line: the Pareto front, which no other run beats; the rest is faded."
     st.caption(f"{better_corner(info)}. {ringed} Press a point to see its run.")
 

@@ -11,7 +11,7 @@ from dashboard.facts.findings import curves_in_words, lost_to_rounding, told_bes
 from dashboard.facts.pipelines import network_recipes, recipe_rows
 from dashboard.facts.study_views import Kind, View, drawn_runs
 from dashboard.figures.study import curves_figure
-from dashboard.panels import blocks
+from dashboard.panels import blocks, charts
 from dashboard.shelf import catalog
 from dashboard.shelf.state import flag
 from dashboard.words.markup import plain
@@ -25,7 +25,6 @@ OWNER = {
     "calibrated": ("find", "The best of these for a budget: page Find"),
 }
 """Of each figure of curves the page that goes on from there."""
-_BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 Records = Sequence[RunRecord]
 ByModel = Mapping[str, Records]
 
@@ -100,7 +99,7 @@ def _curves(view: View, model: str, by_model: ByModel) -> None:
         _not_measured(model, records)
         return
     intervals = st.toggle("95 % intervals", **flag("study_intervals", True))
-    st.plotly_chart(curves_figure(curves, intervals=intervals), key=f"study-{view.key}", config=_BARE)
+    charts.draw(curves_figure(curves, intervals=intervals), f"study-{view.key}")
     counted = (curves_in_words(curves), lost_to_rounding(curves), told_beside(view.beside, records))
     st.markdown(" ".join(filter(None, counted)))
     for remark in view.remarks(model, records[0].spec.images.calib_samples):

@@ -175,7 +175,7 @@ def weights_at_hand(entry: ModelEntry) -> bool:
 
 
 def _absent(ref: str) -> str:
-    """A sentence where these images are not on this machine; '' where they are, or are fetched when they are asked for."""
+    """A sentence where these images are not on this machine; '' where they are, or are fetched when asked for."""
     try:
         parsed = parse_ref(ref)
     except InputError:

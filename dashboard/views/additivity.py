@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard.facts.additions import MARGIN, addition_rows, additions_of, joined_runs, kind_rows, verdict_text
 from dashboard.figures.additivity import additivity_figure
-from dashboard.panels import blocks
+from dashboard.panels import blocks, charts
 from dashboard.panels.head import here
 from dashboard.words.glossary import meaning
 from tdq_core.analysis.additivity import find_cells
@@ -21,7 +21,7 @@ if not cells:
     )
 additions = additions_of(cells)
 st.markdown(verdict_text(additions), help=meaning("Interaction"))
-st.plotly_chart(additivity_figure(additions), key="additivity", config={"displaylogo": False})
+charts.draw(additivity_figure(additions), "additivity")
 n = subject.group.n if subject.group else 0
 st.caption(
     f"Joint drop minus the sum of the separate drops, in top-1 points on the same {n:,} images: above zero the two "

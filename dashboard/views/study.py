@@ -26,6 +26,8 @@ view = next(v for v in VIEWS if v.key == figure)
 by_model = catalog.study_runs(now.runs)
 network = now.subject.network
 if network is None and not view.of_all:
+    if not any(by_model.values()):
+        blocks.nothing_yet("No run of the study's networks is here.")
     st.info(
         "The study's networks are on CIFAR-10 (JPEG copy); this is none of them. Choose one here or above.",
         icon=":material/science:",

@@ -13,6 +13,8 @@ from tdq_core.specs.run import defaults
 from tdq_core.specs.variant import DENSE_COLOUR, Variant, variant_of, variants
 
 ACCENT = "#ea580c"
+TEXT = {"light": "#1c1917", "dark": "#f5f5f4"}
+"""Of charts, by the page that they stand on: those of `.streamlit/config.toml`."""
 GREY = DENSE_COLOUR
 WARNING = "#d55e00"
 
