@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.words.palette import TEXT
 
-_BARE = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+_TOOLS = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 
 
 def draw(figure: go.Figure, key: str, *, on_pick: Callable[[], None] | None = None, bare: bool = False) -> None:
@@ -19,6 +19,5 @@ def draw(figure: go.Figure, key: str, *, on_pick: Callable[[], None] | None = No
     figure.update_xaxes(**axes)
     figure.update_yaxes(**axes)
     options: dict[str, Any] = {"on_select": on_pick, "selection_mode": "points"} if on_pick else {}
-    st.plotly_chart(
-        figure, key=key, config={"displaylogo": False, "displayModeBar": False} if bare else _BARE, **options
-    )
+    tools = {"displaylogo": False, "displayModeBar": False} if bare else _TOOLS
+    st.plotly_chart(figure, key=key, config=tools, **options)

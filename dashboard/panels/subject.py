@@ -16,6 +16,7 @@ from dashboard.facts.subject import (
 )
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import forget, has_moved, record_choice, tell, to_address
+from dashboard.words.markup import plain
 from tdq_core.specs import RunSpec
 
 KEY = "subject"
@@ -75,9 +76,9 @@ def _other_images(subject: Subject, offers: Offers) -> None:
     refs = [spec.images.data for spec in offers.subjects() if spec.model == subject.spec.model]
     names = list(dict.fromkeys(images_name(ref) for ref in refs))
     if not names:
-        st.caption(f"{offers.why_not(subject.spec)}")
+        st.caption(plain(offers.why_not(subject.spec)))
         return
-    st.markdown(f"**{model_name(subject.spec.model)} on**")
+    st.markdown(f"**{plain(model_name(subject.spec.model))} on**")
     here = images_name(subject.spec.images.data)
     data = st.selectbox("Images", names, index=names.index(here) if here in names else 0, key=f"images-{subject.key}")
     count = st.number_input(
