@@ -14,8 +14,9 @@ from cached_runs.study import CP_RATIOS, NETWORKS, RATIOS, dense_spec, is_study_
 from dashboard.facts import findings
 from dashboard.facts.curves import curves_of, rounded
 from dashboard.facts.pipelines import network_recipes, recipe_rows
-from dashboard.facts.study_views import CALIBRATED, CP_INT8, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
+from dashboard.facts.study_views import CALIBRATED, CP_INT8, ELSEWHERE, TUCKER2_ALL, TUCKER2_LATER, VIEWS, points_of
 from dashboard.figures.study import curves_figure
+from dashboard.pages import PAGES
 from dashboard.words import study as study_words
 from dashboard.words import text
 from tdq_core.records.record import RunRecord
@@ -24,6 +25,7 @@ from tdq_core.specs import RankRule
 from tdq_core.stats.intervals import paired_mean
 
 MODEL = "resnet20_cifar10"
+SUBJECT = f"{MODEL}@cifar10-jpeg"
 
 
 def made(name: str, *, policy: str = "uniform", spec: dict[str, Any] | None = None, **about: Any) -> RunRecord:
@@ -75,10 +77,9 @@ def words(at: AppTest) -> str:
 @pytest.mark.parametrize("view", VIEWS, ids=lambda v: v.key)
 def test_every_figure_has_an_address(app, studied, view):
     at = opened(app, figure=view.key, network=MODEL)
-    assert at.subheader[0].value == view.title
-    assert (at.query_params["figure"], at.query_params["network"]) == (view.key, MODEL)
+    assert at.subheader[0].value == view.question
+    assert (at.query_params["figure"], at.query_params["subject"]) == (view.key, SUBJECT)
     assert len(words(at)) > 300, "a figure comes with words"
-    assert at.selectbox[0].disabled == (view.key == "networks"), "the table of all networks leaves nothing to choose"
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda v: v.key)
@@ -89,14 +90,14 @@ def test_where_nothing_is_measured_every_figure_says_what_to_do(app, empty, view
 
 
 def test_a_figure_whose_runs_are_missing_does_not_say_that_there_are_none(app, studied):
-    at = opened(app, figure="components", network=MODEL)
+    at = opened(app, figure="calibrated", network=MODEL)
     assert f"What this figure draws has not been measured for {MODEL}." in words(at)
     assert at.code[0].value == f"python -m cached_runs {MODEL}" and "No run of" not in words(at)
 
 
 def test_where_the_weights_are_missing_as_well_training_comes_first(app, studied, monkeypatch, tmp_path):
     monkeypatch.setattr("dashboard.shelf.catalog.WEIGHTS_FOLDER", tmp_path)
-    at = opened(app, figure="components", network=MODEL)
+    at = opened(app, figure="calibrated", network=MODEL)
     first, then = at.code[0].value.splitlines()
     assert first == f"tdq train {MODEL} --data cifar10-jpeg:FOLDER" and then == f"python -m cached_runs {MODEL}"
     assert "Its weights are not here." in words(at)
@@ -104,7 +105,21 @@ def test_where_the_weights_are_missing_as_well_training_comes_first(app, studied
 
 def test_an_address_that_names_nothing_shows_the_first_figure(app, studied):
     at = opened(app, figure="nonsense", network="../etc/passwd")
-    assert at.subheader[0].value == VIEWS[0].title and at.query_params["network"] == MODEL
+    assert at.subheader[0].value == VIEWS[0].question and at.query_params["subject"] == SUBJECT
+    assert sum("not here" in w.value for w in at.warning) == 2, "and says so"
+
+
+@pytest.mark.parametrize("figure,page", list(ELSEWHERE.items()))
+def test_a_figure_that_has_a_page_of_its_own_leads_there(app, studied, figure, page):
+    at = opened(app, figure=figure, network=MODEL)
+    links = [e.proto for e in at.get("page_link")]
+    assert any(link.page.endswith(page) and MODEL in link.query_string for link in links[len(PAGES) :])
+
+
+def test_what_is_none_of_the_studys_networks_is_led_to_them(app, studied):
+    at = opened(app, subject="digits_resnet@digits")
+    assert "this is none of them" in at.info[0].value and not at.subheader
+    assert any(f"{MODEL}: 8 runs" in e.proto.label for e in at.get("page_link"))
 
 
 @pytest.mark.parametrize("view", [v for v in VIEWS if v.lines], ids=lambda v: v.key)
@@ -163,10 +178,10 @@ def test_the_figure_shows_the_records_numbers():
     figure = curves_figure(curves_of(TUCKER2_ALL, records), intervals=True)
     (fp32,) = (t for t in figure.data if t.name == "FP32")
     assert list(fp32.x) == [1.0, 2.0]
-    assert list(fp32.y) == [100 * (N - 4) / N, 100 * (N - 14) / N]
-    metrics = records[2].metrics
-    assert fp32.error_y.array[1] == pytest.approx(100 * (metrics.top1_high - metrics.top1))
-    assert figure.layout.xaxis2.title.text.startswith("Params, original / compressed")
+    drop, low, high = records[2].drop()
+    assert list(fp32.y) == [0.0, 100 * drop]
+    assert (fp32.error_y.array[1], fp32.error_y.arrayminus[1]) == pytest.approx((100 * (high - drop), 100 * (drop -
+    low))) assert figure.layout.xaxis2.title.text.startswith("Params, original / compressed")
 
 
 def test_below_stands_what_rounding_loses_against_fp32_at_the_same_ratio():
@@ -274,11 +289,15 @@ def test_a_network_of_matrices_is_drawn_with_the_method_that_factorises_them(app
 
 
 def test_runs_on_other_images_are_not_the_studys(app, studied):
-    assert f"{MODEL}: 8 runs" in opened(app, figure="tucker2-all", network=MODEL).selectbox[0].options
+    before = curves_of(TUCKER2_ALL, study_records())
     for name in "456789ghi":  # more of them than the study has
         RunStore(studied).put(made(name, right=3, spec={"samples": 50}, data="3" * 64))
     RunStore(studied).put(made("j", right=3, data="4" * 64))  # of other weights or images, and fewer
-    assert f"{MODEL}: 8 runs" in opened(app, figure="tucker2-all", network=MODEL).selectbox[0].options
+    drawn = {r.run_id for c in before for p in c.points for r in [p.record]}
+    at = opened(app, figure="tucker2-all", network=MODEL)
+    assert at.session_state["subject"].startswith(SUBJECT)
+    chart = at.get("plotly_chart")[0].proto.spec
+    assert all(run_id in chart for run_id in drawn) and "j" * 16 not in chart
 
 
 @pytest.mark.parametrize(
