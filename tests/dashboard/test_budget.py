@@ -1,4 +1,4 @@
-"""Measured runs answer a budget: chosen on one half of the images, judged on the other; times under equal conditions."""
+"""Measured runs answer a budget: chosen on one half of the images, judged on the other; times only under one load."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_rows_are_in_the_words_of_the_pages() -> None:
     assert (row["what it is"], row["precision"], row["MB"]) == ("Tucker-2, ratio 2", "INT8", 3.0)
 
 
-def test_the_page_answers_in_megabytes_with_the_command_and_a_link(app, empty) -> None:  # type: ignore[no-untyped-def]
+def test_the_page_answers_in_megabytes_with_the_command_and_a_link(app, empty) -> None:
     for one in (SURE, LUCKY, UNSURE, LOSING):
         RunStore(empty).put(one)
     at = opened(app, "views/find.py")
@@ -94,7 +94,7 @@ def test_the_page_answers_in_megabytes_with_the_command_and_a_link(app, empty) -
     [(-0.005, 0.01, Departure.NONE), (0.001, 0.004, Departure.NONE), (-0.02, 0.001, Departure.UNDECIDED),
      (0.001, 0.02, Departure.APART), (-0.05, -0.001, Departure.APART), (0.0, 0.02, Departure.UNDECIDED)],
 )  # fmt: skip
-def test_a_departure_needs_an_interval_without_zero_that_leaves_the_margin(low, high, found) -> None:  # type: ignore[no-untyped-def]
+def test_a_departure_needs_an_interval_without_zero_that_leaves_the_margin(low, high, found) -> None:
     assert departure(((low + high) / 2, low, high), 0.01) == found
 
 
