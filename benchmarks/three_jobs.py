@@ -103,8 +103,8 @@ def newcomer(page: Any, server: str) -> tuple[str, int, float, str]:
     top = page.locator(".js-plotly-plot").first.bounding_box()["y"]
     before = page.evaluate(
         """() => { const plot = document.querySelector('.js-plotly-plot').getBoundingClientRect();
-        return [...document.querySelectorAll('[data-testid=stSelectbox], [data-testid=stPopover], [data-testid=stToggle],'
-          + ' [data-testid=stNumberInput], [data-testid=stButtonGroup], [data-testid=stSlider]')]
+        return [...document.querySelectorAll('[data-testid=stSelectbox], [data-testid=stPopover], '
+          + '[data-testid=stToggle], [data-testid=stNumberInput], [data-testid=stButtonGroup], [data-testid=stSlider]')]
           .filter(e => e.getBoundingClientRect().top < plot.top).length }"""
     )
     words = page.get_by_role("link", name="The words").count()

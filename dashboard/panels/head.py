@@ -16,7 +16,7 @@ from dashboard.panels.subject import KEY, choose_subject, current_subject
 from dashboard.shelf import catalog
 from dashboard.shelf.catalog import Runs
 from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import leaving_an_address, left_on, take_told
+from dashboard.shelf.state import is_drawn_again, leaving_an_address, left_on, take_told
 from dashboard.words.markup import plain
 from tdq_core.errors import TDQError
 from tdq_core.records.store import RUNS
@@ -46,8 +46,9 @@ def under_its_head(page: Page) -> Iterator[None]:
         try:
             yield
         finally:
-            with in_vain:
-                _tell_in_vain()
+            if not is_drawn_again():
+                with in_vain:
+                    _tell_in_vain()
 
 
 def here() -> Here:

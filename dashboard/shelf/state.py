@@ -11,17 +11,19 @@ is drawn, and left in the address at its end, all at once.
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import RerunException
 
 from dashboard.facts.draft import Draft
 from tdq_core.jobs.queue import Made
 
 _SEPARATOR = ","
 _SEEN, _NEXT, _TOLD = "address_seen", "address_next", "address_told"
-_WHOLE, _PAGES = "address_whole", "address_pages"
+_WHOLE, _PAGE, _PAGES = "address_whole", "address_page", "address_pages"
 _LONGEST = 60
 """Characters of what an address says that are told back."""
 _NONE: Any = object()
@@ -113,13 +115,13 @@ def take_told() -> list[tuple[str, str]]:
 @contextlib.contextmanager
 def leaving_an_address(page: str) -> Iterator[None]:
     """A whole page is drawn inside; at its end its choices stand in the address."""
-    st.session_state[_WHOLE] = True
+    st.session_state[_WHOLE] = page
     try:
         yield
     finally:
-        st.session_state.pop(_WHOLE, None)
-        _leave()
-        st.session_state.setdefault(_PAGES, {})[page] = dict(st.query_params)
+        st.session_state[_PAGE] = st.session_state.pop(_WHOLE, page)
+        if not is_drawn_again():
+            _leave()
 
 
 def fragment(draw: Callable[..., None]) -> Callable[..., None]:
@@ -130,7 +132,7 @@ def fragment(draw: Callable[..., None]) -> Callable[..., None]:
         try:
             draw(*args, **options)
         finally:
-            if _WHOLE not in st.session_state:
+            if _WHOLE not in st.session_state and not is_drawn_again():
                 _leave()
 
     return st.fragment(alone)
@@ -142,6 +144,12 @@ def _leave() -> None:
     after = {key: text for key, text in (now | dict(coming)).items() if text is not None}
     if after != now:
         st.query_params.from_dict(after)
+    st.session_state.setdefault(_PAGES, {})[st.session_state.get(_PAGE)] = after
+
+
+def is_drawn_again() -> bool:
+    """Whether the drawing is being given up for a new one, which will leave the address: it starts from the old one."""
+    return isinstance(sys.exc_info()[1], RerunException)
 
 
 def left_on(page: str) -> dict[str, str]:
