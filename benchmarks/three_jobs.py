@@ -2,10 +2,10 @@
 
     python -m benchmarks.three_jobs [--axe] [--port 8631] [--shots FOLDER]
 
-An engineer wants the smallest file of ResNet-18 that loses at most a point; a researcher wants to know whether drops add
-up on ResNet-20, and why CP fails in INT8; a newcomer opens the first page. A choice is a page or an entry of a list that
-is picked. `--axe`: instead every page at four widths, light and dark, is looked over by axe-core (the package
-axe-playwright-python holds it), and every chart is measured. `--shots`: keep a picture of everything that is looked at.
+An engineer wants the smallest file of ResNet-18 that loses at most a point; a researcher wants to know whether drops
+add up on ResNet-20, and why CP fails in INT8; a newcomer opens the first page. A choice is a page or an entry of a list
+that is picked. `--axe`: instead every page at four widths, light and dark, is looked over by axe-core (the package
+axe-playwright-python holds it), and the first chart is measured. `--shots`: keep a picture of all that is looked at.
 """
 
 import argparse
