@@ -84,7 +84,7 @@ def _layers(steps: Sequence[Step], *, epc: bool) -> tuple[LayerLoss, ...]:
 
 def ratio_text(failure: Failure) -> str:
     """'3x'."""
-    return f"{failure.rule.value:g}x"
+    return f"{failure.rule.value or 0:g}x"
 
 
 def cause_text(failure: Failure) -> str:

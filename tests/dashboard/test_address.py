@@ -2,12 +2,13 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from made_up import record
 from streamlit.testing.v1 import AppTest
 from test_views import opened, words
 
-from dashboard.pages import MOVED, PAGES
+from dashboard.pages import MOVED, PAGES, Page
 from tdq_core.records.store import RunStore
 
 
@@ -72,32 +73,56 @@ def address(at: AppTest) -> dict[str, str]:
     return {name: text[0] if isinstance(text, list) else text for name, text in said.items()}
 
 
-def test_every_page_says_what_it_shows_and_shows_what_it_says(app: str, filled: Path) -> None:
-    """Each page, opened by its name alone and by the address that it left: the same address, the same subject, and the
-    head's subject on all of them."""
-    own = {"subject": "resnet20_cifar10@cifar10-jpeg@50"}
-    for page in PAGES:
-        for query in ({}, own):
-            first = opened(app, page.file, **query)
-            left = address(first)
-            assert left["subject"] == first.session_state["subject"] == (query or left)["subject"]
-            again = first.run()
-            assert address(again) == left, page.address
-            if query:
-                assert not any("aaaaaaaa" in str(e.value) for e in again.markdown), "no run of another subject"
-        copied = opened(app, page.file, **left)
-        assert address(copied) == left
+def follow(at: AppTest, page: Page) -> dict[str, str]:
+    """The link to a page in the head's row, followed as a browser does; the address that it leads to."""
+    (link,) = (e.proto for e in at.get("page_link")[: len(PAGES)] if e.proto.label == page.title)
+    query = dict(parse_qsl(link.query_string, keep_blank_values=True))
+    at.switch_page(page.file)
+    at.query_params.clear()
+    at.query_params.update(query)
+    at.run()
+    assert not at.exception, at.exception[0].stack_trace
+    return query
 
 
-def test_the_subject_goes_along_from_page_to_page(app: str, filled: Path) -> None:
-    at = opened(app, "views/explore.py", model="resnet20_cifar10", samples="50")
+def test_a_walk_over_the_pages(app: str, filled: Path) -> None:
+    """The subject goes along; what a page leaves in the address leads back to it, in this session and in another; a page
+    that was seen before is reached in one step."""
+    at = opened(app, "views/explore.py", model="digits_resnet", data="digits")
     subject = address(at)["subject"]
-    assert subject == "resnet20_cifar10@cifar10-jpeg@50" and "model" not in address(at)
-    for page in PAGES[1:4]:
-        at.switch_page(page.file).run()
-        assert not at.exception and address(at)["subject"] == subject
-    links = [e.proto for e in at.get("page_link")]
-    assert all(f"subject={subject.replace('@', '%40')}" in link.query_string for link in links[: len(PAGES)])
+    assert "model" not in address(at) and subject.startswith("digits_resnet@digits@")
+    left = {}
+    for page in (*PAGES[1:], PAGES[0]):
+        assert follow(at, page)["subject"] == subject
+        left[page] = address(at)
+        assert at.session_state["subject"] == left[page]["subject"] == subject
+        assert at.title[0].value == (page.question or page.title)
+    for page in PAGES:
+        assert follow(at, page) == address(at) == left[page], "one step of the browser's history"
+    for page in PAGES[:4]:
+        assert address(opened(app, page.file, **left[page])) == left[page], "somebody else sees the same"
+
+
+def test_another_subject_takes_nothing_of_the_last_one_along(app: str, filled: Path) -> None:
+    at = opened(app, "views/explore.py", run="b" * 16, method="svd")
+    at.selectbox(key="subject").set_value("resnet20_cifar10@cifar10-jpeg").run()
+    assert not at.exception and "run" not in address(at) and address(at)["method"] == "svd"
+    for page in PAGES[1:5]:
+        follow(at, page)
+        assert address(at)["subject"] == "resnet20_cifar10@cifar10-jpeg"
+        told = [str(e.value) for e in (*at.markdown, *at.caption, *at.warning)]
+        assert not any("digits" in text for text in told), "no run of another subject"
+
+
+def test_back_shows_what_was_there(app: str, filled: Path) -> None:
+    at = opened(app, "views/explore.py", run="b" * 16)
+    before, tiles = address(at), metrics(at)
+    at.selectbox(key="run").set_value("d" * 16).run()
+    assert metrics(at) != tiles and address(at) != before
+    at.query_params.clear()
+    at.query_params.update(before)
+    at.run()
+    assert metrics(at) == tiles and address(at) == before
 
 
 def test_what_is_not_here_is_told(app: str, filled: Path) -> None:
