@@ -154,6 +154,9 @@ def old_name(query: Mapping[str, str], known: Sequence[Subject], offered: Sequen
 
 def _by_parts(query: Mapping[str, str], known: Sequence[Subject], offered: Sequence[RunSpec]) -> str:
     model = query.get("model") or (model_name(known[0].spec.model) if known else "")
+    if "data" not in query and "samples" not in query:  # its images are not named: those that it was measured on
+        if found := next((s.key for s in known if s.group and model_name(s.spec.model) == model), None):
+            return found
     own = [images_name(spec.images.data) for spec in offered if model_name(spec.model) == model]
     data = images_name(query["data"]) if query.get("data") else (own[0] if own else "")
     return _SEPARATOR.join([model, data] + ([query["samples"]] if query.get("samples") else []))

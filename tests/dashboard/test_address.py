@@ -86,8 +86,8 @@ def follow(at: AppTest, page: Page) -> dict[str, str]:
 
 
 def test_a_walk_over_the_pages(app: str, filled: Path) -> None:
-    """The subject goes along; what a page leaves in the address leads back to it, in this session and in another; a page
-    that was seen before is reached in one step."""
+    """The subject goes along; what a page leaves in the address leads back to it, in this session and in another; a
+    page that was seen before is reached in one step."""
     at = opened(app, "views/explore.py", model="digits_resnet", data="digits")
     subject = address(at)["subject"]
     assert "model" not in address(at) and subject.startswith("digits_resnet@digits@")

@@ -72,6 +72,8 @@ def test_a_network_brings_its_own_images() -> None:
     [
         ({}, None),
         ({"model": "resnet20_cifar10"}, "resnet20_cifar10@cifar10-jpeg"),
+        ({"model": "digits_resnet"}, "digits_resnet@digits"),
+        ({"samples": "50"}, "digits_resnet@digits@50"),
         (
             {"model": "resnet20_cifar10", "data": "cifar10-jpeg:/there", "samples": "50"},
             "resnet20_cifar10@cifar10-jpeg@50",
