@@ -111,8 +111,8 @@ def cause_text(failure: Failure) -> str:
 def taken_text(failure: Failure) -> str:
     """What INT8 takes on top of decomposition, step by step."""
     told = [f"{s.line.label.replace(', INT8', '')}: {_lost(s)}" for s in failure.steps if s.lost is not None]
-    return f"At {ratio_text(failure)} INT8 takes, on top of what decomposition costs in FP32, in points: "
-    f"{'; '.join(told)}."
+    where = f"At {ratio_text(failure)} INT8 takes, on top of what decomposition costs in FP32"
+    return f"{where}, in points: {'; '.join(told)}."
 
 
 def _lost(step: Step) -> str:

@@ -51,7 +51,7 @@ def nothing_yet(sentence: str) -> NoReturn:
         st.markdown(f"**{sentence}**")
         st.markdown(
             "Choose a method and ranks on the page **Explore** and press **Run**, "
-            "or measure on the command line: `tdq run --model digits_resnet --data digits --method tucker2 --ratio 2`."
+            "or measure on the command line: `tdq run --help` says how."
         )
         link("explore", "Open Explore", icon=":material/arrow_forward:")
     st.stop()

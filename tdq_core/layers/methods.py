@@ -84,7 +84,8 @@ class Method:
 
     Attributes:
         name: in specs, records and commands; label: for people; text: a few words for help texts.
-        look: colours; the hues are those of Okabe and Ito (2008) and darker kin, told apart with every common vision.
+        look: colours, near the hues of Okabe and Ito (2008): seen on a light and a dark page, and told apart with every
+            common colour vision within the plain and within the fitted ones, which have other signs.
         rank_names: one a rank, in the order of `Ranks`.
         largest: of a layer without groups, the largest ranks that still mean something: above them nothing more can be
             represented.
@@ -166,7 +167,7 @@ TUCKER2 = Method(
     name="tucker2",
     label="Tucker-2",
     text="Tucker-2",
-    look=Look("#0072b2", "#6a51d8"),
+    look=Look("#0065c6", "#826ada"),
     rank_names=("rank out", "rank in"),
     largest=lambda la: (min(la.c_out, la.c_in * la.taps), min(la.c_in, la.c_out * la.taps)),
     stages=lambda la, r: (
@@ -180,7 +181,7 @@ CP = Method(
     name="cp",
     label="CP",
     text="CP",
-    look=Look("#e69f00", "#a8620d"),
+    look=Look("#c38708", "#aa4c00"),
     rank_names=("rank",),
     largest=lambda la: (min(la.c_out * la.c_in, la.c_out * la.taps, la.c_in * la.taps),),
     stages=lambda la, r: (
@@ -194,7 +195,7 @@ SVD = Method(
     name="svd",
     label="SVD",
     text="SVD",
-    look=Look("#009e73", "#7f9a00"),
+    look=Look("#00a46c", "#5fa30b"),
     rank_names=("rank",),
     largest=lambda la: (min(la.c_out, la.c_in * la.taps),),
     stages=lambda la, r: (Stage("inner", r[0], la.c_in, WHOLE), Stage("output", la.c_out, r[0])),
@@ -205,7 +206,7 @@ SPATIAL = Method(
     name="spatial",
     label="Spatial",
     text="spatial (k x 1, then 1 x k)",
-    look=Look("#8c1d40", "#2f4b7c"),
+    look=Look("#c02647", "#427694"),
     rank_names=("rank",),
     largest=lambda la: (min(la.c_out * la.kernel[1], la.c_in * la.kernel[0]),),
     stages=lambda la, r: (
@@ -219,13 +220,13 @@ AUTO = Chooser(
     name="auto",
     label="auto",
     text="auto (tucker2 for k x k kernels, svd for 1x1 and Linear)",
-    look=Look("#cc79a7", "#8a4b3a"),
+    look=Look("#a57eaf", "#8a6253"),
     choose=lambda layer: "tucker2" if layer.taps > 1 else "svd",
 )
 
 CORRECTION = ("cp",)
 """Methods whose components may cancel each other, so that the error-preserving correction (EPC) goes with them."""
-CORRECTED_LOOK = Look("#56b4e9", "#d6336c")
+CORRECTED_LOOK = Look("#1f89fe", "#ff3972")
 
 METHODS: dict[str, Method | Chooser] = {m.name: m for m in (TUCKER2, CP, SVD, SPATIAL, AUTO)}
 """What a run can ask for, in the order in which it is shown."""

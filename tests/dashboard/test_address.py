@@ -22,7 +22,7 @@ def _walk() -> None:  # runs in a session of Streamlit's
 
     draw, lists = random.Random(0), {"runs": list("abcd"), "only": list("xyz")}
 
-    def page(chosen: dict[str, Any]) -> dict[str, Any]:
+    def page(chosen):  # type: ignore[no-untyped-def]
         with state.leaving_an_address("p"):
             for key, value in chosen.items():
                 st.session_state[key] = value
@@ -78,12 +78,18 @@ def follow(at: AppTest, page: Page) -> dict[str, str]:
     """The link to a page in the head's row, followed as a browser does; the address that it leads to."""
     (link,) = (e.proto for e in at.get("page_link")[: len(PAGES)] if e.proto.label == page.title)
     query = dict(parse_qsl(link.query_string, keep_blank_values=True))
+    go(at, page, query)
+    return query
+
+
+def go(at: AppTest, page: Page, query: dict[str, str]) -> AppTest:
+    """To the page's address, and nothing of the last one."""
     at.switch_page(page.file)
     at.query_params.clear()
     at.query_params.update(query)
     at.run()
     assert not at.exception, at.exception[0].stack_trace
-    return query
+    return at
 
 
 def test_a_walk_over_the_pages(app: str, filled: Path) -> None:
@@ -101,7 +107,9 @@ def test_a_walk_over_the_pages(app: str, filled: Path) -> None:
     for page in PAGES:
         assert follow(at, page) == address(at) == left[page], "one step of the browser's history"
     for page in PAGES[:4]:
-        assert address(opened(app, page.file, **left[page])) == left[page], "somebody else sees the same"
+        other = go(AppTest.from_file(app, default_timeout=60), page, left[page])
+        assert address(other) == left[page], "somebody else sees the same"
+        assert not any("not here" in w.value for w in other.warning)
 
 
 def test_another_subject_takes_nothing_of_the_last_one_along(app: str, filled: Path) -> None:
