@@ -7,7 +7,6 @@ from dashboard.words import text
 from dashboard.words.palette import Look, look_of
 from tdq_core.analysis.additivity import Cells, Interval
 from tdq_core.records.record import RunRecord
-from tdq_core.specs import BACKENDS
 from tdq_core.stats.verdict import Departure, departure
 
 MARGIN = 0.01
@@ -19,7 +18,7 @@ class Addition(NamedTuple):
     """Four cells: drops and interaction as (estimate, low, high), shares of the images (0-1), 95 %.
 
     Attributes:
-        kind: method, precision and backend in words: what it is counted among.
+        kind: method and precision in words, and what is unusual about its integers: what it is counted among.
     """
 
     run_id: str
@@ -61,9 +60,10 @@ def additions_of(cells: Iterable[Cells]) -> tuple[Addition, ...]:
 def _addition(cells: Cells) -> Addition:
     spec = cells.both.spec
     look = look_of(spec)
-    parts = (look.variant.label, look.numbers.label, *text.quantizer(spec), BACKENDS[spec.precision.backend].label)
+    unusual = [said for said in text.quantizer(spec) if said not in ("", "conditioned")]
+    kind = ", ".join((look.variant.label, look.numbers.label, *unusual))
     return Addition(
-        cells.both.run_id, text.treatment(spec), ", ".join(filter(None, parts)), look,
+        cells.both.run_id, text.treatment(spec), kind, look,
         cells.drop_decomposed(), cells.drop_quantized(), cells.drop_summed(), cells.drop_both(), cells.interaction(),
     )  # fmt: skip
 

@@ -12,8 +12,8 @@ from tdq_core.stats.verdict import Departure
 
 WIDTH = 0.8
 """Of a column of one method in one precision, which are 1 apart."""
-MOST_LABELS = 8
-"""Groups that are named in the picture: those that depart furthest."""
+MOST_UPRIGHT = 10
+"""Columns whose names stand under them without being turned."""
 
 
 def additivity_figure(additions: Sequence[Addition]) -> go.Figure:
@@ -27,7 +27,7 @@ def additivity_figure(additions: Sequence[Addition]) -> go.Figure:
     _name_the_exceptions(figure, kinds)
     figure.update_xaxes(
         tickvals=list(range(len(kinds))), ticktext=[_broken(k.name) for k in kinds], zeroline=False, showgrid=False,
-        range=[-0.6, len(kinds) - 0.4], tickangle=0 if len(kinds) <= 6 else -35,
+        range=[-0.6, len(kinds) - 0.4], tickangle=0 if len(kinds) <= MOST_UPRIGHT else -35,
     )  # fmt: skip
     figure.update_yaxes(title="Interaction: joint drop - sum (points)", zeroline=False)
     figure.update_layout(
@@ -58,17 +58,16 @@ def _column(place: int, kind: Kind) -> go.Scatter:
 
 
 def _name_the_exceptions(figure: go.Figure, kinds: Sequence[Kind]) -> None:
-    apart = [
-        (x, a)
-        for place, kind in enumerate(kinds)
-        for x, a in zip(places(kind, place), kind.additions, strict=True)
-        if a.found == Departure.APART
-    ]
-    for x, one in sorted(apart, key=lambda pair: -abs(pair[1].interaction[0]))[:MOST_LABELS]:
+    """The number of the furthest one of each kind, beyond its interval."""
+    for place, kind in enumerate(kinds):
+        apart = [(x, a) for x, a in zip(places(kind, place), kind.additions, strict=True) if a.found == Departure.APART]
+        if not apart:
+            continue
+        x, one = max(apart, key=lambda pair: abs(pair[1].interaction[0]))
         above = one.interaction[0] > 0
         figure.add_annotation(
-            x=x, y=100 * one.interaction[2 if above else 1], text=f"{text.points(one.interaction[0])}",
-            showarrow=False, yshift=9 if above else -9, font={"size": 12},
+            x=x, y=100 * one.interaction[2 if above else 1], text=text.points(one.interaction[0]), showarrow=False,
+            yshift=9 if above else -9, font={"size": 12},
         )  # fmt: skip
 
 

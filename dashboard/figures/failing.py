@@ -22,7 +22,7 @@ def steps_figure(failure: Failure) -> go.Figure:
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1])
     figure.update_xaxes(title="Top-1 drop against dense FP32 (points)", zeroline=False, side="bottom")
     figure.update_layout(
-        height=70 + 32 * len(names), margin={"l": 8, "r": 60, "t": 8, "b": 8}, showlegend=False, hovermode="closest"
+        height=80 + 40 * len(names), margin={"l": 8, "r": 60, "t": 24, "b": 8}, showlegend=False, hovermode="closest"
     )
     return figure
 
@@ -32,8 +32,9 @@ def _step(step: Step) -> go.Scatter:
     lost = f"<br>{text.points(step.lost[0])} on top of FP32 {text.interval(*step.lost[1:])}" if step.lost else ""
     return go.Scatter(
         x=[middle], y=[step.line.label], mode="markers+text", text=[text.points(step.drop[0])],
-        textposition="middle right" if middle < 30 else "middle left", textfont={"size": 13},
-        marker={"color": step.line.colour, "symbol": step.line.symbol, "size": 12, "line": {"width": 2}},
+        textposition="top center", textfont={"size": 13}, cliponaxis=False,
+        marker={"color": step.line.colour, "symbol": step.line.symbol, "size": 12,
+                "line": {"width": 2, "color": step.line.colour}},
         error_x={"type": "data", "symmetric": False, "array": [high - middle], "arrayminus": [middle - low],
                  "thickness": 2, "width": 5, "color": step.line.colour},
         customdata=[step.record.run_id],

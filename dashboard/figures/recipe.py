@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from dashboard.words import text
 from dashboard.words.markup import label
 from dashboard.words.palette import ACCENT, GREY
-from dashboard.words.recipe import TRIED, arm_label, arm_variant
+from dashboard.words.recipe import TRIED, arm_label, arm_variant, target_text
 from tdq_core.recipes.choices import Pick
 from tdq_core.recipes.report import Report
 from tdq_core.recipes.target import parse_target
@@ -98,7 +98,7 @@ def _target(figure: go.Figure, report: Report) -> None:
     target = parse_target(report.target)
     style = {
         "line": {"color": GREY, "dash": "dot"},
-        "annotation": {"text": report.target, "font": {"color": GREY}},
+        "annotation": {"text": target_text(report), "font": {"color": GREY}},
     }
     if target.kind == "drop":
         figure.add_hline(100 * target.limit, annotation_position="top left", **style)

@@ -31,7 +31,7 @@ X_AXES: Mapping[str, Axis] = {
     "params_ratio": Axis("Parameter ratio (dense / this run)", lambda r: _metrics(r).compression_ratio, False, "x"),
 }
 Y_AXES: Mapping[str, Axis] = {
-    "drop": Axis("Top-1 drop against dense FP32 (points)", lambda r: r.drop()[0], True),
+    "drop": Axis("Top-1 drop (points)", lambda r: r.drop()[0], True),
     "top1": Axis("Top-1 accuracy (%)", lambda r: _metrics(r).top1, False),
 }
 
@@ -215,10 +215,10 @@ def _draw_legend(figure: go.Figure, info: TradeoffInfo) -> None:
     looks = sorted({p.look for p in info.points}, key=lambda look: look.place)
     for variant in dict.fromkeys(look.variant for look in looks):
         colour = {"color": variant.colour, "symbol": "circle", "size": 10}
-        figure.add_trace(_key(variant.label, colour, "colour: method"))
+        figure.add_trace(_key(variant.label, colour))
     for precision in (p for p in PRECISIONS.values() if any(look.precision == p.name for look in looks)):
         shape = {"color": GREY, "symbol": precision.symbol, "size": 10}
-        figure.add_trace(_key(precision.label, shape, "shape: precision"))
+        figure.add_trace(_key(precision.label, shape))
     for mark in sorted({mark for look in looks for mark in look.marks}, reverse=True):  # hollow before dotted
         shape = {
             "color": GREY,
@@ -226,14 +226,11 @@ def _draw_legend(figure: go.Figure, info: TradeoffInfo) -> None:
             "size": 10,
             "line": {"width": 1 + 2 * (not mark.suffix)},
         }
-        figure.add_trace(_key(mark.text, shape, mark.looks))
+        figure.add_trace(_key(f"{mark.looks}: {mark.text}", shape))
 
 
-def _key(name: str, marker: Mapping[str, object], title: str) -> go.Scatter:
-    return go.Scatter(
-        x=[None], y=[None], mode="markers", name=name, marker=marker, legendgroup=title,
-        legendgrouptitle={"text": title}, hoverinfo="skip",
-    )  # fmt: skip
+def _key(name: str, marker: Mapping[str, object]) -> go.Scatter:
+    return go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, hoverinfo="skip")
 
 
 def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
@@ -247,9 +244,10 @@ def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
     if info.span is not None:
         figure.update_yaxes(range=_y_range(info, info.span))
     figure.update_layout(
-        height=430, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest",
+        height=500, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest",
         uirevision=f"{info.x_axis}{info.y_axis}{info.span}",
-        legend={"itemclick": False, "itemdoubleclick": False, "tracegroupgap": 4, "orientation": "h", "y": -0.22},
+        legend={"itemclick": False, "itemdoubleclick": False, "orientation": "h", "y": -0.16, "yanchor": "top",
+                "entrywidth": 150},
     )  # fmt: skip
     return figure
 

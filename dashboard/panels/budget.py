@@ -12,7 +12,6 @@ from dashboard.facts.budget import (
     Budget,
     Conditions,
     Judged,
-    answer,
     conditions_text,
     rows,
     speed_words,
@@ -32,11 +31,12 @@ from tdq_core.specs.command import command_line
 from tdq_core.stats.verdict import Verdict
 
 _COLUMNS = {
-    "what it is": st.column_config.TextColumn(width=300),
-    "MB": st.column_config.NumberColumn(format="%.2f"),
+    "what it is": st.column_config.TextColumn(width=260),
+    "MB": st.column_config.NumberColumn(format="%.3f"),
     "smaller": st.column_config.NumberColumn(format="%.2fx"),
     "drop where chosen": st.column_config.NumberColumn(format="%+.2f", help="Points, on the half that chooses"),
     "drop on the others": st.column_config.TextColumn(help="Points, 95 % interval, paired by image"),
+    "time": st.column_config.TextColumn(width=210),
     "verdict": st.column_config.TextColumn(help=meaning("Verdict")),
     "run": st.column_config.LinkColumn("run", display_text=r"run=(.{8})"),
 }
@@ -75,7 +75,7 @@ def _conditions(timed: dict[Conditions, int]) -> Conditions:
 
 def show_answer(subject: Subject, budget: Budget) -> None:
     """The best measured run in MB, its drop and verdict, how to get it, and the next best."""
-    found = answer(subject.runs, budget)
+    found = catalog.answer(subject, budget)
     if found.best is None:
         _none(found, budget)
         return

@@ -47,7 +47,7 @@ def start_button(label: str, spec: RunSpec, offers: Offers, *, images: bool = Tr
     """A button that starts a job on `spec`; where that cannot work here it cannot be pressed, and says why beside it.
     `images`: whether the job looks at any; `button`: what `st.button` takes."""
     why_not = offers.why_not(spec, images=images)
-    pressed = st.button(label, **{**button, "disabled": bool(why_not) or button.get("disabled", False)})
+    pressed: bool = st.button(label, **{**button, "disabled": bool(why_not) or button.get("disabled", False)})
     if why_not:
         st.caption(f":material/block: {plain(why_not)}")
     return pressed

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from dashboard.facts.budget import Budget
 from dashboard.facts.groups import Group, best_run, left_out_text
 from dashboard.facts.subject import Subject, placed
 from dashboard.figures.tradeoff import (
@@ -16,6 +17,7 @@ from dashboard.figures.tradeoff import (
 from dashboard.panels import blocks, charts
 from dashboard.panels.exports import export_panel
 from dashboard.panels.speed import speed_panel
+from dashboard.shelf import catalog
 from dashboard.shelf.catalog import Runs
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, flag, fragment, record_choice, take_next
@@ -72,13 +74,14 @@ def _show_group(group: Group, runs: Runs, subject: Subject, offers: Offers) -> N
     by_id = {r.run_id: r for r in (*group.complete, *group.unfinished)}
     with st.container(key="beside"):
         left, right = st.columns([3, 2], gap="medium")
+    best = catalog.answer(subject, Budget(1.0)).best
     with right:
         shown = st.selectbox(
             "Run shown",
             list(by_id),
             format_func=lambda i: run_label(by_id[i]),
-            help="At first the smallest file that loses at most a point, by the middle of its interval.",
-            **record_choice("run", list(by_id), default=best_run(group.complete)),
+            help="At first the smallest file that keeps a drop of at most a point, as the page Find judges.",
+            **record_choice("run", list(by_id), default=best.record.run_id if best else best_run(group.complete)),
         )
         here = placed(by_id[shown].spec, subject.spec)
         with st.container(border=True):

@@ -11,9 +11,12 @@ import streamlit as st
 
 from cached_runs.costs import read_costs
 from cached_runs.study import NETWORKS, dense_spec, is_study_run
+from dashboard.facts.budget import Answer, Budget
+from dashboard.facts.budget import answer as best_for
 from dashboard.facts.foreseen import Foreseen
 from dashboard.facts.foreseen import front as foreseen_front
 from dashboard.facts.groups import group_runs
+from dashboard.facts.subject import Subject
 from dashboard.shelf.offers import Offers, read_arguments
 from tdq_core.errors import InputError
 from tdq_core.layers.table import LayerTable
@@ -110,6 +113,11 @@ def front(spec: RunSpec, predictor: Predictor) -> list[Foreseen]:
     return _front(repr(sorted(pipeline.items())), len(predictor.runs), spec, predictor)
 
 
+def answer(subject: Subject, budget: Budget) -> Answer:
+    """The best measured run of the subject for the budget."""
+    return _answer(tuple(r.run_id for r in subject.runs), budget, subject.runs)
+
+
 def offers() -> Offers:
     """What can be chosen; the server's arguments are read once."""
     return _offers(server_arguments())
@@ -140,6 +148,11 @@ def _predictor(
     name: str, data: str, ids: tuple[str, ...], _found: Sensitivities, _spec: RunSpec, _own: list[RunRecord]
 ) -> Predictor:
     return predictor_for(_spec, _found, _own)
+
+
+@st.cache_resource(max_entries=50, show_spinner=False)
+def _answer(ids: tuple[str, ...], budget: Budget, _runs: Sequence[RunRecord]) -> Answer:
+    return best_for(_runs, budget)
 
 
 @st.cache_data(max_entries=50, show_spinner=False)

@@ -27,7 +27,8 @@ st.caption(
     f"Joint drop minus the sum of the separate drops, in top-1 points on the same {n:,} images: above zero the two "
     "hurt each other more than they do apart. Each point is a group of four runs (dense, decomposed, quantized, both) "
     f"with its 95 % interval, paired by image and not corrected for looking at many; shaded: within {100 * MARGIN:g} "
-    "point. In a column the sum of the separate drops grows to the right; the furthest exceptions have their number."
+    "point. In a column the sum of the separate drops grows to the right; the furthest exception of each has its "
+    "number."
 )
 st.subheader("By method and precision", anchor=False)
 frame = pd.DataFrame(kind_rows(additions))

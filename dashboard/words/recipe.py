@@ -63,12 +63,12 @@ def sentences(report: Report) -> list[str]:
     if report.chosen is None:
         near = min(report.tried, key=lambda p: p.chosen_drop[0])
         return [
-            f"Nothing that was tried is {_sure(target)}{target_text(report)}. The least loss, "
+            f"Nothing that was tried gives {target_text(report)}{_sure(target)}. The least loss, "
             f"{text.points(near.chosen_drop[0])} points, is that of {_named(near)} at {near.bytes_ratio:.2f}x smaller."
         ]
     chosen, middle = report.chosen, report.chosen.verified_drop
     told = [
-        f"**{_named(chosen)}** is {_sure(target)}{target_text(report)}: {text.file_size(chosen.bytes)}, "
+        f"**{_named(chosen)}** gives {target_text(report)}{_sure(target)}: {text.file_size(chosen.bytes)}, "
         f"{text.both_ways(chosen.bytes_ratio)}; it loses {text.points(chosen.chosen_drop[0])} points where it was "
         "chosen.",
         f"On the {report.n_verify:,} other images it loses {text.points(middle[0])} points "
@@ -89,7 +89,7 @@ def sentences(report: Report) -> list[str]:
 
 def _sure(target: Target) -> str:
     """Of a drop, that luck alone is seldom chosen."""
-    return "with 90 % confidence " if target.kind == "drop" else ""
+    return ", with 90 % confidence" if target.kind == "drop" else ""
 
 
 def _held(report: Report) -> str:
