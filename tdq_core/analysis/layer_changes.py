@@ -23,7 +23,6 @@ from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.session import Session
-from tdq_core.prediction.error import expected_error
 from tdq_core.prediction.flips import flips
 from tdq_core.prediction.sensitivity import (
     DENSE,
@@ -37,6 +36,7 @@ from tdq_core.prediction.sensitivity import (
     sensitivity_id,
 )
 from tdq_core.ranks.costs import ladder, refusal
+from tdq_core.ranks.expected import expected_error
 from tdq_core.records.caches import CACHES
 from tdq_core.records.store import Store, runs_folder
 from tdq_core.specs import RankRule, RunSpec

@@ -44,6 +44,7 @@ def predict(
     predictor = predictor_for(spec, found, RunStore().found().values if records is None else records)
     table = predictor.table(spec)
     if spec.rule and spec.rule.budget == "bytes":  # for which more must be known of the network than its layers
-        table = session.open(spec, on_progress=on_progress, allowed_models=allowed_models).table(spectra=True)
+        opened = session.open(spec, on_progress=on_progress, allowed_models=allowed_models)
+        table = opened.table(spectra=True, on_progress=on_progress)
     plan = make_plan(table, spec.method, spec.rule, spec.precision)
     return predictor.predict(spec, plan.layers, images=len(images))

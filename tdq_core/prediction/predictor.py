@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from tdq_core.layers.table import LayerTable
+from tdq_core.prediction.allocation import plan_table
 from tdq_core.prediction.change import Asked, Unknown, change_of
 from tdq_core.prediction.curve import Curve, Prior, Run
 from tdq_core.prediction.prior import PRIOR
@@ -49,7 +50,7 @@ class Predictor:
 
     def table(self, spec: RunSpec) -> LayerTable:
         """The layers with the spectra that a plan of `spec` is made from."""
-        return self.sensitivities.tables["outputs" if spec.calibrated else "weights"]
+        return plan_table(self.sensitivities, spec)
 
     def predict(self, spec: RunSpec, layers: Sequence[LayerPlan], *, images: int | None = None) -> Prediction:
         """Of a run of `spec` whose layers become `layers`.

@@ -71,6 +71,11 @@ def front(layer: Layer, method: str | None, budget: Budget, bits_of: Sequence[in
     allowed = bits_of or budget.bits
     found = [_dense(layer, bits, budget) for bits in (allowed if not layer.end else (END_BITS,))]
     found += [_at_ranks(layer, method, bits, budget) for bits in allowed] if method else []
+    return front_of(found)
+
+
+def front_of(found: Sequence[Front]) -> Front:
+    """The front of all these choices, which may lie in any order."""
     prices, errors = (np.concatenate([getattr(f, name) for f in found]) for name in ("prices", "errors"))
     ranks, bits = ([value for f in found for value in getattr(f, name)] for name in ("ranks", "bits"))
     at = np.lexsort((errors, prices))

@@ -101,6 +101,11 @@ def make_plan(table: LayerTable, method: str, rule: RankRule | None, precision: 
     require_countable(rule.budget, precision.name, precision.backend)
     if needs_spectra(rule) and any(not (la.refusal or la.spectrum_out) for la in table.layers):
         raise InputError(f"The layer table of '{table.model}' has no spectra: read the layers anew.")
+    if POLICIES[rule.policy].by_sensitivities and not any(la.changes for la in table.layers):
+        raise InputError(
+            f"The policy '{rule.policy}' goes by what each layer of '{table.model}' does to the answers, which was not "
+            "measured: `tdq sensitivity` with the same model and images measures it."
+        )
     plans = _PLANNERS[rule.kind](method, Budget(table, rule, precision))
     if not any(p.method != "none" or p.bits for p in plans):
         reasons = sorted({p.skipped_because or "" for p in plans})
