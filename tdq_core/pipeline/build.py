@@ -29,6 +29,7 @@ from tdq_core.ranks.plan import LayerPlan, Plan, make_plan, needs_spectra
 from tdq_core.records.caches import CACHES
 from tdq_core.records.record import LayerRecord
 from tdq_core.records.store import runs_folder
+from tdq_core.specs.choices import EFFORTS
 from tdq_core.system.progress import Progress
 
 
@@ -152,7 +153,7 @@ def options_of(inputs: RunInputs) -> Options:
     if made is None:
         return Options(seed=inputs.spec.seed)
     return Options(seed=inputs.spec.seed, eta=made.eta if made.epc else None, optimal=made.epc_optimum,
-                   solver=made.solver)  # fmt: skip
+                   effort=EFFORTS[made.effort].times, solver=made.solver)  # fmt: skip
 
 
 def _decompose(work: Work) -> Compressed:

@@ -67,6 +67,10 @@ class Predictor:
         return Prediction(drop=guess.drop, low=guess.low, high=guess.high, within_noise=guess.drop < POINT,
                           runs=sum(run.fit == fit_of(spec) for run in self.runs))  # fmt: skip
 
+    def change_for(self, spec: RunSpec, drop: float) -> float:
+        """The largest sum of changes of which a run of `spec` is predicted to lose at most `drop`."""
+        return self._curve.change_for(drop, fit_of(spec)) / self._offset(spec)
+
     def seen(self, record: RunRecord) -> Run | None:
         """As the curve is fitted to it; None where it is of another network or nothing is known of what it does."""
         if record.metrics is None or record.digests.get("model") != self.sensitivities.digests["model"]:

@@ -159,12 +159,18 @@ def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
             f"{asked.label}: share the ratio out by 'uniform' or 'later'. Got '{name}'."
         )
     shares: Shares = {la.name: reason for la in table.layers if (reason := why_left(la, name, budget))}
-    takers = [(la, method_for(la, name)) for la in table.layers if la.name not in shares]
+    takers = takers_of(name, budget)
     if budget.precision.bits == "auto":
         return _with_bits(name, shares, budget)
     if takers:
         shares |= share_out(takers, budget)
     return [_planned(la, name, shares[la.name]) for la in table.layers]
+
+
+def takers_of(name: str, budget: Budget) -> list[tuple[Layer, str]]:
+    """The layers that a ratio may decompose, with the method that each takes where `name` is asked for."""
+    layers = budget.table.layers
+    return [(la, method_for(la, name)) for la in layers if why_left(la, name, budget) is None]
 
 
 def _with_bits(name: str, left: Mapping[str, Ranks | str], budget: Budget) -> list[LayerPlan]:

@@ -11,7 +11,7 @@ import numpy as np
 from tdq_core.errors import Refused
 from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Change, Layer
-from tdq_core.ranks.allocate import Front, exchanged, front_of, least_error
+from tdq_core.ranks.allocate import Front, exchanged, front_of, least_cost, least_error
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.costs import amounts, max_ranks
 from tdq_core.ranks.expected import changes_at, expected_error
@@ -27,17 +27,38 @@ def solve_predicted(takers: Sequence[tuple[Layer, str]], budget: Budget) -> dict
     Raises:
         Refused: the smallest measured ranks everywhere are too dear; no layer was measured by its method.
     """
-    known = [(la, method) for la, method in takers if _form(la, method) and _form(la, "none")]
-    if not known:
-        raise Refused(f"No layer of '{budget.table.model}' was measured by this method: choose another policy.")
-    layers = [la for la, _ in known]
-    fronts = [_front(la, method, budget) for la, method in known]
+    layers, fronts = _fronts(takers, budget)
     require_reach(layers, budget, sum(int(f.prices[0]) for f in fronts), REACH)
     allowed = allowance(layers, budget)
     chosen = exchanged(fronts, least_error(fronts, allowed), allowed)
     reason = f"at this ratio other layers give up {budget.unit} at a smaller predicted change"
     found: dict[str, Ranks | str] = {la.name: NOT_MEASURED for la, _ in takers}
     return found | {la.name: f.ranks[i] or reason for la, f, i in zip(layers, fronts, chosen, strict=True)}
+
+
+def ratio_within(takers: Sequence[tuple[Layer, str]], budget: Budget, most: float) -> float:
+    """The largest ratio, along the hulls of the layers' fronts, at which the changes add up to at most `most`; 1 where
+    not even the dense network's do.
+
+    Raises:
+        Refused: no layer was measured by its method.
+    """
+    layers, fronts = _fronts(takers, budget)
+    others = [la for la in budget.table.layers if la not in layers]
+    most -= sum(form.rounding for la in others if (form := _form(la, "none")))
+    chosen = least_cost(fronts, most)
+    if sum(float(f.errors[i]) for f, i in zip(fronts, chosen, strict=True)) > most:
+        return 1.0
+    spent = sum(int(f.prices[i]) for f, i in zip(fronts, chosen, strict=True))
+    return budget.original / (budget.whole - sum(budget.dense(la) for la in layers) + spent)
+
+
+def _fronts(takers: Sequence[tuple[Layer, str]], budget: Budget) -> tuple[list[Layer], list[Front]]:
+    """Of the layers that were measured by their method."""
+    known = [(la, method) for la, method in takers if _form(la, method) and _form(la, "none")]
+    if not known:
+        raise Refused(f"No layer of '{budget.table.model}' was measured by this method: choose another policy.")
+    return [la for la, _ in known], [_front(la, method, budget) for la, method in known]
 
 
 def _form(layer: Layer, method: str) -> Change | None:

@@ -131,6 +131,27 @@ SOLVERS: dict[str, Choice] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Effort(Choice):
+    """How long CP is looked for.
+
+    Attributes:
+        times: so many times the usual random starts and turns of the correction.
+    """
+
+    times: float
+
+
+EFFORTS: dict[str, Effort] = {
+    row.name: row
+    for row in (
+        Effort(name="quick", label="quick", times=0.25, help="a quarter of the turns and one start: to look around"),
+        Effort(name="usual", label="usual", times=1.0),
+        Effort(name="thorough", label="thorough", times=4.0, help="four times the starts and turns"),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preset(Choice):
     """Options that go together, by their names in JSON; those that are given beside it count more."""
 
