@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
-from tdq_core.compression.condition.apply import balance, condition
+from tdq_core.compression.condition.apply import Looked, balance, condition, look
 from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
 from tdq_core.compression.condition.rounding import RoundingError, predicted_failure, rounding_errors
 from tdq_core.compression.decompose.factors import Details, Options
@@ -202,7 +202,8 @@ def _readied(work: Work, compressed: Compressed, scheme: Scheme | None, correcte
     if scheme is None or not inputs.spec.conditioned:
         return compressed._replace(module=module)
     names = list(compressed.results)
-    module, balanced = balance(module, names, inputs.calibration, scheme, bits=work.bits, on_progress=work.on_progress)
+    module, balanced = balance(module, names, inputs.calibration, scheme, bits=work.bits,
+                               looked=_looked(work, module, names), on_progress=work.on_progress)  # fmt: skip
     told = {name: each.corrected_in(corrected) for name, each in balanced.items()}
     return compressed.told(told, module=module)
 
@@ -213,8 +214,16 @@ def _conditioned(work: Work, compressed: Compressed, scheme: Scheme | None) -> C
     if scheme is None or not inputs.spec.conditioned:
         return compressed._replace(module=module)
     names = list(compressed.results)
-    module, told = condition(module, names, inputs.calibration, scheme, bits=work.bits, on_progress=work.on_progress)
+    module, told = condition(module, names, inputs.calibration, scheme, bits=work.bits,
+                             looked=_looked(work, module, names), on_progress=work.on_progress)  # fmt: skip
     return compressed.told(told, module=module)
+
+
+def _looked(work: Work, module: nn.Module, names: list[str]) -> Looked:
+    """What flows inside the decomposed layers, found once for all precisions that are measured one after the other."""
+    inputs = work.inputs
+    way = (_origin(work), inputs.digests.get("calib"), inputs.spec.treatment.reestimate_bn)
+    return work.session.looked.get(way, lambda: look(module, names, inputs.calibration, on_progress=work.on_progress))
 
 
 def _reestimated(work: Work, module: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from torch import nn
 
+from tdq_core.compression.condition.apply import Looked
 from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.decompose.modules import Made
 from tdq_core.compression.memory import Memory
@@ -64,6 +65,7 @@ class Session:
         self.memory = Memory(Cache(runs_folder() / CACHES["factors"].folder))
         self.decomposed: Latest[Compressed] = Latest()
         self.conditioned: Latest[Compressed] = Latest()
+        self.looked: Latest[Looked] = Latest()
         self._predictors: dict[str, Predictor | None] = {}
         self._models: OrderedDict[Hashable, LoadedModel] = OrderedDict()
         self._images: OrderedDict[Hashable, ImageSet] = OrderedDict()
