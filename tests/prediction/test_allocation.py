@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny_net import decomposed, spec_in
+from typer.testing import CliRunner
 
 from tdq_core.analysis.layer_changes import measure
 from tdq_core.api.predictions import predict
+from tdq_core.cli import app
 from tdq_core.errors import InputError, Refused
 from tdq_core.layers.table import Change, Layer, LayerTable
 from tdq_core.pipeline.run import run
 from tdq_core.prediction.allocation import plan_table
 from tdq_core.prediction.change import Asked, Unknown, change_of
+from tdq_core.prediction.inverse import with_drop
+from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
 from tdq_core.ranks.costs import cost
 from tdq_core.ranks.expected import changes_at, expected_error
@@ -119,3 +123,35 @@ def test_a_run_by_it_says_which_sensitivities_it_followed(tmp_path: Path, monkey
         (p.layer.name, p.ranks) for p in planned(found, spec)[0].layers
     ]
     assert predict(spec).drop is not None and run(spec).reused
+
+
+@pytest.mark.parametrize("drop", [0.01, 0.04, 0.15])
+@pytest.mark.parametrize(
+    ("method", "precision"), [("tucker2", "fp32"), ("cp", "fp32"), ("svd", "int8"), ("auto", "w4a8")]
+)
+def test_the_ratio_for_a_drop_loses_no_more_and_hardly_less(
+    resnet20: Sensitivities, drop: float, method: str, precision: str
+) -> None:
+    predictor, spec = Predictor(resnet20), RESNET20.changed(method=method, precision=precision)
+    found = with_drop(predictor, spec, drop)
+    assert found.rule and found.rule.value
+
+    def predicted(ratio: float) -> float | None:
+        asked = spec.changed(rule=RankRule("ratio", ratio, policy="predicted"))
+        plan = make_plan(predictor.table(asked), method, asked.rule, asked.precision)
+        return predictor.predict(asked, plan.layers).drop
+
+    assert (own := predicted(found.rule.value)) is not None and own <= drop * 1.0001
+    assert (more := predicted(found.rule.value * 1.15)) is None or more > drop
+
+
+def test_less_than_rounding_costs_is_out_of_reach(resnet20: Sensitivities) -> None:
+    with pytest.raises(Refused, match=r"at most 0\.1 points is out of reach for 'resnet20_cifar10'"):
+        with_drop(Predictor(resnet20), RESNET20.changed(precision="w2"), 0.001)
+
+
+def test_a_drop_to_aim_for_needs_a_method_and_is_a_drop() -> None:
+    asked = ["predict", "--model", "resnet20_cifar10", "--data", "cifar10-jpeg", "--target"]
+    for words, said in ((["ratio>=4", "--method", "svd"], "is of a drop"), (["drop<=1%"], "give a '--method'")):
+        done = CliRunner().invoke(app, [*asked, *words])
+        assert isinstance(done.exception, InputError) and said in str(done.exception)
