@@ -165,7 +165,7 @@ class _Study:
 
             found = self._remembered(layer, f"{form.name} {fit}", changes)
             seen = tables.layer(layer.name)
-            points = [Point(ranks=ranks, error=expected_error(seen, form.method, ranks), change=found[str(n)])
+            points = [Point(ranks=ranks, error=float(expected_error(seen, form.method, ranks)), change=found[str(n)])
                       for n, ranks in enumerate(tried[layer.name])]  # fmt: skip
             yield layer, tuple(sorted(points, key=lambda point: -point.error))
 
