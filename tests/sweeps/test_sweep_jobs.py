@@ -49,7 +49,9 @@ def test_what_it_comes_to(record: RunRecord) -> None:
         found = count.result(records, complaints)
         return found.state, found.run_id, found.reused, found.reason
 
-    refused = structs.replace(record, state="refused", metrics=None, reason="out of reach", run_id="f" * 16)
+    refused = structs.replace(
+        record, state="refused", metrics=None, baseline=None, reason="out of reach", run_id="f" * 16
+    )
     assert result([record], [], 0) == ("done", record.run_id, True, None)
     state, run_id, reused, reason = result([record, refused], ["lost"], 3)
     assert (state, run_id, reused) == ("done", record.run_id, False)
