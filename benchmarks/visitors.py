@@ -75,7 +75,8 @@ class Visitor:
             fragment = min(self._timers, key=lambda name: self._timers[name][0])
             interval = self._timers[fragment][1]
             self._timers[fragment] = (now + interval, interval)
-            self._seen.again.append(await self._request(self._pages.get(self._page, ""), fragment))
+            took = await self._request(self._pages.get(self._page, ""), fragment)
+            self._seen.again.append(took)
 
     async def _ask(self, page: str) -> None:
         self._timers.clear()
@@ -110,6 +111,11 @@ class Visitor:
             elif kind == "auto_rerun":
                 interval = message.auto_rerun.interval
                 self._timers[message.auto_rerun.fragment_id] = (time.monotonic() + interval, interval)
+            elif kind == "stop_auto_rerun":
+                for fragment in message.stop_auto_rerun.fragment_ids:
+                    self._timers.pop(fragment, None)
+            elif kind == "new_session" and not message.metadata.run.fragment_ids:
+                self._timers.clear()  # the whole page is drawn anew, and says again what is to be asked for
             elif kind == "delta" and message.delta.new_element.WhichOneof("type") == "exception":
                 self._seen.faults.append(f"{self._page}: {message.delta.new_element.exception.message}")
             elif kind == "script_finished" and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -221,6 +222,25 @@ def test_every_pipeline_is_bisected(monkeypatch: pytest.MonkeyPatch, text: str, 
     assert Store(RECIPES, runs_folder()).all() == [report]
 
 
+@pytest.mark.parametrize("kind", ["drop<=1%", "ratio>=4"])
+@pytest.mark.parametrize("first", [None, 0, 5, 11])
+def test_wherever_it_begins_the_same_end_is_found(kind: str, first: int | None) -> None:
+    """A pipeline that keeps its drop up to some ratio, or reaches its size from there on."""
+    target = parse_target(kind)
+    for end in range(-1, len(RATIOS)):
+        asked: list[int] = []
+
+        def judge(arm: Arm, ratio: float | None, end: int = end, asked: list[int] = asked) -> SimpleNamespace:
+            assert ratio is not None
+            asked.append(RATIOS.index(ratio))
+            return SimpleNamespace(met=(asked[-1] <= end) == target.smallest_wins)
+
+        search._along(STUDY, target, judge, first)  # type: ignore[arg-type]
+        assert {end, end + 1} & set(range(len(RATIOS))) <= set(asked) and len(set(asked)) == len(asked)
+        if first is not None and first in (end, end + 1):
+            assert len(asked) <= 2, "what was foreseen is measured, and its neighbour"
+
+
 def test_a_refused_ratio_counts_as_too_large_and_a_failure_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "run", Measured(refused_above=2.0))
     report = find_recipe(PLAIN, parse_target("drop<=1%"))
@@ -253,7 +273,7 @@ def test_the_pipelines_are_what_their_names_say() -> None:
 @pytest.mark.parametrize("arms", [(STUDY,), pytest.param(OWN, marks=pytest.mark.long)], ids=["study", "own"])
 def test_the_command_measures_for_real(arms: tuple[Arm, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "RATIOS", (2.0, 4.0))
-    monkeypatch.setattr(search, "ARMS", arms)
+    monkeypatch.setattr(search, "arms", lambda **_: arms)
     asked = ["recipe", "--model", "digits_resnet", "--data", "digits", "--target", "drop<=2%", "--samples", "200",
              "--calib-samples", "64", "--json"]  # fmt: skip
     done = CliRunner().invoke(app, asked, catch_exceptions=False)

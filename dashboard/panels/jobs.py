@@ -78,7 +78,7 @@ def _came(job: Job, state: JobState) -> bool:
     """Whether a sweep has measured more runs since the last look: charts show them as they come."""
     if state.stage != MEASURED:
         return False
-    before = st.session_state.get(f"came-{job.id}", 0)
+    before: int = st.session_state.get(f"came-{job.id}", 0)
     st.session_state[f"came-{job.id}"] = state.done
     return state.done > before
 

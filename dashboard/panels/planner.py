@@ -19,6 +19,7 @@ from dashboard.words.markup import plain
 from tdq_core.errors import Refused, TDQError
 from tdq_core.jobs.queue import Request
 from tdq_core.layers.table import LayerTable
+from tdq_core.prediction.allocation import shares_by_changes
 from tdq_core.ranks.plan import Plan, lacks
 from tdq_core.specs import RankRule, RunSpec
 
@@ -89,6 +90,8 @@ def _with_hand(draft: Draft, read_for: RunSpec) -> Draft:
 def _plan(draft: Draft, read_for: RunSpec) -> Plan | None:
     """The plan that follows from the draft; None where it cannot be made, with the reason on the page."""
     try:
+        if shares_by_changes(draft.spec()):
+            return catalog.plan_by_changes(draft.spec())
         return catalog.plan(read_for, draft.method, draft.rule(), draft.spec().precision)
     except TDQError as error:
         st.warning(plain(text.on_screen(str(error))), icon=":material/block:")

@@ -1,5 +1,7 @@
 """The drop that is predicted of the plan on the page, while its sliders move."""
 
+import math
+
 import streamlit as st
 
 from dashboard.facts.foreseen import foreseen, measured
@@ -10,8 +12,10 @@ from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
 from dashboard.words import text
 from dashboard.words.markup import plain
+from tdq_core.errors import TDQError
 from tdq_core.jobs.queue import Request
-from tdq_core.prediction.predictor import Prediction
+from tdq_core.prediction.inverse import with_drop
+from tdq_core.prediction.predictor import Prediction, Predictor
 from tdq_core.ranks.plan import Plan
 from tdq_core.records.store import RUNS
 from tdq_core.specs import RunSpec
@@ -37,6 +41,29 @@ def prediction(spec: RunSpec, plan: Plan, offers: Offers) -> None:
         return
     st.metric("Predicted drop", "within noise" if found.within_noise else text.points(found.drop), help=_HELP)
     st.caption(f"{text.interval(found.low, found.high)} points, 90 %; {_basis(found)}")
+    if spec.decomposition:
+        _aim(spec, predictor)
+
+
+def _aim(spec: RunSpec, predictor: Predictor) -> None:
+    """The other way round: a drop is typed, and the ranks go where most is saved within it."""
+    with st.popover("Aim for a drop", icon=":material/target:"):
+        points = st.number_input("At most, points of top-1", 0.1, 50.0, 1.0, 0.1, key="aim")
+        st.caption("Ranks of least predicted drop, at the largest ratio that is predicted to lose no more.")
+        st.button("Set the ranks", type="primary", on_click=_set_ranks, args=(spec, predictor, points / 100))
+        if said := st.session_state.pop("aim_said", None):
+            st.warning(plain(text.on_screen(said)), icon=":material/block:")
+
+
+def _set_ranks(spec: RunSpec, predictor: Predictor, drop: float) -> None:
+    """Controls are set before the page is drawn again: a drawn one must not be."""
+    try:
+        rule = with_drop(predictor, spec, drop).rule
+    except TDQError as error:
+        st.session_state["aim_said"] = str(error)
+        return
+    assert rule and rule.value, "a ratio was found"
+    st.session_state.update(rule="ratio", policy=rule.policy, ratio=max(1.01, math.floor(100 * rule.value) / 100))
 
 
 def chart(spec: RunSpec, plan: Plan) -> None:

@@ -14,8 +14,8 @@ from tdq_core.jobs.queue import Request
 from tdq_core.records.store import RUNS
 from tdq_core.specs import PRECISIONS, RunSpec
 from tdq_core.sweeps.grid import Grid, grid_of
+from tdq_core.sweeps.planned import Forecast, forecast
 from tdq_core.sweeps.spec import sweep_of
-from tdq_core.sweeps.sweep import Forecast, forecast
 
 
 def curve_button(draft: Draft, offers: Offers) -> None:

@@ -24,12 +24,12 @@ from tdq_core.models.layer_files import find_layer_file, layer_file_name, read_l
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
-from tdq_core.prediction.shelf import predictor_for, sensitivities_for
+from tdq_core.prediction.shelf import missing, predictor_for, sensitivities_for
 from tdq_core.ranks.budget import FP32
 from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.records.listing import Memory
 from tdq_core.records.record import RunRecord
-from tdq_core.records.store import Found, Kind, Storable, Store, shipped_folder
+from tdq_core.records.store import RUNS, Found, Kind, Storable, Store, shipped_folder
 from tdq_core.specs import PrecisionSpec, RankRule, RunSpec
 
 ROUTER = Path(__file__).resolve().parent.parent / "app.py"
@@ -103,6 +103,18 @@ def predictor(spec: RunSpec, runs: Runs) -> Predictor | None:
         return None
     own = [record for record in runs.values if record.spec.model == spec.model]
     return _predictor(found.sensitivity_id, spec.images.data, tuple(r.run_id for r in own), found, spec, own)
+
+
+def plan_by_changes(spec: RunSpec) -> Plan:
+    """A plan whose ranks follow from the sensitivities of the network.
+
+    Raises:
+        InputError: they were never measured, or not with what `spec` does.
+    """
+    found = predictor(spec, read(RUNS))
+    if found is None:
+        raise InputError(missing(spec))
+    return make_plan(found.table(spec), spec.method, spec.rule, spec.precision)
 
 
 def front(spec: RunSpec, predictor: Predictor) -> list[Foreseen]:

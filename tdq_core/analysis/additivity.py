@@ -9,14 +9,17 @@ of per-image differences over the same images, so their intervals are paired. An
 twice in a sum or a difference of drops.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tdq_core.errors import InputError
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import PrecisionSpec
+from tdq_core.stats.equivalence import Equivalence, equivalence, holm, images_to_decide, sign_flip_p, z_of
 from tdq_core.stats.intervals import paired_mean
+from tdq_core.stats.score import Z95
 
 FP32 = PrecisionSpec()
 Interval = tuple[float, float, float]
@@ -50,11 +53,14 @@ class Cells:
         correct = self._correct
         return self._mean(2 * correct(self.dense) - correct(self.decomposed) - correct(self.quantized), largest=2)
 
-    def interaction(self) -> Interval:
+    def interaction(self, *, z: float = Z95) -> Interval:
         """D(TD + Q) - D(TD) - D(Q): positive where the two hurt each other more than they do apart."""
+        return paired_mean(self.interactions(), largest=2, z=z)
+
+    def interactions(self) -> np.ndarray:
+        """The interaction of each image, -2 to 2."""
         correct = self._correct
-        interaction = correct(self.decomposed) + correct(self.quantized) - correct(self.both) - correct(self.dense)
-        return self._mean(interaction, largest=2)
+        return correct(self.decomposed) + correct(self.quantized) - correct(self.both) - correct(self.dense)
 
     @staticmethod
     def _correct(record: RunRecord) -> np.ndarray:
@@ -64,6 +70,43 @@ class Cells:
     @staticmethod
     def _mean(differences: np.ndarray, *, largest: int = 1) -> Interval:
         return paired_mean(differences, largest=largest)
+
+
+def require_margin(margin: float) -> float:
+    """`margin`, a share of the images; InputError where it is none."""
+    if not 0 < margin < 1:
+        raise InputError(f"The margin must be above 0 and below 100 points. Got {100 * margin:g}.")
+    return margin
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Four cells, and what they say of the sum.
+
+    Attributes:
+        interaction: with an interval that allows for all the groups that were looked at.
+        verdict: of its size being within the margin; images: about how many would decide it, None: no such number.
+        p: of an interaction as likely one way as the other, exact and corrected for the groups that were looked at.
+    """
+
+    cells: Cells
+    interaction: Interval
+    verdict: Equivalence
+    images: int | None
+    p: float
+
+
+def judged(found: Sequence[Cells], margin: float) -> list[Judged]:
+    """Each of the groups, held against `margin` (a share of the images, 0-1), all of them looked at together."""
+    if not found:
+        return []
+    z, ps = z_of(len(found)), holm(np.array([sign_flip_p(cells.interactions()) for cells in found]))
+    rows = []
+    for cells, p in zip(found, ps, strict=True):
+        interval = cells.interaction(z=z)
+        images = images_to_decide(interval, margin, len(cells.interactions()))
+        rows.append(Judged(cells, interval, equivalence(interval, margin), images, float(p)))
+    return rows
 
 
 def find_cells(records: Iterable[RunRecord]) -> list[Cells]:

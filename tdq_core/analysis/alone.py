@@ -25,12 +25,15 @@ from tdq_core.layers.table import Layer
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.ranks.costs import cost
 from tdq_core.ranks.plan import LayerPlan
+from tdq_core.specs.choices import EFFORTS
 from tdq_core.system.progress import Progress
 from tdq_core.system.threads import one_thread
 
 Ways = Mapping[str, Forward]
 """By name of a module what it computes instead."""
 Placed = tuple[Layer, Ranks]
+EFFORT = "quick"
+"""By which CP is looked for here: how the answers move hardly depends on it, and most of the time goes there."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Form:
 
     @property
     def options(self) -> Options:
-        return Options(eta=0.0 if self.name.endswith("+epc") else None)
+        effort = EFFORTS[EFFORT if self.slow else "usual"].times
+        return Options(eta=0.0 if self.name.endswith("+epc") else None, effort=effort)
 
 
 FORMS = tuple(Form(name, method) for method, row in METHODS.items() if isinstance(row, Method)

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from tdq_core.analysis.alone import FORMS, Alone, Form, Ways, rounding
+from tdq_core.analysis.alone import EFFORT, FORMS, Alone, Form, Ways, rounding
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.errors import InputError, NotNow
 from tdq_core.graph.replay import Replay
@@ -23,7 +23,6 @@ from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.session import Session
-from tdq_core.prediction.error import expected_error
 from tdq_core.prediction.flips import flips
 from tdq_core.prediction.sensitivity import (
     DENSE,
@@ -37,6 +36,7 @@ from tdq_core.prediction.sensitivity import (
     sensitivity_id,
 )
 from tdq_core.ranks.costs import ladder, refusal
+from tdq_core.ranks.expected import expected_error
 from tdq_core.records.caches import CACHES
 from tdq_core.records.store import Store, runs_folder
 from tdq_core.specs import RankRule, RunSpec
@@ -142,7 +142,7 @@ class _Study:
             sensitivity_id=self._name, spec=spec, digests={r: self._inputs.digests[r] for r in ("model", "calib")},
             tables=self._tables, images=len(self._images), flips=flips(self._replay.logits.double().numpy()),
             layers={name: LayerChanges(fits=fits[name], rounding=rounded[name]) for name in fits},
-            provenance=machine.describe() | {"time": datetime.now(UTC).isoformat(timespec="seconds")},
+            provenance=_provenance(),
         )  # fmt: skip
 
     @cached_property
@@ -165,7 +165,7 @@ class _Study:
 
             found = self._remembered(layer, f"{form.name} {fit}", changes)
             seen = tables.layer(layer.name)
-            points = [Point(ranks=ranks, error=expected_error(seen, form.method, ranks), change=found[str(n)])
+            points = [Point(ranks=ranks, error=float(expected_error(seen, form.method, ranks)), change=found[str(n)])
                       for n, ranks in enumerate(tried[layer.name])]  # fmt: skip
             yield layer, tuple(sorted(points, key=lambda point: -point.error))
 
@@ -208,6 +208,10 @@ class _Study:
     def _steps(self) -> int:
         steps = {form: 1 + len(FITS) * (form.fits_of == form.name) for form in FORMS}
         return len(self._layers) + sum(count * len(self._takers(form)) for form, count in steps.items())
+
+
+def _provenance() -> dict[str, object]:
+    return machine.describe() | {"time": datetime.now(UTC).isoformat(timespec="seconds"), "cp_effort": EFFORT}
 
 
 def _tried(layer: Layer, form: Form, fit: str) -> list[Ranks]:

@@ -31,6 +31,7 @@ from tdq_core.pipeline.session import Compressed
 from tdq_core.ranks.plan import Plan, make_plan, needs_spectra
 from tdq_core.records.record import Latency, Metrics
 from tdq_core.specs import Decomposition, PrecisionSpec, RankRule, RunSpec
+from tdq_core.specs.choices import EFFORTS
 from tdq_core.specs.rank_rule import Rank
 from tdq_core.system.containment import contained
 from tdq_core.system.progress import Progress, silent
@@ -95,6 +96,7 @@ def compress(
     epc: bool = False,
     eta: float = 0.0,
     epc_optimum: bool = False,
+    effort: str = "usual",
     symmetric: bool = False,
     solver: str = "tdq",
     reestimate_bn: Images | None = None,
@@ -107,6 +109,7 @@ def compress(
         fit: unlabelled images: factors are fitted to what layers compute on them, layer after layer; None: to weights.
         epc, eta: keep CP's components small, at an error of at most (1 + eta) times that of the CP.
         epc_optimum: solve that correction to its optimum.
+        effort: how long CP is looked for: 'quick', 'usual' or 'thorough'.
         symmetric: fit each layer by itself, to its inputs in the original network.
         solver: 'tdq', or 'tensorly' (without `fit` and `epc`).
         reestimate_bn: unlabelled images on which batch norms are measured again; None: they stay.
@@ -115,9 +118,17 @@ def compress(
         InputError: choices that do not go together.
         RunFailed: factors that are not finite.
     """
-    chosen = {"epc": epc, "eta": eta, "epc_optimum": epc_optimum, "symmetric": symmetric, "solver": solver}
+    chosen = {
+        "epc": epc,
+        "eta": eta,
+        "epc_optimum": epc_optimum,
+        "effort": effort,
+        "symmetric": symmetric,
+        "solver": solver,
+    }
     _require_choices(plan, fitted=fit is not None, chosen=chosen)
-    options = Options(seed=seed, eta=eta if epc else None, optimal=epc_optimum, solver=solver)
+    options = Options(seed=seed, eta=eta if epc else None, optimal=epc_optimum, effort=EFFORTS[effort].times,
+                      solver=solver)  # fmt: skip
     if fit is None:
         done = apply_plan(network.module, plan, options=options, on_progress=on_progress)
     elif symmetric:
@@ -133,11 +144,15 @@ def compress(
     return replace(network, module=module, results=results, ranks={p.layer.name: p.ranks for p in plan.decomposed()})
 
 
+_NOT_OF_CP = {"epc": False, "epc_optimum": False, "effort": "usual"}
+"""What the other layers of a plan take where some are decomposed by CP."""
+
+
 def _require_choices(plan: Plan, *, fitted: bool, chosen: dict[str, Any]) -> None:
     """InputError as a spec of the same choices would give."""
     methods = {part.method for part in plan.decomposed()} or {"svd"}
     for method in methods:
-        own = chosen if method == "cp" or not chosen["epc"] else chosen | {"epc": False, "epc_optimum": False}
+        own = chosen if method == "cp" or "cp" not in methods else chosen | _NOT_OF_CP
         RunSpec.of("given", "given", method=method, rule=RankRule("ratio", 2.0), calibrated=fitted, **own)
     if chosen["epc"] and "cp" not in methods:
         raise InputError("The 'epc' shrinks components that cancel each other, and only CP has such components.")

@@ -9,6 +9,7 @@ import sys
 import typer
 
 from tdq_core.cli import (
+    additivity,
     bench,
     cache,
     components,
@@ -40,6 +41,7 @@ app.command("run")(run.run)
 app.command("sensitivity")(predict.sensitivity)
 app.command("predict")(predict.predict)
 app.command("sweep")(sweep.sweep)
+app.command("additivity")(additivity.additivity)
 app.command("recipe")(recipe.recipe)
 app.command("components")(components.components)
 app.command("train")(training.train)

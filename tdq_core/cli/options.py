@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
+from msgspec import structs
 
 from tdq_core.errors import InputError
 from tdq_core.records.logs import LOGS
@@ -23,19 +24,25 @@ LogFlag = Annotated[
     list[str] | None, typer.Option("--log", help=f"Also tell others' tools of what was measured: {LOGS}.")
 ]
 Command = Callable[..., None]
+STAND_IN = 2.0
+"""The ratio of a spec whose ranks are found afterwards."""
 _PRESET_HELP = " ".join(f"{name}: {preset.help}" for name, preset in PRESETS.items())
 
 
-def takes_spec(*parts: type[Value], without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+def takes_spec(*parts: type[Value], without: tuple[str, ...] = (), aim: str = "") -> Callable[[Command], Command]:
     """A command whose first parameter is a `RunSpec`: its options are the fields of `parts` but those `without`, then
-    its own parameters. With `Decomposition` among the parts, the ways to choose ranks are options too."""
+    its own parameters. With `Decomposition` among the parts, the ways to choose ranks are options too; a parameter of
+    its own may take their place, `aim`: where it is given, ranks may be left out."""
     chosen = [field for part in parts for field in fields_of(part) if field.key not in without]
     ranks = [*fields_of(RankChoice), *fields_of(RankRule)] if Decomposition in parts else []
 
     def spec_of(given: Flat) -> tuple[RunSpec]:
         values = {field.key: _value(field, given) for field in chosen}
         if ranks:
-            values |= {"rule": _rule(given), **_preset(given["preset"], given["context"], chosen)}
+            values |= {
+                "rule": _rule(given, aimed=bool(given.get(aim))),
+                **_preset(given["preset"], given["context"], chosen),
+            }
         return (RunSpec.from_flat(values),)
 
     preset = _parameter("preset", str | None, None, "--preset", _PRESET_HELP)
@@ -152,6 +159,9 @@ def _value(field: Field, given: Flat) -> Any:
     return value_of(field, value) if is_list(field) else value
 
 
-def _rule(given: Flat) -> RankRule | None:
+def _rule(given: Flat, *, aimed: bool) -> RankRule | None:
     ways = {field.name: given[field.key] for field in fields_of(RankChoice)}
-    return RankChoice(**ways, sharing={name: given[name] for name in SHARING}).rule()
+    choice = RankChoice(**ways, sharing={name: given[name] for name in SHARING})
+    if aimed and given["method"] != "none" and not any(choice.ways()):
+        return structs.replace(choice, ratio=STAND_IN).rule()
+    return choice.rule()

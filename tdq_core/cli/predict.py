@@ -7,11 +7,14 @@ import typer
 
 from tdq_core.cli.options import JsonFlag, takes_spec
 from tdq_core.cli.terminal import complain, progress_bars, say, say_json, say_table
-from tdq_core.errors import NotKept
+from tdq_core.errors import InputError, NotKept
 from tdq_core.prediction import track
 from tdq_core.prediction.sensitivity import Sensitivities
+from tdq_core.recipes.target import parse_target
 from tdq_core.records.store import RunStore
 from tdq_core.specs import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, RunSpec, Treatment
+from tdq_core.specs.choices import BUDGETS
+from tdq_core.specs.command import command_line
 
 
 @takes_spec(ModelSpec, ImageSpec, RunSpec, without=("samples", "latency"))
@@ -74,9 +77,13 @@ def _cells(found: track.Score) -> tuple[str, ...]:
     return str(found.runs), f"{100 * found.error:.2f}", f"{found.covered:.0%}", tau
 
 
-@takes_spec(ModelSpec, ImageSpec, Decomposition, Treatment, PrecisionSpec, RunSpec)
+@takes_spec(ModelSpec, ImageSpec, Decomposition, Treatment, PrecisionSpec, RunSpec, aim="target")
 def predict(
     spec: RunSpec,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Instead of ranks: a drop, as 'drop<=1%'; finds the ranks that save most within it."),
+    ] = None,
     score: Annotated[
         bool,
         typer.Option("--score", is_eager=True, callback=_score, help="Predicted against measured, of all runs; alone."),
@@ -84,11 +91,26 @@ def predict(
     as_json: JsonFlag = False,
 ) -> None:
     """Predict the drop of a run from the sensitivities of its network: nothing is built, no image passes."""
+    from tdq_core.api.predictions import aimed
     from tdq_core.api.predictions import predict as ask
 
     with progress_bars() as on_progress:
+        if target:
+            spec = aimed(spec, _drop_of(spec, target), on_progress=on_progress)
         found = ask(spec, on_progress=on_progress)
     if as_json:
-        say_json(msgspec.to_builtins(found))
-    else:
-        say(track.in_words(found))
+        say_json(msgspec.to_builtins(found) | ({"ratio": spec.rule.value} if target and spec.rule else {}))
+        return
+    if target and spec.rule:
+        say(f"Ratio {spec.rule.value:.4g} of {BUDGETS[spec.rule.budget].label}, by {command_line(spec)}")
+    say(track.in_words(found))
+
+
+def _drop_of(spec: RunSpec, text: str) -> float:
+    """What a target allows to be lost; InputError where it is about something else, or there is nothing to aim with."""
+    target = parse_target(text)
+    if target.kind != "drop":
+        raise InputError(f"A prediction is of a drop: the '--target' must be as 'drop<=1%'. Got '{text}'.")
+    if spec.decomposition is None:
+        raise InputError("A '--target' finds ranks: give a '--method' that has some. Got none.")
+    return target.limit

@@ -27,9 +27,9 @@ def show(
         record = RunStore().find(run_id)
         say_json(record.to_dict()) if as_json else print_card(record)
         return
-    records, told = _chosen(model)
+    records, told = chosen(model)
     _list(records, as_json)
-    _end(told)
+    end(told)
 
 
 def _list(records: Sequence[RunRecord], as_json: bool) -> None:
@@ -49,22 +49,22 @@ def csv(
     if output is not None:
         output = user_path(output)
         require_file(output)
-    records, told = _chosen(model)
+    records, told = chosen(model)
     if output is None:
         say_csv(to_csv(records))
     else:
         write_atomically(output, to_csv(records))
         tell(f"Written: {output}")
-    _end(told)
+    end(told)
 
 
-def _chosen(model: str | None) -> tuple[list[RunRecord], tuple[str, ...]]:
+def chosen(model: str | None) -> tuple[list[RunRecord], tuple[str, ...]]:
     """The runs of a model, or all; and a sentence for each file that was left out."""
     found = RunStore().found()
     return [r for r in found.values if model in (None, r.spec.model.name)], found.left_out
 
 
-def _end(told: Sequence[str]) -> None:
+def end(told: Sequence[str]) -> None:
     """What was left out is said, and in the exit code too: what was listed is not all that is there."""
     for sentence in told:
         complain(sentence)

@@ -16,8 +16,9 @@ from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.records.table import method_text, ranks_text
 from tdq_core.sweeps.grid import Grid, grid_of
+from tdq_core.sweeps.planned import Forecast, forecast
 from tdq_core.sweeps.spec import read_sweep
-from tdq_core.sweeps.sweep import Forecast, Machines, Swept, carry_out, forecast, workers_here
+from tdq_core.sweeps.sweep import Machines, Swept, carry_out, workers_here
 from tdq_core.system.extras import require_extra
 from tdq_core.system.files import user_path
 

@@ -77,9 +77,10 @@ class CpSweeps(Details, frozen=True):
 
 def _cp(weight: Tensor, ranks: Ranks, options: Options) -> Cp:
     if options.eta is None:
-        return decompose_cp(weight, *ranks, seed=options.seed)
-    start = decompose_cp(weight, *ranks, sweeps=EPC_START, seed=options.seed)
-    return correct_cp(weight, start, eta=options.eta, finish=optimum if options.optimal else None)
+        return decompose_cp(weight, *ranks, seed=options.seed, effort=options.effort)
+    start = decompose_cp(weight, *ranks, sweeps=EPC_START, seed=options.seed, effort=options.effort)
+    finish = optimum if options.optimal else None
+    return correct_cp(weight, start, eta=options.eta, finish=finish, effort=options.effort)
 
 
 def _told_of_tucker2(factors: Tucker2, kernel: Tensor) -> tuple[Details, ...]:

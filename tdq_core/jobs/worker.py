@@ -24,6 +24,8 @@ from tdq_core.system.progress import Progress
 from tdq_core.system.signals import unwinding
 
 _EVENT_EVERY_S = 0.1
+BEHIND_PAGES = 10
+"""Niceness of a job: whoever looks at a page does not wait for it."""
 
 
 class Journal:
@@ -94,7 +96,7 @@ def _sweep(request: Request, on_progress: Progress) -> Result:
 
     count = Count(on_progress)
     swept = sweep(request.sweep, watch=count.watch, on_progress=on_progress, allowed_models=request.allowed_models)
-    return count.result(swept.records, swept.complaints)
+    return count.result(list(swept), swept.complaints)
 
 
 def _recorded(request: Request) -> RunRecord:
@@ -160,6 +162,7 @@ def work(job: Job) -> None:
 def main(folder: Path, alive: int) -> None:
     """Carry out the job in `folder`; `alive` is the inherited descriptor whose lock says that we live."""
     os.set_inheritable(alive, False)  # our children must not keep the lock after our end
+    os.nice(BEHIND_PAGES)
     with unwinding():
         work(Job(folder))
 

@@ -23,6 +23,23 @@ MOST = 2**53
 
 
 @dataclass(frozen=True)
+class Change:
+    """How far the answers of the network move when one layer takes one form: what the policy `predicted` adds up.
+
+    Attributes:
+        method: of the decomposition; 'none' where the layer stays dense.
+        errors: expected errors (`tdq_core.ranks.expected`) at which it was measured, ascending; changes: there, each at
+            least as large as the one before. Both are () of the dense layer.
+        rounding: what rounding to the planned precision adds in this form.
+    """
+
+    method: str
+    errors: tuple[float, ...]
+    changes: tuple[float, ...]
+    rounding: float
+
+
+@dataclass(frozen=True)
 class Layer:
     """One Conv2d or Linear.
 
@@ -48,6 +65,7 @@ class Layer:
         rounding_fed: the same of outputs, rounded with error feedback.
         between_positions: places at the output's height and the input's width, summed over its calls; None: the
             geometric mean of the two others, as wherever height and width are treated alike.
+        changes: a row for each form in which it was measured; () where nobody has asked for them.
     """
 
     name: str
@@ -68,6 +86,7 @@ class Layer:
     rounding: tuple[float, ...] = ()
     rounding_fed: tuple[float, ...] = ()
     between_positions: int | None = None
+    changes: tuple[Change, ...] = ()
 
     @property
     def between(self) -> int:

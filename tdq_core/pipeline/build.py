@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
-from tdq_core.compression.condition.apply import balance, condition
+from tdq_core.compression.condition.apply import Looked, balance, condition, look
 from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
 from tdq_core.compression.condition.rounding import RoundingError, predicted_failure, rounding_errors
 from tdq_core.compression.decompose.factors import Details, Options
@@ -29,6 +29,7 @@ from tdq_core.ranks.plan import LayerPlan, Plan, make_plan, needs_spectra
 from tdq_core.records.caches import CACHES
 from tdq_core.records.record import LayerRecord
 from tdq_core.records.store import runs_folder
+from tdq_core.specs.choices import EFFORTS
 from tdq_core.system.progress import Progress
 
 
@@ -152,7 +153,7 @@ def options_of(inputs: RunInputs) -> Options:
     if made is None:
         return Options(seed=inputs.spec.seed)
     return Options(seed=inputs.spec.seed, eta=made.eta if made.epc else None, optimal=made.epc_optimum,
-                   solver=made.solver)  # fmt: skip
+                   effort=EFFORTS[made.effort].times, solver=made.solver)  # fmt: skip
 
 
 def _decompose(work: Work) -> Compressed:
@@ -201,7 +202,8 @@ def _readied(work: Work, compressed: Compressed, scheme: Scheme | None, correcte
     if scheme is None or not inputs.spec.conditioned:
         return compressed._replace(module=module)
     names = list(compressed.results)
-    module, balanced = balance(module, names, inputs.calibration, scheme, bits=work.bits, on_progress=work.on_progress)
+    module, balanced = balance(module, names, inputs.calibration, scheme, bits=work.bits,
+                               looked=_looked(work, module, names), on_progress=work.on_progress)  # fmt: skip
     told = {name: each.corrected_in(corrected) for name, each in balanced.items()}
     return compressed.told(told, module=module)
 
@@ -212,8 +214,16 @@ def _conditioned(work: Work, compressed: Compressed, scheme: Scheme | None) -> C
     if scheme is None or not inputs.spec.conditioned:
         return compressed._replace(module=module)
     names = list(compressed.results)
-    module, told = condition(module, names, inputs.calibration, scheme, bits=work.bits, on_progress=work.on_progress)
+    module, told = condition(module, names, inputs.calibration, scheme, bits=work.bits,
+                             looked=_looked(work, module, names), on_progress=work.on_progress)  # fmt: skip
     return compressed.told(told, module=module)
+
+
+def _looked(work: Work, module: nn.Module, names: list[str]) -> Looked:
+    """What flows inside the decomposed layers, found once for all precisions that are measured one after the other."""
+    inputs = work.inputs
+    way = (_origin(work), inputs.digests.get("calib"), inputs.spec.treatment.reestimate_bn)
+    return work.session.looked.get(way, lambda: look(module, names, inputs.calibration, on_progress=work.on_progress))
 
 
 def _reestimated(work: Work, module: nn.Module) -> nn.Module:

@@ -21,6 +21,8 @@ from tdq_core.graph.layer_table import read_layers
 from tdq_core.graph.observe import Batches
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.loading import LoadedModel, load_model
+from tdq_core.prediction.allocation import plan_table
+from tdq_core.prediction.sensitivity import Sensitivities
 from tdq_core.records.caches import CACHES
 from tdq_core.records.store import runs_folder
 from tdq_core.specs import ModelSpec, RunSpec
@@ -32,7 +34,11 @@ EXAMPLE_IMAGES = 16
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Everything that a run stands on, opened and identified, before any work."""
+    """Everything that a run stands on, opened and identified, before any work.
+
+    Attributes:
+        sensitivities: of the network, where ranks follow from them.
+    """
 
     spec: RunSpec
     model: LoadedModel
@@ -40,6 +46,7 @@ class RunInputs:
     calib: Images | None
     digests: dict[str, str]
     notes: tuple[str, ...]
+    sensitivities: Sensitivities | None = None
 
     def __post_init__(self) -> None:
         if len(self.images) < 2:
@@ -71,16 +78,19 @@ class RunInputs:
 
     def dense(self) -> "RunInputs":
         """Those of the untouched fp32 model on the same images."""
-        digests = {k: v for k, v in self.digests.items() if k != "calib"}
+        digests = {k: v for k, v in self.digests.items() if k in ("model", "data")}
         notes = self.model.notes + self.images.notes
         return RunInputs(self.spec.dense(), self.model, self.images, None, digests, notes)
 
     def table(self, *, spectra: bool, on_progress: Progress = silent) -> LayerTable:
         """The model's layers; where `spectra` are asked for, those of the weights, or of the outputs on the calibration
-        images where factors are fitted to them. Where bytes are counted, with what the files hold beside layers; where
+        images where factors are fitted to them; where ranks follow from sensitivities, the layers as these know them.
+        Where bytes are counted, with what the files hold beside layers; where
         bits are chosen, with what rounding does, in the same metric as the spectra."""
         model, calib = self.model, self.calib if self.spec.calibrated else None
-        if calib is None:
+        if self.sensitivities:
+            table = plan_table(self.sensitivities, self.spec)
+        elif calib is None:
             table = self.weights_table(spectra=spectra, on_progress=on_progress)
         else:
             table = table_of(model, self.example()[:2], spectra=False)

@@ -10,16 +10,19 @@ from typing import NamedTuple, TypeVar
 
 from torch import nn
 
+from tdq_core.compression.condition.apply import Looked
 from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.decompose.modules import Made
 from tdq_core.compression.memory import Memory
 from tdq_core.data.images import ImageSet
 from tdq_core.data.sources import open_images
+from tdq_core.errors import InputError
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.pipeline.inputs import RunInputs, overlap_note
+from tdq_core.prediction.allocation import shares_by_changes
 from tdq_core.prediction.predictor import Predictor
-from tdq_core.prediction.sensitivity import SENSITIVITIES
-from tdq_core.prediction.shelf import predictor_for, sensitivities_for
+from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
+from tdq_core.prediction.shelf import missing, predictor_for, sensitivities_for
 from tdq_core.records.caches import CACHES
 from tdq_core.records.store import RunStore, Store, runs_folder
 from tdq_core.specs import ModelSpec, RunSpec
@@ -62,6 +65,7 @@ class Session:
         self.memory = Memory(Cache(runs_folder() / CACHES["factors"].folder))
         self.decomposed: Latest[Compressed] = Latest()
         self.conditioned: Latest[Compressed] = Latest()
+        self.looked: Latest[Looked] = Latest()
         self._predictors: dict[str, Predictor | None] = {}
         self._models: OrderedDict[Hashable, LoadedModel] = OrderedDict()
         self._images: OrderedDict[Hashable, ImageSet] = OrderedDict()
@@ -82,7 +86,10 @@ class Session:
             digests["calib"] = calib.digest
             notes += [n for n in calib.notes if n not in notes]
             notes += overlap_note(spec, calib)
-        return RunInputs(spec, model, images, calib, digests, tuple(notes))
+        found = require_sensitivities(spec, model.digest) if shares_by_changes(spec) else None
+        if found:
+            digests["sensitivities"] = found.sensitivity_id
+        return RunInputs(spec, model, images, calib, digests, tuple(notes), found)
 
     def predictor(self, inputs: RunInputs, store: RunStore) -> Predictor | None:
         """Of the run's network, refitted on the runs that were there when it was first asked for; None where its
@@ -113,6 +120,14 @@ class Session:
             )
 
         return _kept(self._images, (ref, role, samples, seed, num_classes), read)
+
+
+def require_sensitivities(spec: RunSpec, digest: str) -> Sensitivities:
+    """Those that the ranks of `spec` follow from; `digest` is that of its network."""
+    found = sensitivities_for(spec, Store(SENSITIVITIES).found().values, digest=digest)
+    if found is None:
+        raise InputError(missing(spec))
+    return found
 
 
 def _kept(opened: "OrderedDict[Hashable, T]", key: Hashable, make: Callable[[], T]) -> T:

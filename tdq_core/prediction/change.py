@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tdq_core.layers.table import Layer
-from tdq_core.prediction.error import expected_error
 from tdq_core.prediction.sensitivity import DENSE, LayerChanges, Point, Sensitivities
+from tdq_core.ranks.expected import BEYOND, changes_at, expected_error
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.specs import RunSpec
 
-BEYOND = 1.35
-"""Ranks whose expected error is larger than that of the smallest ones measured by this factor are out of the grid."""
 END_BITS = 8
 
 
@@ -104,16 +102,10 @@ def layer_change(found: Sensitivities, part: LayerPlan, asked: Asked) -> float:
 
 
 def _at(points: Sequence[Point], error: float, name: str) -> float:
-    """Along straight lines between the points in logarithms; below the smallest error in proportion to it."""
-    if error <= 0:
-        return 0.0
-    errors = np.array([p.error for p in reversed(points)]).clip(1e-12)
-    changes = np.array([p.change for p in reversed(points)]).clip(1e-12)
+    errors, changes = zip(*((p.error, p.change) for p in reversed(points)), strict=True)
     if error > errors[-1] * BEYOND:
         raise Unknown(f"the ranks of '{name}' are smaller than any that were measured")
-    if error < errors[0]:
-        return float(changes[0] * error / errors[0])
-    return float(np.exp(np.interp(np.log(error), np.log(errors), np.log(changes))))
+    return float(changes_at(np.array([error]), errors, changes)[0])
 
 
 def _rounded(own: LayerChanges, form: str, kind: str, bits: int, name: str) -> float:

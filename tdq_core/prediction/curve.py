@@ -8,6 +8,7 @@ on the images that are evaluated. Both are known about from other networks, as l
 held on a grid: nothing is linearised, and few runs move it a little.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from tdq_core.prediction.sensitivity import Flip
 from tdq_core.stats.score import Z90
 
 STEPS = 49
+LEAST, MOST, HALVINGS = 1e-9, 1e3, 40
+"""Changes among which the inverse looks, and how often it halves what is left of their logarithms."""
 WIDTH = 3.0
 """Standard deviations of the priors that the grid spans to either side."""
 
@@ -93,6 +96,15 @@ class Curve:
         """The logarithms of the likeliest scale and gain."""
         row, column = np.unravel_index(int(self._weights[fit].argmax()), self._weights[fit].shape)
         return float(np.log(self._scale[row, 0])), float(self._gain[fit][0, column])
+
+    def change_for(self, drop: float, fit: str) -> float:
+        """The inverse of `guess`: the largest change that loses at most `drop`, by halving its logarithm."""
+        low, high = math.log(LEAST), math.log(MOST)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            fits = self.guess(math.exp(middle), fit).drop <= drop
+            low, high = (middle, high) if fits else (low, middle)
+        return math.exp(low)
 
     def guess(self, change: float, fit: str, images: int | None = None) -> Guess:
         """The drop of a network whose answers change by `change`; of `images` on which it would be measured, with the

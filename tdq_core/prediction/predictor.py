@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from tdq_core.layers.table import LayerTable
+from tdq_core.prediction.allocation import plan_table
 from tdq_core.prediction.change import Asked, Unknown, change_of
 from tdq_core.prediction.curve import Curve, Prior, Run
 from tdq_core.prediction.prior import PRIOR
@@ -49,7 +50,7 @@ class Predictor:
 
     def table(self, spec: RunSpec) -> LayerTable:
         """The layers with the spectra that a plan of `spec` is made from."""
-        return self.sensitivities.tables["outputs" if spec.calibrated else "weights"]
+        return plan_table(self.sensitivities, spec)
 
     def predict(self, spec: RunSpec, layers: Sequence[LayerPlan], *, images: int | None = None) -> Prediction:
         """Of a run of `spec` whose layers become `layers`.
@@ -65,6 +66,10 @@ class Predictor:
         guess = self._curve.guess(change * self._offset(spec), fit_of(spec), images=images)
         return Prediction(drop=guess.drop, low=guess.low, high=guess.high, within_noise=guess.drop < POINT,
                           runs=sum(run.fit == fit_of(spec) for run in self.runs))  # fmt: skip
+
+    def change_for(self, spec: RunSpec, drop: float) -> float:
+        """The largest sum of changes of which a run of `spec` is predicted to lose at most `drop`."""
+        return self._curve.change_for(drop, fit_of(spec)) / self._offset(spec)
 
     def seen(self, record: RunRecord) -> Run | None:
         """As the curve is fitted to it; None where it is of another network or nothing is known of what it does."""

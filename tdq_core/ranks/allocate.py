@@ -71,6 +71,11 @@ def front(layer: Layer, method: str | None, budget: Budget, bits_of: Sequence[in
     allowed = bits_of or budget.bits
     found = [_dense(layer, bits, budget) for bits in (allowed if not layer.end else (END_BITS,))]
     found += [_at_ranks(layer, method, bits, budget) for bits in allowed] if method else []
+    return front_of(found)
+
+
+def front_of(found: Sequence[Front]) -> Front:
+    """The front of all these choices, which may lie in any order."""
     prices, errors = (np.concatenate([getattr(f, name) for f in found]) for name in ("prices", "errors"))
     ranks, bits = ([value for f in found for value in getattr(f, name)] for name in ("ranks", "bits"))
     at = np.lexsort((errors, prices))
@@ -160,21 +165,38 @@ def tails(spectrum: Sequence[float], top: int) -> np.ndarray:
 def least_error(fronts: Sequence[Front], budget: int) -> list[int]:
     """The choice on each front. From the cheapest ones on, the price of error falls: steps along the lower convex
     hulls are bought, best error per cost first, until one does not fit. What is left buys the best single changes."""
-    hulls = [_lower_hull(f) for f in fronts]
-    steps = [
-        (-(f.errors[a] - f.errors[b]) / (f.prices[b] - f.prices[a]), which, b)
-        for which, (f, hull) in enumerate(zip(fronts, hulls, strict=True))
-        for a, b in itertools.pairwise(hull)
-    ]
     chosen = [0] * len(fronts)
     left = budget - sum(int(f.prices[0]) for f in fronts)
-    for _, which, to in sorted(steps):
+    for which, to in _steps(fronts):
         step = int(fronts[which].prices[to] - fronts[which].prices[chosen[which]])
         if step > left:
             break
         chosen[which], left = to, left - step
     _spend_the_rest(fronts, chosen, left)
     return chosen
+
+
+def least_cost(fronts: Sequence[Front], most: float) -> list[int]:
+    """The choice on each front by the same steps, until the errors add up to at most `most`; the cheapest such ones
+    along the hulls. Where even the dearest add up to more, those."""
+    chosen, error = [0] * len(fronts), sum(float(f.errors[0]) for f in fronts)
+    for which, to in _steps(fronts):
+        if error <= most:
+            break
+        error -= float(fronts[which].errors[chosen[which]] - fronts[which].errors[to])
+        chosen[which] = to
+    return chosen
+
+
+def _steps(fronts: Sequence[Front]) -> list[tuple[int, int]]:
+    """(front, choice) along all lower hulls, from the cheapest choices on, best error per cost first."""
+    hulls = [_lower_hull(f) for f in fronts]
+    steps = [
+        (-(f.errors[a] - f.errors[b]) / (f.prices[b] - f.prices[a]), which, b)
+        for which, (f, hull) in enumerate(zip(fronts, hulls, strict=True))
+        for a, b in itertools.pairwise(hull)
+    ]
+    return [(which, to) for _, which, to in sorted(steps)]
 
 
 def exchanged(fronts: Sequence[Front], chosen: Sequence[int], budget: int) -> list[int]:

@@ -101,6 +101,11 @@ def make_plan(table: LayerTable, method: str, rule: RankRule | None, precision: 
     require_countable(rule.budget, precision.name, precision.backend)
     if needs_spectra(rule) and any(not (la.refusal or la.spectrum_out) for la in table.layers):
         raise InputError(f"The layer table of '{table.model}' has no spectra: read the layers anew.")
+    if POLICIES[rule.policy].by_sensitivities and not any(la.changes for la in table.layers):
+        raise InputError(
+            f"The policy '{rule.policy}' goes by what each layer of '{table.model}' does to the answers, which was not "
+            "measured: `tdq sensitivity` with the same model and images measures it."
+        )
     plans = _PLANNERS[rule.kind](method, Budget(table, rule, precision))
     if not any(p.method != "none" or p.bits for p in plans):
         reasons = sorted({p.skipped_because or "" for p in plans})
@@ -154,12 +159,18 @@ def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
             f"{asked.label}: share the ratio out by 'uniform' or 'later'. Got '{name}'."
         )
     shares: Shares = {la.name: reason for la in table.layers if (reason := why_left(la, name, budget))}
-    takers = [(la, method_for(la, name)) for la in table.layers if la.name not in shares]
+    takers = takers_of(name, budget)
     if budget.precision.bits == "auto":
         return _with_bits(name, shares, budget)
     if takers:
         shares |= share_out(takers, budget)
     return [_planned(la, name, shares[la.name]) for la in table.layers]
+
+
+def takers_of(name: str, budget: Budget) -> list[tuple[Layer, str]]:
+    """The layers that a ratio may decompose, with the method that each takes where `name` is asked for."""
+    layers = budget.table.layers
+    return [(la, method_for(la, name)) for la in layers if why_left(la, name, budget) is None]
 
 
 def _with_bits(name: str, left: Mapping[str, Ranks | str], budget: Budget) -> list[LayerPlan]:

@@ -13,6 +13,7 @@ from tdq_core.ranks.allocate import solve_global
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.costs import max_ranks
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
+from tdq_core.ranks.predicted import solve_predicted
 from tdq_core.ranks.ratio import allowance, bisected, offered, require_reach, solve_later, solve_ratio
 from tdq_core.specs.choices import POLICIES
 
@@ -103,4 +104,5 @@ SHARERS: dict[str, Callable[[Takers, Budget], Shares]] = {
     "energy": _energy,
     "vbmf": _vbmf,
     "global": solve_global,
+    "predicted": solve_predicted,
 }

@@ -1,6 +1,6 @@
 """The pipelines that a recipe tries, each over the same ratios. No torch here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tdq_core.specs import RankRule, RunSpec
 
@@ -48,3 +48,17 @@ OWN = (
         calibrated=True, policy="global"),
 )  # fmt: skip
 ARMS = (STUDY, *OWN)
+
+
+def arms(*, foreseen: bool) -> tuple[Arm, ...]:
+    """The pipelines; where what they lose can be foreseen, our own share ranks out by that."""
+    if not foreseen:
+        return ARMS
+    own = (replace(arm, policy="predicted", text=_BY_PREDICTION[arm.name]) for arm in OWN)
+    return STUDY, *own
+
+
+_BY_PREDICTION = {
+    "cp": "CP with EPC fitted to outputs, ranks of least predicted drop, conditioned, then INT8",
+    "tucker2": "Tucker-2 fitted to outputs, ranks of least predicted drop, conditioned, then INT8",
+}

@@ -10,8 +10,9 @@ from pathlib import Path
 from tdq_core.errors import RunFailed
 from tdq_core.pipeline.run import run
 from tdq_core.pipeline.session import Session
-from tdq_core.recipes.candidates import ARMS, DENSE, RATIOS, REFERENCE, Arm
+from tdq_core.recipes.candidates import DENSE, RATIOS, REFERENCE, Arm, arms
 from tdq_core.recipes.choices import Pick, pick, require_images
+from tdq_core.recipes.foreseen import first_to_try
 from tdq_core.recipes.report import RECIPES, Report, write_up
 from tdq_core.recipes.target import Target
 from tdq_core.records.record import RunRecord
@@ -75,21 +76,35 @@ def find_recipe(
         return found[0]
 
     reference = measure(REFERENCE, None)
-    assert reference, "only a ratio is refused, anything else has failed"
+    assert reference and reference[1].metrics, "only a ratio is refused, anything else has failed"
     judge(DENSE, None)
-    for arm in ARMS:
-        _along(arm, target, judge)
+    opened = session.open(plain, on_progress=on_progress, allowed_models=allowed_models)
+    predictor = session.predictor(opened, store or RunStore()) if not finetune else None
+    for arm in arms(foreseen=predictor is not None):
+        specs = [arm.spec(plain, ratio, finetune) for ratio in RATIOS]
+        first = first_to_try(predictor, target, specs, images=reference[1].metrics.n) if predictor else None
+        _along(arm, target, judge, first)
     report = write_up(target, plain, finetune, reference[0], tried)
     kept.put(report)
     return report
 
 
-def _along(arm: Arm, target: Target, judge: Callable[[Arm, float | None], Pick | None]) -> None:
-    """Bisect one pipeline's ratios for the end of those that meet the target: the largest ratio that keeps a drop, the
-    smallest that reaches a size or a latency. A ratio that is refused counts as too large."""
-    low, high = -1, len(RATIOS)
+def _along(
+    arm: Arm, target: Target, judge: Callable[[Arm, float | None], Pick | None], first: int | None = None
+) -> None:
+    """Look along one pipeline's ratios for the end of those that meet the target: the largest ratio that keeps a drop,
+    the smallest that reaches a size or a latency. A ratio that is refused counts as too large.
+
+    By bisection; where the end is foreseen at `first`, from there by steps of 1, 2, 4, ... until it is passed.
+    """
+    low, high, step = -1, len(RATIOS), 1
     while high - low > 1:
         middle = (low + high) // 2
+        if first is not None and low == -1 and high == len(RATIOS):
+            middle = first
+        elif first is not None and (low == -1 or high == len(RATIOS)):
+            middle = min(max(low + step if high == len(RATIOS) else high - step, low + 1), high - 1)
+            step *= 2
         found = judge(arm, RATIOS[middle])
         if found is None:
             high = middle

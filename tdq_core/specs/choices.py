@@ -26,12 +26,14 @@ class Policy(Choice):
         by_spectrum: it needs the layers' spectra.
         by_prediction: it needs a method whose error the spectra predict.
         by_ladder: a layer's ranks are rungs of its ladder.
+        by_sensitivities: it needs what the layers do to the answers, see `tdq sensitivity`.
         has_depth: the exponent `depth` belongs to it.
     """
 
     by_spectrum: bool = False
     by_prediction: bool = False
     by_ladder: bool = False
+    by_sensitivities: bool = False
     has_depth: bool = False
 
 
@@ -54,6 +56,10 @@ POLICIES: dict[str, Policy] = {
         Policy(
             name="global", label="least output error", by_spectrum=True, by_prediction=True,
             help="the smallest sum of the layers' errors that their singular values predict; layers may stay dense",
+        ),
+        Policy(
+            name="predicted", label="least predicted drop", by_sensitivities=True,
+            help="the smallest sum of what the layers do to the answers, which is measured once; layers may stay dense",
         ),
     )
 }  # fmt: skip
@@ -122,6 +128,27 @@ SOLVERS: dict[str, Choice] = {
         Choice(name="tensorly", label="tensorly", help="partial_tucker and parafac, as the study used them"),
     )
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort(Choice):
+    """How long CP is looked for.
+
+    Attributes:
+        times: so many times the usual random starts and turns of the correction.
+    """
+
+    times: float
+
+
+EFFORTS: dict[str, Effort] = {
+    row.name: row
+    for row in (
+        Effort(name="quick", label="quick", times=0.25, help="a quarter of the turns and one start: to look around"),
+        Effort(name="usual", label="usual", times=1.0),
+        Effort(name="thorough", label="thorough", times=4.0, help="four times the starts and turns"),
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from msgspec import Meta, structs
 
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import CORRECTION, METHODS
-from tdq_core.specs.choices import SOLVERS, helps, labels
+from tdq_core.specs.choices import EFFORTS, SOLVERS, helps, labels
 from tdq_core.specs.option import Option, require_choices
 from tdq_core.specs.precision_spec import integer
 from tdq_core.specs.preprocessing import require_normalisation, require_size
@@ -106,6 +106,7 @@ class Decomposition(Value, frozen=True):
         epc: correct CP's components at (nearly) the same error, see `tdq_core.compression.decompose.epc`.
         eta: the correction may raise a layer's error to (1 + eta) times that of the CP it starts from.
         epc_optimum: solve the correction to its optimum, see `tdq_core.compression.decompose.epc_optimum`.
+        effort: of CP, how long it is looked for, see `tdq_core.specs.choices.EFFORTS`.
         calibrated: fit the factors to what each layer computes on the unlabelled calibration images, see
             `tdq_core.compression.calibrate`; otherwise to its weights alone.
         symmetric: the inputs of a calibrated fit are those of the original network, not of the compressed one: it
@@ -155,6 +156,16 @@ class Decomposition(Value, frozen=True):
             because="The 'epc_optimum' belongs to the correction 'epc'.",
         ),
     ] = False
+    effort: Annotated[
+        str,
+        Option(
+            flag="--effort", label="Effort", choices=lambda: EFFORTS, labels=lambda: labels(EFFORTS),
+            helps=lambda: helps(EFFORTS),
+            needs=lambda f: f["method"] in CORRECTION and f["solver"] == "tdq",
+            help="How long CP is looked for: random starts, and turns of the correction.",
+            because="An 'effort' is that of CP's own search, which has random starts and turns.",
+        ),
+    ] = "usual"  # fmt: skip
     calibrated: Annotated[
         bool,
         Option(

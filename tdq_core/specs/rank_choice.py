@@ -46,7 +46,7 @@ class RankChoice(Value, frozen=True):
         Raises:
             InputError: several ways, an option that has no effect without another one, or a file that cannot be read.
         """
-        ways = {n: v for n in ("ratio", "ranks", "energy", "vbmf") if (v := getattr(self, n)) not in (None, False)}
+        ways = self.ways()
         if len(ways) > 1:
             raise InputError(f"Give one way to choose ranks. Got {len(ways)}: --{', --'.join(ways)}.")
         self._require_way(ways)
@@ -57,6 +57,10 @@ class RankChoice(Value, frozen=True):
         kind, value = next(iter(ways.items()))
         number = self.vbmf_weakening if kind == "vbmf" else value
         return RankRule(kind, number, keep_ends=not self.decompose_ends, **self.sharing)
+
+    def ways(self) -> dict[str, Any]:
+        """The ways that are given, by name."""
+        return {n: v for n in ("ratio", "ranks", "energy", "vbmf") if (v := getattr(self, n)) not in (None, False)}
 
     def _require_way(self, ways: dict[str, Any]) -> None:
         if self.vbmf_weakening != 1 and not self.vbmf:

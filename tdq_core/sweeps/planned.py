@@ -11,6 +11,7 @@ from tdq_core.data.refs import parse_ref
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import BACKENDS, PRECISIONS, ImageSpec, RunSpec
 from tdq_core.specs.variant import variant_of
+from tdq_core.sweeps.grid import Grid
 
 Task = tuple[RunSpec, ...]
 """Runs that share factors, in the order in which one worker measures them."""
@@ -114,3 +115,27 @@ def _seconds(record: RunRecord, stages: Collection[str] | None = None) -> float:
     found = record.provenance.get("seconds")
     took = found.items() if isinstance(found, dict) else ()
     return float(sum(s for stage, s in took if isinstance(s, int | float) and (stages is None or stage in stages)))
+
+
+class Forecast(NamedTuple):
+    """What a sweep will do, as far as options and records tell.
+
+    Attributes:
+        measured: how many runs are there already; tasks: the others, by what they share.
+    """
+
+    measured: int
+    tasks: tuple[Task, ...]
+    estimate: Estimate
+
+
+def forecast(grid: Grid, records: Iterable[RunRecord]) -> Forecast:
+    """What is to be measured of `grid`, and how long it will take one worker."""
+    known = list(records)
+    there = {looks_like(r.spec) for r in known if r.state != "failed"}
+    asked = {looks_like(spec): spec for spec in grid.specs}
+    missing = {looks: spec for looks, spec in asked.items() if looks not in there}
+    dense = {looks_like(spec.dense()): spec.dense() for spec in missing.values()}
+    needed = {looks: spec for looks, spec in {**dense, **missing}.items() if looks not in there}
+    tasks = tuple(tasks_of(needed.values()))
+    return Forecast(len(asked) - len(missing), tasks, estimated(tasks, known))

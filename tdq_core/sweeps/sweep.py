@@ -5,16 +5,16 @@ No torch here until it is opened.
 
 import contextlib
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tdq_core.errors import InputError
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RunSpec
 from tdq_core.sweeps.grid import Grid
-from tdq_core.sweeps.planned import Estimate, Task, estimated, looks_like, tasks_of
+from tdq_core.sweeps.planned import tasks_of
 from tdq_core.sweeps.watch import UNWATCHED, Watch
 from tdq_core.system.extras import require_extra
 from tdq_core.system.machine import free_memory
@@ -70,30 +70,6 @@ def workers_here(tasks: int) -> int:
     from dask.system import CPU_COUNT
 
     return max(1, min(CPU_COUNT, free_memory() // LEAST_MEMORY, tasks))
-
-
-class Forecast(NamedTuple):
-    """What a sweep will do, as far as options and records tell.
-
-    Attributes:
-        measured: how many runs are there already; tasks: the others, by what they share.
-    """
-
-    measured: int
-    tasks: tuple[Task, ...]
-    estimate: Estimate
-
-
-def forecast(grid: Grid, records: Iterable[RunRecord]) -> Forecast:
-    """What is to be measured of `grid`, and how long it will take one worker."""
-    known = list(records)
-    there = {looks_like(r.spec) for r in known if r.state != "failed"}
-    asked = {looks_like(spec): spec for spec in grid.specs}
-    missing = {looks: spec for looks, spec in asked.items() if looks not in there}
-    dense = {looks_like(spec.dense()): spec.dense() for spec in missing.values()}
-    needed = {looks: spec for looks, spec in {**dense, **missing}.items() if looks not in there}
-    tasks = tuple(tasks_of(needed.values()))
-    return Forecast(len(asked) - len(missing), tasks, estimated(tasks, known))
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,35 @@ class Balanced:
         return self.balance, BiasCorrected(bias_corrected_in=parameter)
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What flows inside decomposed layers on calibration images: the same whatever they are rounded to.
+
+    Attributes:
+        plain: by layer, as it is.
+        turned, after: by layer whose inner channels may be mixed, its chain with them mixed, and what flows there then.
+    """
+
+    plain: Mapping[str, Observed]
+    turned: Mapping[str, Chain]
+    after: Mapping[str, Observed]
+
+
+def look(model: nn.Module, names: Sequence[str], batches: Batches, *, on_progress: Progress = silent) -> Looked:
+    """Two passes over `batches` at most: the decomposed layers `names` of `model` as they are, and mixed."""
+    plain = observe(model, names, batches, on_progress=on_progress)
+    turned = {n: mixed(c, MIXING_SEED) for n, c in _chains(model, names, plain).items() if can_mix(c)}
+    if not turned:
+        return Looked(plain, {}, {})
+    other = copy.deepcopy(model)
+    for name, chain in turned.items():
+        write(chain, sequential(other, name))
+    return Looked(plain, turned, observe(other, list(turned), batches, on_progress=on_progress))
+
+
 def condition(
     model: nn.Module, names: Sequence[str], batches: Batches, scheme: Scheme, *, bits: Bits | None = None,
-    on_progress: Progress = silent,
+    looked: Looked | None = None, on_progress: Progress = silent,
 ) -> tuple[nn.Module, dict[str, tuple[Details, ...]]]:  # fmt: skip
     """A copy of `model` whose decomposed layers `names` are ready to be quantized by `scheme`.
 
@@ -70,12 +96,13 @@ def condition(
     Args:
         batches: gives a fresh pass over unlabelled calibration batches (N, C, H, W).
         bits: of the weights of layers that have others than those of `scheme`, by name.
+        looked: what `look` gave for the same model and batches, where somebody has looked already.
 
     Returns:
         The model, and what is told of each layer.
     """
     schemes = {name: scheme.with_weights_of((bits or {}).get(name)) for name in names}
-    balanced, told = balance(model, names, batches, scheme, bits=bits, on_progress=on_progress)
+    balanced, told = balance(model, names, batches, scheme, bits=bits, looked=looked, on_progress=on_progress)
     norms = {name: each.batch_norm for name, each in told.items()}
     chains = {name: _chain(balanced, name, norms[name]) for name in names}
     taken = correct_biases(balanced, chains, {n: b for n, b in norms.items() if b}, batches, schemes)
@@ -84,21 +111,16 @@ def condition(
 
 def balance(
     model: nn.Module, names: Sequence[str], batches: Batches, scheme: Scheme, *, bits: Bits | None = None,
-    on_progress: Progress = silent,
+    looked: Looked | None = None, on_progress: Progress = silent,
 ) -> tuple[nn.Module, dict[str, Balanced]]:  # fmt: skip
     """The exact part: a copy that computes the same function, with the inner channels scaled and mixed."""
+    seen = looked or look(model, names, batches, on_progress=on_progress)
     model = copy.deepcopy(model)
-    plain = observe(model, names, batches, on_progress=on_progress)
-    turned = {n: mixed(c, MIXING_SEED) for n, c in _chains(model, names, plain).items() if can_mix(c)}
-    other = copy.deepcopy(model)
-    for name, chain in turned.items():
-        write(chain, sequential(other, name))
-    after = observe(other, list(turned), batches, on_progress=on_progress) if turned else {}
     details = {}
-    for name, chain in _chains(model, names, plain).items():
-        ways = [(chain, plain[name])] + ([(turned[name], after[name])] if name in turned else [])
+    for name, chain in _chains(model, names, seen.plain).items():
+        ways = [(chain, seen.plain[name])] + ([(seen.turned[name], seen.after[name])] if name in seen.turned else [])
         own = scheme.with_weights_of((bits or {}).get(name))
-        details[name] = Balanced(_settle(sequential(model, name), ways, own), plain[name].batch_norm)
+        details[name] = Balanced(_settle(sequential(model, name), ways, own), seen.plain[name].batch_norm)
     return model, details
 
 
@@ -129,7 +151,7 @@ def _ones(observed: Observed) -> tuple[Tensor, ...]:
     return tuple(torch.ones_like(span.low) for span in observed.inner)
 
 
-def _chains(model: nn.Module, names: Sequence[str], observed: dict[str, Observed]) -> dict[str, Chain]:
+def _chains(model: nn.Module, names: Sequence[str], observed: Mapping[str, Observed]) -> dict[str, Chain]:
     return {name: _chain(model, name, observed[name].batch_norm) for name in names}
 
 

@@ -73,7 +73,8 @@ def als(tensor: Tensor, start: list[Tensor], *, lost: float = 0.0, sweeps: int, 
     return Fit(factors, tuple(errors), False)
 
 
-def affordable(shape: tuple[int, ...], rank: int, sweeps: int) -> int:
-    """As many of `sweeps` on a tensor of `shape` as `WORK` allows, at least ten: a number of the shape alone."""
+def affordable(shape: tuple[int, ...], rank: int, sweeps: int, *, effort: float = 1.0) -> int:
+    """As many of `sweeps` on a tensor of `shape` as `effort` times `WORK` allows, at least ten: a number of the shape
+    alone."""
     sweep = 2 * math.prod(shape) * rank + 3 * rank**2 * (rank / 3 + sum(shape))
-    return min(sweeps, max(10, int(WORK / sweep)))
+    return min(sweeps, max(10, int(effort * WORK / sweep)))

@@ -69,15 +69,21 @@ class Compressed:
         return equal_norms([basis @ f for basis, f in zip(self.bases, factors, strict=True)], self.norm)
 
 
-def decompose_cp(weight: Tensor, rank: int, *, sweeps: int = SWEEPS, tol: float = TOL, seed: int = 0) -> Cp:
+def decompose_cp(
+    weight: Tensor, rank: int, *, sweeps: int = SWEEPS, tol: float = TOL, seed: int = 0, effort: float = 1.0
+) -> Cp:
     """CP of `weight` (C_out, C_in, K_h, K_w) at `rank`; stops when the relative error falls by less than `tol`.
+
+    Args:
+        effort: so many times the usual random starts are tried, at least one.
 
     Raises:
         InputError: the weight holds NaN or infinite values, or the rank is below 1.
         NotNow: the work needs more memory than is free.
     """
     kernel = compress(weight, rank)
-    tried = affordable(tuple(kernel.core.shape), rank, TRIED_STARTS * TRIAL_SWEEPS) // TRIAL_SWEEPS
+    wanted = max(1, round(effort * TRIED_STARTS)) * TRIAL_SWEEPS
+    tried = affordable(tuple(kernel.core.shape), rank, wanted, effort=effort) // TRIAL_SWEEPS
     starts = tried if sweeps > TRIAL_SWEEPS else 1
     trials = [
         als(kernel.core, random_start(kernel.core, rank, seed, turn), lost=kernel.lost, sweeps=TRIAL_SWEEPS, tol=tol)

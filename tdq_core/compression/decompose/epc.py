@@ -33,20 +33,21 @@ Finish = Callable[[Tensor, list[Tensor], float], list[Tensor]]
 
 
 def correct_cp(
-    weight: Tensor, made: Cp, *, eta: float, objective: str = "sensitivity", finish: Finish | None = None
-) -> Cp:
+    weight: Tensor, made: Cp, *, eta: float, objective: str = "sensitivity", finish: Finish | None = None,
+    effort: float = 1.0,
+) -> Cp:  # fmt: skip
     """A CP of `weight` (C_out, C_in, K_h, K_w) with small components, from `made`.
 
     First correction and least squares take turns (fewer where a sweep costs more: the number follows from the shape
     alone), and the best fit is kept; the last correction may raise its error to `allowed_error`. What `finish` makes of
-    the core, the factors and the bound of their error comes after it.
+    the core, the factors and the bound of their error comes after it. There are `effort` times the usual turns.
     """
     kernel = compress(weight, made.out.shape[1])
     if kernel.norm == 0:
         return made  # all components are zero already
     factors = spread([basis.T @ f for basis, f in zip(kernel.bases, (made.out, made.in_, made.spatial), strict=True)])
     factors = [f / kernel.norm ** (1 / 3) for f in factors]
-    errors, done, rounds = list(made.errors), 0, _rounds(kernel.core.shape, made.out.shape[1])
+    errors, done, rounds = list(made.errors), 0, _rounds(kernel.core.shape, made.out.shape[1], effort)
     best, least = factors, errors[-1]
     for _ in range(rounds):
         turned = correct(kernel.core, factors, _bound(kernel, errors[-1], TURN_ETA), objective=objective,
@@ -80,8 +81,8 @@ def _bound(kernel: Compressed, error: float, eta: float) -> float:
     return math.sqrt(max(allowed_error(error, eta) ** 2 - kernel.lost, 0.0))
 
 
-def _rounds(shape: tuple[int, ...], rank: int) -> int:
-    return affordable(shape, rank, MOST_ROUNDS * ROUND) // ROUND or 1
+def _rounds(shape: tuple[int, ...], rank: int, effort: float) -> int:
+    return affordable(shape, rank, max(1, round(effort * MOST_ROUNDS)) * ROUND, effort=effort) // ROUND or 1
 
 
 class Degeneracy(Details, frozen=True):

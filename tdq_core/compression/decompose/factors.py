@@ -25,12 +25,14 @@ class Options:
         seed: of random starts (cp).
         eta: how far EPC may raise a CP's error, None for no correction.
         optimal: whether EPC is solved to its optimum, see `epc_optimum`.
+        effort: of CP: how many times the usual random starts and turns of the correction.
         solver: whose implementation, see `tdq_core.specs.choices.SOLVERS`.
     """
 
     seed: int = 0
     eta: float | None = None
     optimal: bool = False
+    effort: float = 1.0
     solver: str = "tdq"
 
 

@@ -1,0 +1,110 @@
+"""`tdq additivity`: whether the drops of decomposition and quantization add up, for a margin that a person sets."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from tdq_core.analysis.additivity import Interval, Judged, find_cells, judged, require_margin
+from tdq_core.cli.options import JsonFlag
+from tdq_core.cli.records import ModelFilter, chosen, end
+from tdq_core.cli.terminal import say, say_json, say_table
+from tdq_core.records.record import RunRecord
+from tdq_core.records.table import method_text, ranks_text
+from tdq_core.stats.equivalence import Equivalence
+
+SAID = {Equivalence.WITHIN: "additive", Equivalence.BEYOND: "not additive", Equivalence.UNDECIDED: "too few images"}
+"""For people."""
+
+
+def additivity(
+    model: ModelFilter = None,
+    margin: Annotated[
+        float, typer.Option(help="Points of top-1 by which the joint drop may miss the sum and still be additive.")
+    ] = 1.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Hold every joint drop against the sum of the drop by decomposition and the drop by quantization."""
+    share = require_margin(margin / 100)
+    records, told = chosen(model)
+    groups = {what: _worst_first(judged(find_cells(own), share)) for what, own in _by_images(records).items()}
+    found = {what: rows for what, rows in groups.items() if rows}
+    if as_json:
+        say_json([_plain(row, margin) for rows in found.values() for row in rows])
+    elif not found:
+        say("No group of four cells is complete: dense, decomposed, quantized, and both, with the same ranks.")
+    else:
+        for (name, n), rows in found.items():
+            _print(name, n, rows, margin)
+    end(told)
+
+
+def _by_images(records: Sequence[RunRecord]) -> dict[tuple[str, int], list[RunRecord]]:
+    """Complete runs by network and images, which are looked at together."""
+    found: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        if record.metrics:
+            found.setdefault((record.digests["model"], record.digests["data"]), []).append(record)
+    return {(f"{own[0].spec.model.name} on {own[0].spec.images.data} ({own[0].run_id[:8]})", own[0].metrics.n): own
+            for own in found.values() if own[0].metrics}  # fmt: skip
+
+
+def _worst_first(rows: Sequence[Judged]) -> list[Judged]:
+    order = (Equivalence.BEYOND, Equivalence.UNDECIDED, Equivalence.WITHIN)
+    return sorted(rows, key=lambda row: (order.index(row.verdict), -abs(row.interaction[0])))
+
+
+def _print(name: str, n: int, rows: Sequence[Judged], margin: float) -> None:
+    say("", f"{name}, {n:,} images, {len(rows)} group{'s' * (len(rows) != 1)} of four cells, margin {margin:g} points")
+    table = [(*_name(row), _points(row.cells.drop_summed()), _points(row.cells.drop_both()),
+              _whole(row.interaction), f"{row.p:.2g}", _said(row)) for row in rows]  # fmt: skip
+    heads = ("run", "method", "ranks", "precision", "backend", "sum", "joint", "interaction", "p", "verdict")
+    say_table(heads, table, right=("sum", "joint", "interaction", "p"))
+    for method, precision, counts in summary(rows):
+        told = ", ".join(f"{counts[verdict]} {SAID[verdict]}" for verdict in Equivalence if counts[verdict])
+        say(f"{method}, {precision}: {told}.")
+    say(
+        "Interaction = joint drop less the sum, in points; above zero they lose more together. Intervals hold all of "
+        f"the {len(rows)} at once in 95 % (Bonferroni); p by all signs of the images, exact, corrected (Holm).",
+    )
+
+
+def summary(rows: Sequence[Judged]) -> Iterator[tuple[str, str, Counter[Equivalence]]]:
+    """By method and precision: how many of each verdict."""
+    found: dict[tuple[str, str], Counter[Equivalence]] = {}
+    for row in rows:
+        spec = row.cells.both.spec
+        found.setdefault((method_text(spec), spec.precision.name), Counter())[row.verdict] += 1
+    yield from ((*what, counts) for what, counts in sorted(found.items()))
+
+
+def _name(row: Judged) -> tuple[str, ...]:
+    spec = row.cells.both.spec
+    return (row.cells.both.run_id[:8], method_text(spec), ranks_text(spec), spec.precision.name, spec.precision.backend)
+
+
+def _said(row: Judged) -> str:
+    if row.verdict is not Equivalence.UNDECIDED:
+        return SAID[row.verdict]
+    return f"{SAID[row.verdict]}: {'no number decides it' if row.images is None else f'about {row.images:,}'}"
+
+
+def _points(interval: Interval) -> str:
+    return f"{100 * interval[0]:+.2f}"
+
+
+def _whole(interval: Interval) -> str:
+    middle, low, high = (100 * x for x in interval)
+    return f"{middle:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _plain(row: Judged, margin: float) -> dict[str, Any]:
+    cells = row.cells
+    return {
+        "run": cells.both.run_id, "decomposed": cells.decomposed.run_id, "quantized": cells.quantized.run_id,
+        "dense": cells.dense.run_id, "model": cells.both.spec.model.name, "method": method_text(cells.both.spec),
+        "precision": cells.both.spec.precision.name, "sum": cells.drop_summed()[0], "joint": cells.drop_both()[0],
+        "interaction": row.interaction[0], "low": row.interaction[1], "high": row.interaction[2],
+        "margin": margin / 100, "verdict": row.verdict.value, "images": row.images, "p": row.p,
+    }  # fmt: skip

@@ -1,0 +1,36 @@
+"""The other way round: from a drop that may be lost to the ranks that save most. No torch here."""
+
+from msgspec import structs
+
+from tdq_core.errors import Refused
+from tdq_core.prediction.predictor import Predictor
+from tdq_core.ranks.budget import Budget
+from tdq_core.ranks.plan import takers_of
+from tdq_core.ranks.predicted import ratio_within
+from tdq_core.specs import RankRule, RunSpec
+
+_DOWN = 1e-6
+"""So that rounding never asks for more than there is."""
+
+
+def with_drop(predictor: Predictor, spec: RunSpec, drop: float) -> RunSpec:
+    """`spec` by the policy `predicted` at the largest ratio whose predicted drop is at most `drop` (share, 0-1).
+
+    What its ratio counts, whole multiples and whether the ends take part are those of its own rule.
+
+    Raises:
+        InputError: `spec` does something that was never measured.
+        Refused: not even the smallest saving is predicted to lose so little.
+    """
+    rule = spec.rule if spec.rule and spec.rule.kind == "ratio" else RankRule("ratio", 2.0)
+    asked = spec.changed(rule=structs.replace(rule, policy="predicted", depth=1.0))
+    table = predictor.table(asked)
+    budget = Budget(table, asked.rule or rule, spec.precision)
+    most = predictor.change_for(asked, drop)
+    ratio = ratio_within(takers_of(spec.method, budget), budget, most)
+    if ratio * (1 - _DOWN) <= 1:
+        raise Refused(
+            f"A predicted drop of at most {100 * drop:g} points is out of reach for '{table.model}' with this method "
+            f"and precision: rounding alone is predicted to cost more. Ask for more, or for more bits."
+        )
+    return asked.changed(rule=structs.replace(rule, value=ratio * (1 - _DOWN), policy="predicted", depth=1.0))
