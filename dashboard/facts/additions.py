@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from dashboard.words import text
 from dashboard.words.palette import Look, look_of
-from tdq_core.analysis.additivity import Cells, Interval
+from tdq_core.analysis.additivity import Cells, Interval, Judged, judged
 from tdq_core.records.record import RunRecord
-from tdq_core.stats.verdict import Departure, departure
+from tdq_core.stats.equivalence import ERROR, Equivalence
 
 MARGIN = 0.01
 """An interaction within this much of zero, as a share of the images, makes no difference to whoever plans a network."""
@@ -15,10 +15,11 @@ MOST_NAMED = 6
 
 
 class Addition(NamedTuple):
-    """Four cells: drops and interaction as (estimate, low, high), shares of the images (0-1), 95 %.
+    """Four cells: drops and interaction as (estimate, low, high), shares of the images (0-1).
 
     Attributes:
         kind: method and precision in words, and what is unusual about its integers: what it is counted among.
+        interaction: with an interval that allows for all groups that were looked at; verdict, p: as `Judged` has them.
     """
 
     run_id: str
@@ -30,11 +31,20 @@ class Addition(NamedTuple):
     summed: Interval
     joint: Interval
     interaction: Interval
+    verdict: Equivalence
+    p: float
 
     @property
-    def found(self) -> Departure:
-        """What the interval of its interaction says."""
-        return departure(self.interaction, MARGIN)
+    def departs(self) -> bool:
+        """Whether it is not zero, and not shown to be within the margin either."""
+        return self.verdict == Equivalence.BEYOND or (self.verdict == Equivalence.UNDECIDED and self.p < ERROR)
+
+    @property
+    def said(self) -> str:
+        """For people."""
+        if self.departs:
+            return "departs" if self.verdict == Equivalence.BEYOND else "departs, by how much is open"
+        return "adds up" if self.verdict == Equivalence.WITHIN else "too few images"
 
 
 class Kind(NamedTuple):
@@ -43,8 +53,9 @@ class Kind(NamedTuple):
     name: str
     additions: tuple[Addition, ...]
 
-    def count(self, found: Departure) -> int:
-        return sum(a.found == found for a in self.additions)
+    def count(self, said: str) -> int:
+        """How many of its groups are said to be so; 'departs' counts all that do."""
+        return sum(a.said.startswith(said) for a in self.additions)
 
     @property
     def worst(self) -> Addition:
@@ -52,19 +63,19 @@ class Kind(NamedTuple):
         return max(self.additions, key=lambda a: abs(a.interaction[0]))
 
 
-def additions_of(cells: Iterable[Cells]) -> tuple[Addition, ...]:
-    """One for each group of four cells."""
-    return tuple(_addition(c) for c in cells)
+def additions_of(cells: Sequence[Cells]) -> tuple[Addition, ...]:
+    """One for each group of four cells, all of them looked at together."""
+    return tuple(_addition(row) for row in judged(cells, MARGIN))
 
 
-def _addition(cells: Cells) -> Addition:
-    spec = cells.both.spec
+def _addition(row: Judged) -> Addition:
+    cells, spec = row.cells, row.cells.both.spec
     look = look_of(spec)
     unusual = [said for said in text.quantizer(spec) if said not in ("", "conditioned")]
     kind = ", ".join((look.variant.label, look.numbers.label, *unusual))
     return Addition(
-        cells.both.run_id, text.treatment(spec), kind, look,
-        cells.drop_decomposed(), cells.drop_quantized(), cells.drop_summed(), cells.drop_both(), cells.interaction(),
+        cells.both.run_id, text.treatment(spec), kind, look, cells.drop_decomposed(), cells.drop_quantized(),
+        cells.drop_summed(), cells.drop_both(), row.interaction, row.verdict, row.p,
     )  # fmt: skip
 
 
@@ -88,8 +99,8 @@ def verdict_text(additions: Sequence[Addition]) -> str:
     for that reason alone."""
     counted = [a for a in additions if a.look.numbers.integer] or list(additions)
     what = "with integers" if any(a.look.numbers.integer for a in additions) else "in FP16"
-    total, add_up = len(counted), sum(a.found == Departure.NONE for a in counted)
-    apart = [a for a in counted if a.found == Departure.APART]
+    total, add_up = len(counted), sum(a.verdict == Equivalence.WITHIN for a in counted)
+    apart = [a for a in counted if a.departs]
     undecided = total - add_up - len(apart)
     told = (
         f"Of {total} group{'s' * (total != 1)} {what}, **{add_up} add{'s' * (add_up == 1)} up within "
@@ -121,9 +132,9 @@ def kind_rows(additions: Sequence[Addition]) -> list[dict[str, Any]]:
         {
             "method and precision": kind.name,
             "groups": len(kind.additions),
-            "add up": kind.count(Departure.NONE),
-            "depart": kind.count(Departure.APART),
-            "cannot be told": kind.count(Departure.UNDECIDED),
+            "add up": kind.count("adds up"),
+            "depart": kind.count("departs"),
+            "too few images": kind.count("too few images"),
             "mean interaction": 100 * sum(a.interaction[0] for a in kind.additions) / len(kind.additions),
             "largest": 100 * kind.worst.interaction[0],
         }
@@ -131,24 +142,24 @@ def kind_rows(additions: Sequence[Addition]) -> list[dict[str, Any]]:
     ]
 
 
-_FOUND = {Departure.APART: "departs", Departure.UNDECIDED: "cannot be told", Departure.NONE: "adds up"}
+_ORDER = (Equivalence.BEYOND, Equivalence.UNDECIDED, Equivalence.WITHIN)
 
 
 def addition_rows(additions: Sequence[Addition]) -> list[dict[str, Any]]:
     """A row for each group: what departs first, then the largest interactions."""
-    order = list(_FOUND)
     return [
         {
-            "verdict": _FOUND[a.found],
+            "verdict": a.said,
             "treatment": a.treatment,
             "interaction": 100 * a.interaction[0],
             "low": 100 * a.interaction[1],
             "high": 100 * a.interaction[2],
+            "p": a.p,
             "decomposition alone": 100 * a.decomposed[0],
             "quantization alone": 100 * a.quantized[0],
             "sum": 100 * a.summed[0],
             "joint": 100 * a.joint[0],
             "run": a.run_id,
         }
-        for a in sorted(additions, key=lambda a: (order.index(a.found), -abs(a.interaction[0])))
+        for a in sorted(additions, key=lambda a: (not a.departs, _ORDER.index(a.verdict), -abs(a.interaction[0])))
     ]

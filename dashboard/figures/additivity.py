@@ -8,7 +8,6 @@ from dashboard.facts.additions import MARGIN, Addition, Kind, kinds_of
 from dashboard.figures.tradeoff import marker
 from dashboard.words import text
 from dashboard.words.palette import GREY
-from tdq_core.stats.verdict import Departure
 
 WIDTH = 0.8
 """Of a column of one method in one precision, which are 1 apart."""
@@ -60,7 +59,7 @@ def _column(place: int, kind: Kind) -> go.Scatter:
 def _name_the_exceptions(figure: go.Figure, kinds: Sequence[Kind]) -> None:
     """The number of the furthest one of each kind, beyond its interval."""
     for place, kind in enumerate(kinds):
-        apart = [(x, a) for x, a in zip(places(kind, place), kind.additions, strict=True) if a.found == Departure.APART]
+        apart = [(x, a) for x, a in zip(places(kind, place), kind.additions, strict=True) if a.departs]
         if not apart:
             continue
         x, one = max(apart, key=lambda pair: abs(pair[1].interaction[0]))

@@ -11,6 +11,7 @@ from dashboard.words.glossary import meaning
 from tdq_core.analysis.additivity import find_cells
 
 POINTS = st.column_config.NumberColumn(format="%+.2f")
+P = st.column_config.NumberColumn(format="%.2g", help="Of no interaction: exact, corrected for all groups (Holm)")
 RUN = st.column_config.LinkColumn("run", display_text=r"run=(.{8})")
 
 subject = here().subject
@@ -25,10 +26,10 @@ charts.draw(additivity_figure(additions), "additivity")
 n = subject.group.n if subject.group else 0
 st.caption(
     f"Joint drop minus the sum of the separate drops, in top-1 points on the same {n:,} images: above zero the two "
-    "hurt each other more than they do apart. Each point is a group of four runs (dense, decomposed, quantized, both) "
-    f"with its 95 % interval, paired by image and not corrected for looking at many; shaded: within {100 * MARGIN:g} "
-    "point. In a column the sum of the separate drops grows to the right; the furthest exception of each has its "
-    "number."
+    "hurt each other more than they do apart. Each point is a group of four runs (dense, decomposed, quantized, both), "
+    f"paired by image; the intervals hold all {len(additions)} at once in 95 % of all cases (Bonferroni). Shaded: "
+    f"within {100 * MARGIN:g} point. In a column the sum of the separate drops grows to the right; the furthest "
+    "exception of each has its number. `tdq additivity` says the same, for any margin."
 )
 st.subheader("By method and precision", anchor=False)
 frame = pd.DataFrame(kind_rows(additions))
@@ -36,8 +37,10 @@ st.dataframe(frame, hide_index=True, column_config=dict.fromkeys(("mean interact
 with st.expander(f"All {len(additions)} groups, exceptions first", expanded=True):
     rows = addition_rows(additions)
     table = pd.DataFrame([row | {"run": blocks.run_address(str(row["run"]))} for row in rows])
-    numbers = [c for c in table.columns if c not in ("run", "treatment", "verdict")]
-    st.dataframe(table, hide_index=True, column_config={**dict.fromkeys(numbers, POINTS), "run": RUN}, height=420)
+    numbers = [c for c in table.columns if c not in ("run", "treatment", "verdict", "p")]
+    st.dataframe(
+        table, hide_index=True, column_config={**dict.fromkeys(numbers, POINTS), "run": RUN, "p": P}, height=420
+    )
     st.download_button(
         "CSV of this table (points)",
         pd.DataFrame(rows).to_csv(index=False),

@@ -1,5 +1,4 @@
-"""What an interval lets one say of a bound: shown, consistent with it, or missed; and of a difference that should be
-none. Standard library only."""
+"""What an interval lets one say of a bound: shown, consistent with it, or missed. Standard library only."""
 
 import math
 from enum import StrEnum
@@ -30,26 +29,6 @@ def verdict(interval: Interval, limit: float) -> Verdict:
     if high <= limit:
         return Verdict.SHOWN
     return Verdict.CONSISTENT if middle <= limit else Verdict.MISSED
-
-
-class Departure(StrEnum):
-    """Of a quantity that should be zero, give or take a margin.
-
-    NONE: the whole interval lies within the margin. APART: it does not, and leaves out zero. UNDECIDED: it holds zero
-    and reaches beyond the margin, so that too few images were looked at.
-    """
-
-    NONE = "none"
-    APART = "apart"
-    UNDECIDED = "undecided"
-
-
-def departure(interval: Interval, margin: float) -> Departure:
-    """What `interval` says of being zero, give or take `margin`."""
-    _, low, high = interval
-    if -margin <= low and high <= margin:
-        return Departure.NONE
-    return Departure.UNDECIDED if low <= 0 <= high else Departure.APART
 
 
 def images_to_settle(interval: Interval, limit: float, n: int) -> int | None:

@@ -13,7 +13,7 @@ from dashboard.words import text
 from tdq_core.records.record import Latency, Metrics, RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule
-from tdq_core.stats.verdict import Departure, Verdict, departure
+from tdq_core.stats.verdict import Verdict
 
 
 def measured(name: str, *, first: int, second: int, size: int, n: int = 2000, threads: int = 0, ms: float = 1.0,
@@ -87,15 +87,6 @@ def test_the_page_answers_in_megabytes_with_the_command_and_a_link(app, empty) -
     at.number_input(key="points").set_value(0.2).run()
     assert "is sure enough to lose at most 0.2 points" in words(at) or "Verdict" in metrics(at)
     assert at.query_params["points"] in ("0.2", ["0.2"])
-
-
-@pytest.mark.parametrize(
-    "low,high,found",
-    [(-0.005, 0.01, Departure.NONE), (0.001, 0.004, Departure.NONE), (-0.02, 0.001, Departure.UNDECIDED),
-     (0.001, 0.02, Departure.APART), (-0.05, -0.001, Departure.APART), (0.0, 0.02, Departure.UNDECIDED)],
-)  # fmt: skip
-def test_a_departure_needs_an_interval_without_zero_that_leaves_the_margin(low, high, found) -> None:
-    assert departure(((low + high) / 2, low, high), 0.01) == found
 
 
 def cp(name: str, right: int, ratio: float, *, precision: str = "int8", **options: object) -> RunRecord:

@@ -7,6 +7,7 @@ from made_up import N, four_cells, layer_table, record
 from msgspec.structs import replace
 
 from dashboard.facts.additions import (
+    MARGIN,
     Addition,
     addition_rows,
     additions_of,
@@ -28,10 +29,11 @@ from dashboard.figures.tradeoff import (
     tradeoff_info,
 )
 from dashboard.words.palette import ACCENT, Look, look_of
-from tdq_core.analysis.additivity import find_cells
+from tdq_core.analysis.additivity import find_cells, judged
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
 from tdq_core.specs.variant import Variant
+from tdq_core.stats.equivalence import equivalence
 from tdq_core.stats.intervals import paired_mean
 
 
@@ -136,30 +138,33 @@ def test_an_addition_whole() -> None:
         paired_mean(a - c),
         paired_mean(2 * a - b - c, largest=2),
         paired_mean(a - d),
-        paired_mean(b + c - d - a, largest=2),
+        *(getattr(judged(find_cells(four_cells()), MARGIN)[0], name) for name in ("interaction", "verdict", "p")),
     )
     assert additions_of(find_cells(four_cells())) == (expected,)
     assert [r.run_id[0] for r in joined_runs(find_cells(four_cells()))] == ["a", "b", "c", "d"]
 
 
 def _addition(name: str, low: float, high: float, *, precision: str = "int8", kind: str = "CP, INT8") -> Addition:
-    zero, look = (0.0, 0.0, 0.0), Look(Variant("cp"), precision)
-    return Addition(name, f"run {name}", kind, look, zero, zero, zero, zero, ((low + high) / 2, low, high))
+    zero, look, interval = (0.0, 0.0, 0.0), Look(Variant("cp"), precision), ((low + high) / 2, low, high)
+    p = 1.0 if low <= 0 <= high else 0.01
+    return Addition(name, f"run {name}", kind, look, zero, zero, zero, zero, interval, equivalence(interval, MARGIN), p)
 
 
 def test_the_verdict_is_counted_over_integers_and_names_the_exceptions() -> None:
     found = (_addition("a", -0.005, 0.009), _addition("b", 0.02, 0.06), _addition("c", -0.03, 0.05),
-             _addition("d", -0.09, -0.03, kind="Tucker-2, INT8"),
+             _addition("i", 0.001, 0.03), _addition("d", -0.09, -0.03, kind="Tucker-2, INT8"),
              *(_addition(n, 0.0, 0.0, precision="fp16", kind="CP, FP16") for n in "efgh"))  # fmt: skip
     told = verdict_text(found)
-    assert told.startswith("Of 4 groups with integers, **1 adds up within 1 point**, 1 cannot be told")
-    assert "**2 depart**: Tucker-2, INT8 (by \N{MINUS SIGN}6.00 [" in told
-    assert "; CP, INT8 (by +4.00 [+2.00, +6.00])" in told
+    assert told.startswith("Of 5 groups with integers, **1 adds up within 1 point**, 1 cannot be told")
+    assert "**3 depart**: Tucker-2, INT8 (by \N{MINUS SIGN}6.00 [" in told
+    assert "; 2 of CP, INT8 (at most +4.00 [+2.00, +6.00])" in told
     assert "none is shown to depart" in verdict_text(found[:1])
-    assert verdict_text(found[4:]).startswith("Of 4 groups in FP16, **4 add up")
-    assert [r["run"] for r in addition_rows(found)][:3] == ["d", "b", "c"], "exceptions first"
-    counts = {r["method and precision"]: (r["add up"], r["depart"], r["cannot be told"]) for r in kind_rows(found)}
-    assert counts == {"CP, INT8": (1, 1, 1), "Tucker-2, INT8": (0, 1, 0), "CP, FP16": (4, 0, 0)}
+    assert verdict_text(found[5:]).startswith("Of 4 groups in FP16, **4 add up")
+    rows = addition_rows(found)
+    assert [r["run"] for r in rows][:4] == ["d", "b", "i", "c"], "exceptions first"
+    assert rows[2]["verdict"] == "departs, by how much is open"
+    counts = {r["method and precision"]: (r["add up"], r["depart"], r["too few images"]) for r in kind_rows(found)}
+    assert counts == {"CP, INT8": (1, 2, 1), "Tucker-2, INT8": (0, 1, 0), "CP, FP16": (4, 0, 0)}
 
 
 def test_interactions_are_drawn_with_the_intervals_that_are_tested() -> None:

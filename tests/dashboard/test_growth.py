@@ -79,7 +79,7 @@ def test_every_option_with_a_label_is_on_the_page_where_it_has_an_effect(app: st
         rest = {f.key for f in LABELLED} - set(seen)
         assert rest == ({"solver"} if "epc" in query else {"epc", "eta", "symmetric", "condition", "granularity",
                                                             "ranges", "depth", "quantization_aware",
-                                                            "epc_optimum", "bits"})  # fmt: skip
+                                                            "epc_optimum", "bits", "effort"})  # fmt: skip
 
 
 def test_the_solver_is_chosen_on_the_page(app: str, asked: list[Request]) -> None:
@@ -197,7 +197,7 @@ def test_a_new_method_is_chosen_planned_and_drawn(
     one = replace(record("9", method="svd"), spec=asked[0].spec)
     RunStore(filled).put(one)
     assert "**Toy, ratio 2, FP32, PyTorch**" in words(opened(app, "views/explore.py", run=one.run_id))
-    keys = {t.name: t.marker.color for t in tradeoff_figure(tradeoff_info([one])).data if t.legendgroup}
+    keys = {t.name: t.marker.color for t in tradeoff_figure(tradeoff_info([one])).data if t.x == (None,)}
     assert keys["Toy"] == "#123456"
 
 
@@ -221,7 +221,7 @@ def test_a_new_granularity_is_a_choice_wherever_there_is_one(
     one = record("9", method="svd", precision="int8")
     one = replace(one, spec=one.spec.changed(granularity="block"))
     assert "one scale per block" in text.treatment(one.spec)
-    assert "scale per block" in {t.name for t in tradeoff_figure(tradeoff_info([one])).data}
+    assert "heavy edge: scale per block" in {t.name for t in tradeoff_figure(tradeoff_info([one])).data}
 
 
 def test_a_new_page_is_a_row_and_a_file(
