@@ -95,7 +95,7 @@ def cause_text(failure: Failure) -> str:
     cancel = sum(la.squares >= CANCELS_FROM for la in failure.bare)
     told = (
         f"Rounding alone moves the kernel of {plain(worst.layer)} by **{text.percent(worst.error, 0)}** of its size; "
-        f"the squared norms of its components add up to **{worst.squares:.3g} times** that of the kernel: large "
+        f"the squared norms of its components add up to **{_times(worst.squares)} times** that of the kernel: large "
         f"components cancel each other, and their rounding errors do not. In {cancel} of {len(failure.bare)} layers "
         f"they add up to {CANCELS_FROM:g} times or more."
     )
@@ -103,9 +103,14 @@ def cause_text(failure: Failure) -> str:
     if after is None:
         return told
     return (
-        f"{told} With EPC the same layer has {after.squares:.3g} times, and rounding moves it by "
+        f"{told} With EPC the same layer has {_times(after.squares)} times, and rounding moves it by "
         f"{text.percent(after.error, 1)}."
     )
+
+
+def _times(ratio: float) -> str:
+    """'1,350', '223' or '2.6'."""
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def taken_text(failure: Failure) -> str:

@@ -263,7 +263,7 @@ def _tick_text(tick: float, axis: Axis) -> str:
 def _y_range(info: TradeoffInfo, span: float) -> tuple[float, float]:
     """From a little beyond the best run to a drop of `span`, in points or percent."""
     best = min(info.lost(p) for p in info.points)
-    low, high = 100 * (best - 0.08 * (span - best)), 100 * (span + 0.02 * (span - best))
+    low, high = 100 * (best - 0.08 * (span - best)), 100 * (span + 0.04 * (span - best))
     return (low, high) if Y_AXES[info.y_axis].small_is_good else (100 * info.dense - high, 100 * info.dense - low)
 
 

@@ -154,9 +154,7 @@ def test_run_submits_exactly_what_was_planned(app: str, filled: Path, monkeypatc
         return job
 
     monkeypatch.setattr(jobs, "submit", submit)
-    at = opened(
-        app, "views/explore.py", method="svd", ratio="1.5", precision="int8", backend="onnxruntime"
-    )
+    at = opened(app, "views/explore.py", method="svd", ratio="1.5", precision="int8", backend="onnxruntime")
     next(b for b in at.button if b.label == "Run").click().run()
     spec = RunSpec.of("digits_resnet", "digits", method="svd", rule=RankRule("ratio", 1.5), precision="int8",
                    backend="onnxruntime")  # fmt: skip
