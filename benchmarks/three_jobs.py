@@ -63,10 +63,14 @@ class Walk:
         settle(self.page)
 
     def waits_for(self, text: str) -> str:
-        """The text of the first element that holds this one."""
-        found = self.page.get_by_text(text).first
+        """The first paragraph that holds this text."""
+        found = self.page.locator("p, code").filter(has_text=text).first
         found.wait_for(timeout=PATIENCE_MS)
-        return str(found.inner_text())
+        return _plain(str(found.inner_text()))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
 
 
 def settle(page: Any) -> None:
@@ -81,7 +85,7 @@ def engineer(page: Any, server: str) -> tuple[str, int, float, str]:
     walk.choose_subject("resnet18_cifar10")
     walk.waits_for("tdq run --model resnet18_cifar10")
     tiles = page.get_by_test_id("stMetric").all_inner_texts()
-    told = "; ".join(" ".join(tile.split("\n")) for tile in tiles[:3])
+    told = "; ".join(_plain(tile) for tile in tiles[:3])
     return "engineer: ResNet-18, at most a point", walk.choices, walk.seconds, told
 
 

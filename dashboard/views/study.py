@@ -11,7 +11,7 @@ from dashboard.panels.controls import side_by_side
 from dashboard.panels.head import here
 from dashboard.panels.study import show_view
 from dashboard.shelf import catalog
-from dashboard.shelf.state import in_address, record_choice
+from dashboard.shelf.state import choice, in_address
 from tdq_core.specs import ModelSpec
 
 now = here()
@@ -21,7 +21,7 @@ if (asked := in_address("figure")) in ELSEWHERE:
     blocks.link("study", "The study's other figures")
     st.stop()
 titles = {v.key: v.title for v in VIEWS}
-figure = side_by_side("Figure", titles, record_choice("figure", list(titles)))
+figure = side_by_side("Figure", titles, choice("figure", list(titles)))
 view = next(v for v in VIEWS if v.key == figure)
 by_model = catalog.study_runs(now.runs)
 network = now.subject.network
