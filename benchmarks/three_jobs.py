@@ -23,7 +23,7 @@ from typing import Any
 
 from dashboard.pages import PAGES
 from tdq_core.cli.dashboard import server_command
-from tdq_core.cli.terminal import say, say_table
+from tdq_core.cli.terminal import say
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTHS = (1400, 1280, 933, 700)
@@ -173,8 +173,8 @@ def main() -> None:
     with _served(asked.port) as server, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         if asked.axe:
-            rows = list(looked_over(browser, server, asked.shots))
-            say_table(("scheme", "width", "page", "first chart", "axe-core"), rows)
+            for row in looked_over(browser, server, asked.shots):
+                say(" | ".join(row))
             return
         results = []
         for job in (engineer, researcher, newcomer):

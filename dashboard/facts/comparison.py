@@ -2,16 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 
+from dashboard.facts.groups import best_run
 from dashboard.words import text
 from tdq_core.records.record import LayerRecord, Metrics, RunRecord
 from tdq_core.records.table import ranks_text
-from tdq_core.specs import BACKENDS
+from tdq_core.specs import BACKENDS, PrecisionSpec
 from tdq_core.specs.choices import GRANULARITIES, RANGES
 
 MOST = 4
 AGAINST = "lost against the first (points, paired)"
 Fact = tuple[float | None, str]
 """A number with its text, or None and a word."""
+
+
+def first_compared(runs: Sequence[RunRecord]) -> list[str]:
+    """Ids of what is compared before anything is chosen: the dense network, and the best that is decomposed."""
+    dense = [r.run_id for r in runs if not r.spec.decomposition and r.spec.precision == PrecisionSpec()]
+    decomposed = [r for r in runs if r.spec.decomposition]
+    return list(dict.fromkeys([*dense[:1], best_run(decomposed or runs)]))
 
 
 def comparison(records: Sequence[RunRecord]) -> list[dict[str, str]]:

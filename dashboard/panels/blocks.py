@@ -208,7 +208,7 @@ def _spreads(layer: LayerRecord) -> dict[str, float]:
 
 def _origin(record: RunRecord) -> None:
     with st.expander("Reproduce, and where the numbers come from"):
-        st.code(command_line(record.spec), language="bash", wrap_lines=True)
+        st.code(command_line(record.spec), language=None, wrap_lines=True)
         known = record.provenance
         facts = [
             ("Run", record.run_id),

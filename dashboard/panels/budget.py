@@ -106,7 +106,7 @@ def _headline(best: Judged, budget: Budget, subject: Subject) -> None:
     speed = catalog.read(SPEEDS).get(record.run_id)
     told = verdicts(speed, record) if speed else [speed_words(record, subject.runs)]
     st.markdown("\n".join(f"- {sentence}" for sentence in told))
-    st.code(command_line(record.spec), language="bash", wrap_lines=True)
+    st.code(command_line(record.spec), language=None, wrap_lines=True)
     blocks.link("explore", "This run on the page Explore: layers, export, time", query={"run": record.run_id})
 
 

@@ -22,6 +22,7 @@ from dashboard.figures.failing import layers_figure, steps_figure
 from dashboard.panels import blocks, charts
 from dashboard.panels.controls import MOST_ETA, side_by_side
 from dashboard.panels.jobs import start_button, submit
+from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, number, record_choice, take_next
 from dashboard.words.components import (
@@ -69,10 +70,16 @@ def show_failure(subject: Subject) -> bool:
     return True
 
 
+def studies_of(subject: Subject) -> dict[str, Components]:
+    """By their ids, the first one is shown at first."""
+    every = catalog.read(STUDIES).values
+    return {s.study_id: s for s in every if belongs(s.spec, s.digests, subject, images=False)}
+
+
 def choose_study(subject: Subject, offers: Offers) -> Components | None:
     """The study of this network and these images that is looked at; where there is none, how to get one."""
-    studies = blocks.found(STUDIES).values
-    own = {s.study_id: s for s in studies if belongs(s.spec, s.digests, subject, images=False)}
+    blocks.tell_left_out(catalog.read(STUDIES))
+    own = studies_of(subject)
     if not own:
         with st.container(border=True):
             st.markdown("**The components of this network on these images have not been looked into yet.**")
@@ -175,4 +182,4 @@ def _sobriety(study: Components, layer: LayerComponents, records: Sequence[RunRe
         "No run of this model has a measured latency, and params and MACs do not tell how fast it is. "
         "These two commands measure it, dense and decomposed:"
     )
-    st.code("\n".join(latency_commands(study)), language="bash", wrap_lines=True)
+    st.code("\n".join(latency_commands(study)), language=None, wrap_lines=True)

@@ -12,6 +12,7 @@ from dashboard.facts.groups import group_runs
 from dashboard.facts.subject import DEPENDENT, Subject, subjects_of
 from dashboard.pages import PAGES, Page
 from dashboard.panels import blocks
+from dashboard.panels.openings import opening
 from dashboard.panels.subject import KEY, choose_subject, current_subject
 from dashboard.shelf import catalog
 from dashboard.shelf.catalog import Runs
@@ -97,11 +98,11 @@ def _row_of_pages(page: Page, subject: Subject | None) -> None:
 
 
 def _address_on(page: Page, subject: Subject) -> dict[str, str]:
-    """What was left on that page, of this subject."""
+    """What was left on that page, of this subject; of what was not there yet what is shown at first."""
     left = left_on(page.address)
     if left.get(KEY) != subject.key:
         left = {key: text for key, text in left.items() if key not in DEPENDENT}
-    return left | {KEY: subject.key}
+    return {KEY: subject.key} | opening(page, subject) | left | {KEY: subject.key}
 
 
 def _tell_in_vain() -> None:

@@ -11,6 +11,7 @@ from dashboard.figures.recipe import outside_text, recipe_figure
 from dashboard.panels import blocks, charts
 from dashboard.panels.controls import MOST_STEPS
 from dashboard.panels.jobs import start_button, submit
+from dashboard.shelf import catalog
 from dashboard.shelf.catalog import Runs
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import choice, number, record_choice, take_next
@@ -37,9 +38,15 @@ LIMITS = {"drop": (1.0, 0.1, 99.0, "points"), "ratio": (4.0, 1.1, 1000.0, "x"), 
 """Of each kind: default, smallest, largest, unit."""
 
 
+def recipes_of(subject: Subject) -> dict[str, Report]:
+    """By their ids, the first one is shown at first."""
+    return {r.recipe_id: r for r in catalog.read(RECIPES).values if belongs(r.spec, r.digests, subject)}
+
+
 def choose_recipe(subject: Subject, offers: Offers) -> Report | None:
     """The recipe for this network and these images that is looked at; where there is none, how to get one."""
-    own = {r.recipe_id: r for r in blocks.found(RECIPES).values if belongs(r.spec, r.digests, subject)}
+    blocks.tell_left_out(catalog.read(RECIPES))
+    own = recipes_of(subject)
     if not own:
         with st.container(border=True):
             st.markdown("**No recipe has been asked for this network and these images yet.**")
@@ -103,7 +110,7 @@ def show_recipe(report: Report, runs: Runs) -> None:
         icon=":material/download:", on_click="ignore",
     )  # fmt: skip
     with st.expander("Ask again on the command line"):
-        st.code(command(report), language="bash", wrap_lines=True)
+        st.code(command(report), language=None, wrap_lines=True)
 
 
 def _box(report: Report) -> Callable[..., object]:

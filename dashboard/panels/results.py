@@ -69,19 +69,24 @@ def results(subject: Subject, runs: Runs, offers: Offers) -> None:
     _show_group(group, runs, subject, offers)
 
 
+def first_shown(subject: Subject) -> str:
+    """The run that is shown before one is chosen: the best for a point, else the nearest to it."""
+    best = catalog.answer(subject, Budget(1.0)).best
+    return best.record.run_id if best else best_run(subject.runs)
+
+
 @fragment
 def _show_group(group: Group, runs: Runs, subject: Subject, offers: Offers) -> None:
     by_id = {r.run_id: r for r in (*group.complete, *group.unfinished)}
     with st.container(key="beside"):
         left, right = st.columns([3, 2], gap="medium")
-    best = catalog.answer(subject, Budget(1.0)).best
     with right:
         shown = st.selectbox(
             "Run shown",
             list(by_id),
             format_func=lambda i: run_label(by_id[i]),
             help="At first the smallest file that keeps a drop of at most a point, as the page Find judges.",
-            **record_choice("run", list(by_id), default=best.record.run_id if best else best_run(group.complete)),
+            **record_choice("run", list(by_id), default=first_shown(subject)),
         )
         here = placed(by_id[shown].spec, subject.spec)
         with st.container(border=True):

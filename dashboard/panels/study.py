@@ -61,7 +61,7 @@ def _not_measured(model: str, records: Records) -> None:
     with st.container(border=True):
         st.markdown(what)
         st.markdown(how)
-        st.code(commands, language="bash")
+        st.code(commands, language=None)
 
 
 def _networks(view: View, model: str, by_model: ByModel) -> None:

@@ -3,28 +3,23 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.facts.comparison import MOST, comparison, layers_side_by_side
-from dashboard.facts.groups import best_run
+from dashboard.facts.comparison import MOST, comparison, first_compared, layers_side_by_side
 from dashboard.panels import blocks
 from dashboard.panels.head import here
 from dashboard.shelf.state import choices
 from dashboard.words.text import run_label
-from tdq_core.specs import PrecisionSpec
 
 runs = here().subject.runs
 if not runs:
     blocks.nothing_yet("No run of this network on these images has been measured yet.")
 by_id = {r.run_id: r for r in runs}
-dense = [r.run_id for r in runs if not r.spec.decomposition and r.spec.precision == PrecisionSpec()]
-decomposed = [r for r in runs if r.spec.decomposition]
-default = list(dict.fromkeys([*dense[:1], best_run(decomposed or runs)]))
 chosen = st.multiselect(
     "Runs, the first is compared against",
     list(by_id),
     max_selections=MOST,
     select_all=False,
     format_func=lambda i: run_label(by_id[i]),
-    **choices("runs", list(by_id), default=default),
+    **choices("runs", list(by_id), default=first_compared(runs)),
 )
 if len(chosen) < 2:
     st.info(f"Choose two to {MOST} runs of this network and these images.", icon=":material/compare_arrows:")

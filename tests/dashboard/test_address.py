@@ -100,7 +100,8 @@ def test_a_walk_over_the_pages(app: str, filled: Path) -> None:
     assert "model" not in address(at) and subject.startswith("digits_resnet@digits@")
     left = {}
     for page in (*PAGES[1:], PAGES[0]):
-        assert follow(at, page)["subject"] == subject
+        asked = follow(at, page)
+        assert asked["subject"] == subject and asked == address(at), "one step of the browser's history"
         left[page] = address(at)
         assert at.session_state["subject"] == left[page]["subject"] == subject
         assert at.title[0].value == (page.question or page.title)
