@@ -23,15 +23,22 @@ def ratios_of(curves: Sequence[Curve]) -> list[float]:
     return [r.value for r in rules if r and r.value]
 
 
-def curves_in_words(curves: Sequence[Curve]) -> str:
-    """For each line what it loses at the middle ratio, and how far it goes within one point."""
+def curve_rows(curves: Sequence[Curve]) -> list[dict[str, str]]:
+    """For each line what it loses at the middle ratio, how far it goes within one point, and what fewer bits cost
+    beside FP32 at the same ratios; [] where there is no ratio."""
     ratios = ratios_of(curves)
     if not ratios:
-        return ""
+        return []
     middle = min(ratios, key=lambda r: abs(r - 2.0))
-    lost = [f"{c.line.label} {_drop(r)}" for c in curves if (r := at_ratio(c, middle))]
-    kept = text.percent(1 / middle, 0)
-    return f"Drops in points at {middle:g}x smaller ({kept} of the params kept): {'; '.join(lost)}. {_reach(curves)}"
+    return [
+        {
+            "line": curve.line.label,
+            f"drop at {middle:g}x (points)": _drop(found) if (found := at_ratio(curve, middle)) else "not measured",
+            "within a point, by the middle, up to": _reach(curve),
+            "lost on top of FP32 (points)": _lost_to_rounding(curve, curves),
+        }
+        for curve in curves
+    ]
 
 
 def _drop(record: RunRecord) -> str:
@@ -39,29 +46,19 @@ def _drop(record: RunRecord) -> str:
     return f"{text.points(drop)} {text.interval(low, high)}"
 
 
-def _reach(curves: Sequence[Curve]) -> str:
-    """Up to which ratio each line loses at most a point."""
-    reach = {
-        c.line.label: [p.ratio for p in c.points if p.record.spec.decomposition and p.record.drop()[0] <= 0.01]
-        for c in curves
-    }
-    within = [f"{label} up to {max(ratios):.2f}x" for label, ratios in reach.items() if ratios]
-    beyond = [label for label, ratios in reach.items() if not ratios]
-    if not within:
-        return "None of them stays within one point of the dense model at any ratio that was measured."
-    rest = f" Not at any measured ratio: {'; '.join(beyond)}." if beyond else ""
-    return f"Within one point of the dense model stay {'; '.join(within)}.{rest}"
+def _reach(curve: Curve) -> str:
+    """Up to which ratio the line loses at most a point."""
+    within = [p.ratio for p in curve.points if p.record.spec.decomposition and p.record.drop()[0] <= 0.01]
+    return f"{max(within):.2f}x" if within else "at no measured ratio"
 
 
-def lost_to_rounding(curves: Sequence[Curve]) -> str:
-    """What fewer bits cost beside FP32 at the same ratios, the least and the most of each line."""
-    told = []
-    for curve in curves:
-        losses = [r.loss[0] for r in rounded(curve, curves) if r.record.spec.decomposition]
-        if losses:
-            least, most = text.points(min(losses)), text.points(max(losses))
-            told.append(f"{curve.line.label} {least}" + (f" to {most}" if most != least else ""))
-    return f"Lost on top of FP32 at the same ratio, in points: {'; '.join(told)}." if told else ""
+def _lost_to_rounding(curve: Curve, curves: Sequence[Curve]) -> str:
+    """The least and the most that fewer bits cost beside FP32 at the same ratios; '' for FP32 itself."""
+    losses = [r.loss[0] for r in rounded(curve, curves) if r.record.spec.decomposition]
+    if not losses:
+        return ""
+    least, most = text.points(min(losses)), text.points(max(losses))
+    return least + (f" to {most}" if most != least else "")
 
 
 def told_beside(beside: Beside | None, records: Sequence[RunRecord]) -> str:

@@ -38,7 +38,7 @@ Y_AXES: Mapping[str, Axis] = {
 
 EDGE = "#f5f5f4"
 """Of filled symbols with a dot in them or a heavy edge."""
-FADED, OPAQUE = 0.35, 0.95
+FADED, OPAQUE = 0.5, 0.95
 MANY = 30
 """Points from which on those that matter stand out before the others."""
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from cached_runs.study import DATA
 from dashboard.facts.curves import curves_of
-from dashboard.facts.findings import curves_in_words, lost_to_rounding, told_beside
+from dashboard.facts.findings import curve_rows, told_beside
 from dashboard.facts.pipelines import network_recipes, recipe_rows
 from dashboard.facts.study_views import Kind, View, drawn_runs
 from dashboard.figures.study import curves_figure
@@ -100,8 +100,9 @@ def _curves(view: View, model: str, by_model: ByModel) -> None:
         return
     intervals = st.toggle("95 % intervals", **flag("study_intervals", True))
     charts.draw(curves_figure(curves, intervals=intervals), f"study-{view.key}")
-    counted = (curves_in_words(curves), lost_to_rounding(curves), told_beside(view.beside, records))
-    st.markdown(" ".join(filter(None, counted)))
+    st.dataframe(pd.DataFrame(curve_rows(curves)), hide_index=True)
+    if beside := told_beside(view.beside, records):
+        st.markdown(beside)
     for remark in view.remarks(model, records[0].spec.images.calib_samples):
         st.markdown(remark)
     st.caption(

@@ -209,17 +209,16 @@ def test_below_stands_what_rounding_loses_against_fp32_at_the_same_ratio():
     assert [r.record.run_id[0] for r in rounded(apart[-1], apart)] == ["b"], "without its FP32 run nothing is claimed"
 
 
-def test_words_are_counted_from_the_runs():
+def test_rows_are_counted_from_the_runs():
     records = study_records()
     everywhere, later = curves_of(TUCKER2_ALL, records), curves_of(TUCKER2_LATER, records)
-    told = findings.curves_in_words(everywhere)
-    assert "at 2x smaller (50\N{NO-BREAK SPACE}% of the params kept): FP32 +5.00 [" in told
-    assert "None of them stays within one point" in told
-    assert "Within one point of the dense model stay FP32 up to 2.00x." in findings.curves_in_words(later)
-    assert findings.lost_to_rounding(everywhere).endswith("in points: INT8, ONNX Runtime +3.00.")
-    assert findings.lost_to_rounding(curves_of(CP_INT8, records)).endswith(
-        "in points: CP, INT8 as it is +63.00; CP, INT8 conditioned +18.00."
-    )
+    fp32, int8 = findings.curve_rows(everywhere)
+    assert fp32["drop at 2x (points)"].startswith("+5.00 [") and not fp32["lost on top of FP32 (points)"]
+    assert fp32["within a point, by the middle, up to"] == "at no measured ratio"
+    assert (int8["line"], int8["lost on top of FP32 (points)"]) == ("INT8, ONNX Runtime", "+3.00")
+    assert findings.curve_rows(later)[0]["within a point, by the middle, up to"] == "2.00x"
+    lost = [row["lost on top of FP32 (points)"] for row in findings.curve_rows(curves_of(CP_INT8, records))]
+    assert lost == ["", "+63.00", "+18.00"] and findings.curve_rows(()) == []
     assert findings.told_beside(TUCKER2_LATER.beside, records) == (
         "FP32 drops in points, later layers first instead of all alike: 2x: +0.50 instead of +5.00."
     )
