@@ -33,6 +33,10 @@ def places(value: Any, here: Place = ()) -> Iterator[Place]:
         yield from places(part, (*here, key))
 
 
+_SCALAR = st.sampled_from(SCALARS).map(copy.deepcopy)
+"""Of its own: what is changed later must not change what others draw."""
+
+
 @st.composite
 def near(draw: Any, good: Mapping[str, Any]) -> bytes:
     """The content of a file that was `good`: parts changed, lost, added or swapped; then perhaps torn or spoilt."""
@@ -60,11 +64,11 @@ def _change(draw: Any, value: dict[str, Any]) -> None:
     if how == "lost":
         parent.pop(last)
     elif how == "more":
-        parent.update(stranger=1) if isinstance(parent, dict) else parent.append(draw(st.sampled_from(SCALARS)))
+        parent.update(stranger=1) if isinstance(parent, dict) else parent.append(draw(_SCALAR))
     elif how == "near":
         parent[last] = _near(draw, parent[last])
     else:
-        parent[last] = draw(st.sampled_from(SCALARS) | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9))
+        parent[last] = draw(_SCALAR | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9))
 
 
 def _near(draw: Any, value: Any) -> Any:

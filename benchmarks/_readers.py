@@ -7,6 +7,7 @@ used everywhere, and the value is returned. An error that is no sentence is a fa
 import contextlib
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,9 @@ from tdq_core.models.registry import _read_card
 from tdq_core.pipeline.exports.card import write_card
 from tdq_core.pipeline.exports.told import Told
 from tdq_core.pipeline.speed.record import SPEEDS, Speed
+from tdq_core.prediction.inverse import with_drop
+from tdq_core.prediction.predictor import Predictor
+from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
 from tdq_core.ranks.plan import make_plan
 from tdq_core.recipes.report import RECIPES
 from tdq_core.records.packing import pack, unpack
@@ -43,6 +47,7 @@ from tdq_core.specs import RankRule, RunSpec
 from tdq_core.specs.command import command_line
 from tdq_core.specs.rank_choice import read_ranks
 
+_SWEEP = {"model": "digits_resnet", "data": "digits", "grid": [{"method": ["svd", "cp"], "ratio": [1.5, 2.0]}]}
 SHIPPED = Path(__file__).resolve().parent.parent / "cached_runs"
 MODEL = "digits_resnet"
 
@@ -86,7 +91,7 @@ def _name(data: bytes) -> str:
     """The id that the content names, so that this is not what is wrong with it."""
     with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError, StopIteration):
         plain = json.loads(data)
-        names = (plain.get(name) for name in ("run_id", "study_id", "recipe_id"))
+        names = (plain.get(name) for name in ("run_id", "study_id", "recipe_id", "sensitivity_id"))
         return next(n for n in names if isinstance(n, str) and len(n) == 16 and set(n) <= set("0123456789abcdef"))
     return "0" * 16
 
@@ -227,11 +232,50 @@ def _card(folder: Path, data: bytes) -> Any:
     return entry
 
 
+_WAYS = (("tucker2", "predicted", True), ("cp", "predicted", False), ("svd", "uniform", True))
+
+
+def use_sensitivities(found: Sensitivities) -> None:
+    predictor = Predictor(found)
+    for method, policy, calibrated in (
+        ("tucker2", "predicted", True),
+        ("cp", "predicted", False),
+        ("svd", "uniform", True),
+    ):
+        spec = found.spec.changed(method=method, calibrated=calibrated, precision="w4a8",
+                                  rule=RankRule("ratio", 1.5, policy=policy))  # fmt: skip
+        with contextlib.suppress(TDQError):
+            plan = make_plan(predictor.table(spec), method, spec.rule, spec.precision)
+            assert math.isfinite(predictor.predict(spec, plan.layers, images=100).drop or 0.0)
+        with contextlib.suppress(TDQError):
+            with_drop(predictor, spec, 0.02)
+    assert Sensitivities.from_dict(json.loads(found.to_json())) == found
+
+
+def _good_sensitivities() -> dict[str, Any]:
+    """A small one: two layers of the embedded network."""
+    table = json.loads(next((SHIPPED / "layers").glob(f"{MODEL}-*.json")).read_text())
+    table.pop("schema")
+    point = [{"ranks": [4], "error": 3.0, "change": 0.2}, {"ranks": [9], "error": 1.2, "change": 0.01}]
+    both = [{"ranks": [4, 4], "error": 0.9, "change": 0.2}, {"ranks": [9, 9], "error": 0.1, "change": 0.01}]
+    rounding = dict.fromkeys(("w4", "w3", "w2", "a6", "a4"), 0.01)
+    layer = {
+        "fits": {"cp+epc": {"outputs": point, "weights": point}, "tucker2": {"outputs": both, "weights": both}},
+        "rounding": dict.fromkeys(("dense", "cp", "cp+epc", "tucker2"), rounding),
+    }
+    flips = [{"change": 0.01, "changed": 0.01, "lost": 0.001}, {"change": 0.5, "changed": 0.4, "lost": 0.3}]
+    return {"schema": 1, "sensitivity_id": "a" * 16, "spec": RunSpec.of(MODEL, "digits").to_dict(), "images": 64,
+            "digests": {"model": "0" * 64, "calib": "1" * 64}, "tables": {"outputs": table, "weights": table},
+            "layers": {"block1.conv1.0": layer, "block3.conv2.0": layer}, "flips": flips,
+            "provenance": {"cpu": "x"}}  # fmt: skip
+
+
 READERS: dict[str, Reader] = {
     "record": Reader(_good_runs, _stored(RUNS, use_run)),
     "study": Reader(lambda: _shipped("components", '"study_id"', 1), _stored(STUDIES, use_study)),
     "recipe": Reader(lambda: _shipped("recipes", "", 1), _stored(RECIPES, use_recipe)),
     "timing": Reader(lambda: [_good_speed()], _stored(SPEEDS, use_speed)),
+    "sensitivities": Reader(lambda: [_good_sensitivities()], _stored(SENSITIVITIES, use_sensitivities)),
     "export": Reader(lambda: [_good_export()], _export),
     "layer table": Reader(lambda: _shipped("layers", MODEL, 1), _table),
     "ranks": Reader(lambda: [{"block1.conv1.0": 8, "block1.conv2.0": [4, 5], "head": None}], _ranks),
@@ -239,6 +283,7 @@ READERS: dict[str, Reader] = {
         lambda: [
             json.loads(Request(kind="recipe", spec=RunSpec.of(MODEL, "digits"), target="drop<=1%").to_json()),
             json.loads(Request(kind="export", spec=RunSpec.of(MODEL, "digits"), run_id="a", format="onnx").to_json()),
+            json.loads(Request(kind="sweep", spec=RunSpec.of(MODEL, "digits"), sweep=_SWEEP).to_json()),
             json.loads(Request(kind="run", spec=RunSpec.from_dict(_good_runs()[-1]["spec"])).to_json()),
         ],
         _request,

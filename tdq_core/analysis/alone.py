@@ -55,8 +55,9 @@ class Form:
 
     @property
     def options(self) -> Options:
-        effort = EFFORTS[EFFORT if self.slow else "usual"].times
-        return Options(eta=0.0 if self.name.endswith("+epc") else None, effort=effort)
+        effort = EFFORTS[EFFORT if self.slow else "usual"]
+        eta = 0.0 if self.name.endswith("+epc") else None
+        return Options(eta=eta, effort=effort.times, climbs=effort.climbs)
 
 
 FORMS = tuple(Form(name, method) for method, row in METHODS.items() if isinstance(row, Method)

@@ -127,7 +127,8 @@ def compress(
         "solver": solver,
     }
     _require_choices(plan, fitted=fit is not None, chosen=chosen)
-    options = Options(seed=seed, eta=eta if epc else None, optimal=epc_optimum, effort=EFFORTS[effort].times,
+    times, climbs = EFFORTS[effort].times, EFFORTS[effort].climbs
+    options = Options(seed=seed, eta=eta if epc else None, optimal=epc_optimum, effort=times, climbs=climbs,
                       solver=solver)  # fmt: skip
     if fit is None:
         done = apply_plan(network.module, plan, options=options, on_progress=on_progress)

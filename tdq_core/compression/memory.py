@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tdq_core.compression.decompose.factors import Factors, Options
 from tdq_core.compression.decompose.filed import from_bytes, to_bytes
-from tdq_core.compression.methods import decompose
+from tdq_core.compression.methods import decompose, grows_from
 from tdq_core.system.cache import Cache
 from tdq_core.system.progress import Progress, silent
 from tdq_core.system.side_by_side import side_by_side
@@ -44,6 +44,12 @@ class Wanted:
         return digest.hexdigest()
 
     @property
+    def below(self) -> "Wanted | None":
+        """What they grow from; None where they need no others."""
+        lower = grows_from(self.method, self.ranks, self.options)
+        return Wanted(self.weight, self.method, lower, self.options, self.groups) if lower else None
+
+    @property
     def cost(self) -> float:
         return float(self.weight.numel() * max(self.ranks))
 
@@ -65,16 +71,20 @@ class Memory:
     def find(
         self, wanted: Sequence[Wanted], *, on_progress: Progress = silent, stage: str = "decompose"
     ) -> list[Factors]:
-        """Factors of all these kernels, in their order; those that are not known yet are found side by side."""
+        """Factors of all these kernels, in their order; those that are not known yet are found side by side, after the
+        ones that they grow from."""
         known = {each.name: self._known(each.name) for each in wanted}
         new = {each.name: each for each in wanted if known[each.name] is None}
+        lower = {name: each.below for name, each in new.items() if each.below}
+        found_below = dict(zip(lower, self.find(list(lower.values()), stage=stage), strict=True)) if lower else {}
         have = len(wanted) - len(new)
 
         def on_done(done: int) -> None:
             on_progress(stage, have + done, len(wanted))
 
         on_done(0)
-        found = side_by_side(_found, list(new.values()), costs=[each.cost for each in new.values()], on_done=on_done)
+        jobs = [(each, found_below.get(name)) for name, each in new.items()]
+        found = side_by_side(_found, jobs, costs=[each.cost for each in new.values()], on_done=on_done)
         for name, (made, seconds) in zip(new, found, strict=True):
             known[name] = made
             self._keep(name, made, seconds)
@@ -98,10 +108,10 @@ class Memory:
             self._cache.put(name, content)
 
 
-def _found(wanted: Wanted) -> tuple[Factors, float]:
-    """The factors and the seconds that they took."""
-    begun = time.monotonic()
-    factors = decompose(wanted.weight, wanted.method, wanted.ranks, wanted.options, groups=wanted.groups)
+def _found(job: tuple[Wanted, Factors | None]) -> tuple[Factors, float]:
+    """The factors and the seconds that they took, from those below."""
+    (wanted, below), begun = job, time.monotonic()
+    factors = decompose(wanted.weight, wanted.method, wanted.ranks, wanted.options, groups=wanted.groups, below=below)
     return factors, time.monotonic() - begun
 
 

@@ -6,18 +6,19 @@ those in `decompose/`, and a row here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.fit import Fitted, fit_cp_to, fit_spatial_to, fit_svd_to, fit_tucker2_to
 from tdq_core.compression.calibrate.moments import Moments
 from tdq_core.compression.decompose import tensorly_solver
-from tdq_core.compression.decompose.cp import Cp, decompose_cp
+from tdq_core.compression.decompose.cp import SWEEPS, Cp, decompose_cp
 from tdq_core.compression.decompose.epc import correct_cp, degeneracy
 from tdq_core.compression.decompose.epc_optimum import optimum
 from tdq_core.compression.decompose.factors import Details, Factors, Options
 from tdq_core.compression.decompose.groups import grouped, joined, parts_of
+from tdq_core.compression.decompose.ladder import grow, rung_below
 from tdq_core.compression.decompose.plain_layers import cp_layers, svd_layers, tucker2_layers
 from tdq_core.compression.decompose.spatial import decompose_spatial, spatial_layers
 from tdq_core.compression.decompose.svd import Svd, decompose_svd
@@ -76,10 +77,19 @@ class CpSweeps(Details, frozen=True):
 
 
 def _cp(weight: Tensor, ranks: Ranks, options: Options) -> Cp:
+    effort = max(options.effort, 1.0)  # the lowest rung is cheap, and all others stand on it
     if options.eta is None:
-        return decompose_cp(weight, *ranks, seed=options.seed, effort=options.effort)
-    start = decompose_cp(weight, *ranks, sweeps=EPC_START, seed=options.seed, effort=options.effort)
+        return decompose_cp(weight, *ranks, seed=options.seed, effort=effort)
+    start = decompose_cp(weight, *ranks, sweeps=EPC_START, seed=options.seed, effort=effort)
     finish = optimum if options.optimal else None
+    return correct_cp(weight, start, eta=options.eta, finish=finish, effort=effort)
+
+
+def _grown(weight: Tensor, below: Cp, ranks: Ranks, options: Options) -> Cp:
+    if options.eta is None:
+        return grow(weight, below, *ranks, seed=options.seed, sweeps=SWEEPS)
+    finish = optimum if options.optimal else None
+    start = grow(weight, below, *ranks, seed=options.seed)
     return correct_cp(weight, start, eta=options.eta, finish=finish, effort=options.effort)
 
 
@@ -139,8 +149,24 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
 }
 
 
-def decompose(weight: Tensor, method: str, ranks: Ranks, options: Options, *, groups: int = 1) -> Factors:
-    """Factors of `weight` (C_out, C_in / groups, K_h, K_w) by `method`, of each group at `ranks`."""
+def grows_from(method: str, ranks: Ranks, options: Options) -> Ranks | None:
+    """The lower ranks whose factors those at `ranks` grow from; None where they need no others."""
+    rung = rung_below(*ranks) if options.climbs and method == "cp" else None
+    return (rung,) if rung else None
+
+
+def decompose(
+    weight: Tensor, method: str, ranks: Ranks, options: Options, *, groups: int = 1, below: Factors | None = None
+) -> Factors:
+    """Factors of `weight` (C_out, C_in / groups, K_h, K_w) by `method`, of each group at `ranks`.
+
+    Args:
+        below: those at the ranks that `grows_from` names, where they are at hand.
+    """
+    if lower := grows_from(method, ranks, options):
+        below = below or decompose(weight, method, lower, options, groups=groups)
+        kernels = zip(weight.chunk(groups), parts_of(below), strict=True)
+        return grouped([_grown(kernel, cast(Cp, part), ranks, options) for kernel, part in kernels])
     solve = IMPLEMENTATIONS[method].decompose[options.solver]
     return grouped([solve(kernel, ranks, options) for kernel in weight.chunk(groups)])
 

@@ -266,6 +266,10 @@ def _what_is_wrong(layer: Layer) -> str | None:
     for errors in (layer.rounding, layer.rounding_fed):
         if len(errors) not in (0, len(BITS)) or any(error < 0 for error in errors):
             return "the errors of rounding are none"
+    if layer.changes:
+        return "the changes, which no file keeps, are there"
+    if bool(layer.spectrum_out) != bool(layer.spectrum_in):
+        return "one of the two spectra is missing"
     one = layer.one_group
     for spectrum, sides in (
         (layer.spectrum_out, (one.c_out, one.c_in * one.taps)),

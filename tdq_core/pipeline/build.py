@@ -153,7 +153,8 @@ def options_of(inputs: RunInputs) -> Options:
     if made is None:
         return Options(seed=inputs.spec.seed)
     return Options(seed=inputs.spec.seed, eta=made.eta if made.epc else None, optimal=made.epc_optimum,
-                   effort=EFFORTS[made.effort].times, solver=made.solver)  # fmt: skip
+                   effort=EFFORTS[made.effort].times, climbs=EFFORTS[made.effort].climbs,
+                   solver=made.solver)  # fmt: skip
 
 
 def _decompose(work: Work) -> Compressed:

@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 
-from tdq_core.layers.table import LayerTable
+from tdq_core.errors import InputError
+from tdq_core.layers.table import LayerTable, require_sound_table
 from tdq_core.records.bounds import Amount, Id, Named, Positive, Share
 from tdq_core.records.record import Kept, read_kept, require_schema
 from tdq_core.records.sound import require
 from tdq_core.records.store import Kind
 from tdq_core.specs import ImageSpec, ModelSpec, RunSpec
+from tdq_core.system.reading import Damaged
 
 SCHEMA = 1
 FITS = ("outputs", "weights")
@@ -132,6 +134,10 @@ def sensitivity_id(spec: RunSpec, digests: Mapping[str, str], images: int) -> st
 def _require_sound(found: Sensitivities) -> None:
     require(set(found.tables) <= set(FITS) and "outputs" in found.tables, "Its layer tables are not those of its fits")
     for table in found.tables.values():
+        try:
+            require_sound_table(table)
+        except Damaged as error:
+            raise InputError(f"A layer table in it is damaged: {error}.") from error
         known = {layer.name for layer in table.layers}
         require(set(found.layers) <= known, "It names a layer that its layer table does not have")
     require(len(found.flips) >= 2, "It has no flips")

@@ -136,15 +136,18 @@ class Effort(Choice):
 
     Attributes:
         times: so many times the usual random starts and turns of the correction.
+        climbs: it grows from lower ranks, which serve all ranks above.
     """
 
     times: float
+    climbs: bool = False
 
 
 EFFORTS: dict[str, Effort] = {
     row.name: row
     for row in (
-        Effort(name="quick", label="quick", times=0.25, help="a quarter of the turns and one start: to look around"),
+        Effort(name="quick", label="quick", times=0.125, climbs=True,
+               help="grown from lower ranks that are kept, so that a further rank takes a fraction: to look around"),
         Effort(name="usual", label="usual", times=1.0),
         Effort(name="thorough", label="thorough", times=4.0, help="four times the starts and turns"),
     )

@@ -5,9 +5,12 @@ import re
 
 from told import PROJECT, holds
 
+from tdq_core.analysis.additivity import find_cells, judged
+from tdq_core.cli.additivity import summary
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore, shipped_folder
 from tdq_core.records.table import method_text
+from tdq_core.stats.equivalence import Equivalence
 
 
 @functools.cache
@@ -126,3 +129,19 @@ def cp_on_cifar10():
         )
         < 0.01
     )
+
+
+@holds(
+    "docs/intervals.md",
+    "of plain CP 6 groups are shown not to be additive and 6 have too few images; of CP with EPC 4 are additive and 2 "
+    "undecided; of Tucker-2 13 and 1; of Tucker-2 fitted to outputs all 6 are additive",
+)
+def additive_on_resnet20():
+    rows = judged(find_cells(r for r in runs() if r.spec.model.name == "resnet20_cifar10"), 0.01)
+    found = {(method, precision): counts for method, precision, counts in summary(rows)}
+    assert len(rows) == 38 and {precision for _, precision in found} == {"int8"}
+    within, beyond, undecided = Equivalence
+    assert found["cp", "int8"] == {beyond: 6, undecided: 6}
+    assert found["cp + epc", "int8"] == {within: 4, undecided: 2}
+    assert found["tucker2", "int8"] == {within: 13, undecided: 1}
+    assert found["tucker2 + calibrated", "int8"] == {within: 6}

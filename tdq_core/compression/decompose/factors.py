@@ -26,6 +26,7 @@ class Options:
         eta: how far EPC may raise a CP's error, None for no correction.
         optimal: whether EPC is solved to its optimum, see `epc_optimum`.
         effort: of CP: how many times the usual random starts and turns of the correction.
+        climbs: CP grows from lower ranks, see `ladder`, in place of random starts.
         solver: whose implementation, see `tdq_core.specs.choices.SOLVERS`.
     """
 
@@ -33,6 +34,7 @@ class Options:
     eta: float | None = None
     optimal: bool = False
     effort: float = 1.0
+    climbs: bool = False
     solver: str = "tdq"
 
 
