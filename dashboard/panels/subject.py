@@ -15,7 +15,7 @@ from dashboard.facts.subject import (
     old_name,
 )
 from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import forget, has_moved, record_choice, tell, to_address
+from dashboard.shelf.state import address_speaks, forget, has_moved, record_choice, tell, to_address
 from dashboard.words.markup import plain
 from tdq_core.specs import RunSpec
 
@@ -47,6 +47,8 @@ def current_subject(known: Sequence[Subject], offers: Offers) -> Subject:
 def _asked(known: Sequence[Subject], offered: Sequence[RunSpec]) -> list[tuple[str, str]]:
     """(key, name) of the subject that the address names, where it has changed since this page was left."""
     query = dict(st.query_params)
+    if not address_speaks():
+        return []
     if query.get(KEY):
         return [(KEY, query[KEY])] if has_moved(KEY) else []
     old = old_name(query, known, offered)

@@ -11,12 +11,14 @@ is drawn, and left in the address at its end, all at once.
 
 import contextlib
 import functools
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import RerunException
+from streamlit.runtime.scriptrunner import RerunException, get_script_run_ctx
 
 from dashboard.facts.draft import Draft
 from tdq_core.jobs.queue import Made
@@ -24,6 +26,9 @@ from tdq_core.jobs.queue import Made
 _SEPARATOR = ","
 _SEEN, _NEXT, _TOLD = "address_seen", "address_next", "address_told"
 _WHOLE, _PAGE, _PAGES = "address_whole", "address_page", "address_pages"
+_SPEAKS, _LATE = "address_speaks", "address_late"
+LATE = 10.0
+"""Seconds within which a browser that has not heard of an address yet may send the last one."""
 _LONGEST = 60
 """Characters of what an address says that are told back."""
 _NONE: Any = object()
@@ -83,10 +88,36 @@ def in_address(key: str) -> str | None:
 
 
 def has_moved(key: str) -> bool:
-    """Whether the address says something else than this session left in it. One that is empty says nothing: it is that
-    of a page, not of a view."""
+    """Whether the address asks for something else than this session left in it."""
     seen: Mapping[str, str] = st.session_state.get(_SEEN, {})
-    return bool(st.query_params) and in_address(key) != seen.get(key)
+    return address_speaks() and in_address(key) != seen.get(key)
+
+
+def address_speaks() -> bool:
+    """Whether what this page is drawn for is its address: a new visitor's, another page's, a link's, or an earlier one
+    by *Back*; not where a control was moved."""
+    found: bool = st.session_state.get(_SPEAKS, False)
+    return found
+
+
+def came_by_history() -> bool:
+    """Whether the browser went back or forth."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
+
+
+def _speaks(page: str) -> bool:
+    """An address that is empty says nothing: it is that of a page, not of a view. One that this session left moments
+    ago says nothing either: a control was moved before the browser had heard of the next one."""
+    address = dict(st.query_params)
+    if not address or st.session_state.get(_PAGE) != page or came_by_history():
+        return bool(address)
+    late: Mapping[str, float] = st.session_state.get(_LATE, {})
+    return time.monotonic() - late.get(_text(address), -math.inf) > LATE
+
+
+def _text(address: Mapping[str, str]) -> str:
+    return repr(sorted(address.items()))
 
 
 def to_address(key: str, value: Any, default: Any) -> None:
@@ -115,11 +146,13 @@ def take_told() -> list[tuple[str, str]]:
 @contextlib.contextmanager
 def leaving_an_address(page: str) -> Iterator[None]:
     """A whole page is drawn inside; at its end its choices stand in the address."""
-    st.session_state[_WHOLE] = page
+    st.session_state[_SPEAKS] = _speaks(page)
+    st.session_state[_WHOLE] = st.session_state[_PAGE] = page
     try:
         yield
     finally:
-        st.session_state[_PAGE] = st.session_state.pop(_WHOLE, page)
+        st.session_state.pop(_WHOLE, None)
+        st.session_state.pop(_SPEAKS, None)
         if not is_drawn_again():
             _leave()
 
@@ -144,6 +177,9 @@ def _leave() -> None:
     after = {key: text for key, text in (now | dict(coming)).items() if text is not None}
     if after != now:
         st.query_params.from_dict(after)
+        moment = time.monotonic()
+        late = {name: when for name, when in st.session_state.get(_LATE, {}).items() if moment - when <= LATE}
+        st.session_state[_LATE] = late | {_text(now): moment}
     st.session_state.setdefault(_PAGES, {})[st.session_state.get(_PAGE)] = after
 
 

@@ -4,17 +4,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import pytest
 from made_up import record
 from msgspec.structs import replace
 from streamlit.testing.v1 import AppTest
 from test_views import metrics, opened
 
 from dashboard.pages import MOVED, PAGES, Page
+from dashboard.shelf import state
 from tdq_core.records.store import RunStore
 
 
 def _walk() -> None:  # runs in a session of Streamlit's
     import random
+    import unittest.mock
 
     import streamlit as st
 
@@ -43,6 +46,7 @@ def _walk() -> None:  # runs in a session of Streamlit's
             "runs": draw.sample("abcd", draw.randint(0, 4)), "only": draw.sample("xyz", draw.randint(0, 3)),
         }  # fmt: skip
         some = dict(draw.sample(list(step.items()), draw.randint(0, 3)))
+        before = dict(st.query_params)
         seen = page(some)
         assert all(seen[key] == value for key, value in some.items()), (some, seen)
         address = dict(st.query_params)
@@ -51,6 +55,10 @@ def _walk() -> None:  # runs in a session of Streamlit's
         if draw.random() < 0.3:  # Back, or a copied address in this session
             address, seen = draw.choice(visited)
             st.query_params.from_dict(address)
+            with unittest.mock.patch.object(state, "came_by_history", lambda: True):
+                assert page({}) == seen and dict(st.query_params) == address
+        elif before and draw.random() < 0.3:  # a control is moved before the browser knows the last address
+            st.query_params.from_dict(before)
             assert page({}) == seen and dict(st.query_params) == address
     for address, seen in draw.sample(visited, 20):  # somebody else opens it
         st.session_state.clear()
@@ -124,13 +132,14 @@ def test_another_subject_takes_nothing_of_the_last_one_along(app: str, filled: P
         assert not any("digits" in text for text in told), "no run of another subject"
 
 
-def test_back_shows_what_was_there(app: str, filled: Path) -> None:
+def test_back_shows_what_was_there(app: str, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = opened(app, "views/explore.py", run="b" * 16)
     before, tiles = address(at), metrics(at)
     at.selectbox(key="run").set_value("d" * 16).run()
     assert metrics(at) != tiles and address(at) != before
     at.query_params.clear()
     at.query_params.update(before)
+    monkeypatch.setattr(state, "came_by_history", lambda: True)
     at.run()
     assert metrics(at) == tiles and address(at) == before
 

@@ -82,7 +82,7 @@ def page(server: str) -> Iterator["playwright.Page"]:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         opened = browser.new_page(viewport={"width": 1400, "height": 1000})
-        opened.goto(f"{server}/?samples={SAMPLES}")
+        opened.goto(f"{server}/?model=digits_resnet&samples={SAMPLES}")
         settle(opened)
         opened.wait_for_selector(".js-plotly-plot .main-svg", timeout=60_000)
         yield opened
@@ -156,7 +156,8 @@ def test_a_run_is_found_again_after_a_reload_and_cancelled(page: "playwright.Pag
 
 def test_the_components_of_a_chosen_layer_are_drawn(page: "playwright.Page", server: str) -> None:
     first, second = study().layers
-    page.goto(f"{server}/components?layer={first.name}")
+    own = f"subject=digits_resnet@digits@{SAMPLES // 2}&study={study().study_id}"  # nothing is measured on so few
+    page.goto(f"{server}/components?{own}&layer={first.name}")
     settle(page)
     page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length >= 4", timeout=60_000)
     page.get_by_text("2 of 4 under 8 levels").first.wait_for()
