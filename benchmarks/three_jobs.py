@@ -50,6 +50,7 @@ class Walk:
         """Another page, by its link."""
         self.choices += 1
         self.page.get_by_role("link", name=title, exact=True).first.click()
+        self.page.wait_for_url(f"**/{next(p.address for p in PAGES if p.title == title)}?**", timeout=PATIENCE_MS)
         settle(self.page)
 
     def choose_subject(self, name: str) -> None:
@@ -60,6 +61,7 @@ class Walk:
         self.choices += 1
         box.click()
         self.page.get_by_role("option").filter(has_text=name).first.click()
+        self.page.wait_for_url(f"**subject={name}**", timeout=PATIENCE_MS)
         settle(self.page)
 
     def waits_for(self, text: str) -> str:
