@@ -13,7 +13,8 @@ from dashboard.panels.results import first_shown
 
 def opening(page: Page, subject: Subject) -> dict[str, str]:
     """The address's part on `page`, without the subject."""
-    return _OPENINGS.get(page.address, lambda subject: {})(subject)
+    found = _OPENINGS.get(page.address)
+    return found(subject) if found else {}
 
 
 def _first(key: str, ids: Mapping[str, object]) -> dict[str, str]:

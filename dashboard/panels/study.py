@@ -69,7 +69,7 @@ def _networks(view: View, model: str, by_model: ByModel) -> None:
     columns = {
         "params": st.column_config.NumberColumn(format="localized", width=100),
         "MACs": st.column_config.NumberColumn("MACs per image", format="localized", width=120),
-        "training": st.column_config.TextColumn(width=580),
+        "training": st.column_config.TextColumn(width=380),
     }
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
     st.markdown(

@@ -39,6 +39,8 @@ COLUMNS = (
     "run_id",
 )
 
+OF_THE_SUBJECT = ("model", "data", "n")
+"""The same in all rows, unless everything is shown."""
 FILTERS: dict[str, tuple[str, Callable[[RunSpec], str]]] = {
     "method": ("Method", lambda spec: variant_of(spec).label),
     "precision": ("Precision", lambda spec: spec.precision.numbers.label),
@@ -65,7 +67,7 @@ states = last.multiselect("State", get_args(State), placeholder="all", **choices
 records = [r for r in records if not states or r.state in states]
 st.caption(f"{len(records)} of {len(now.runs.values)} runs.")
 event = st.dataframe(
-    blocks.runs_frame(records, COLUMNS),
+    blocks.runs_frame(records, [name for name in COLUMNS if everything or name not in OF_THE_SUBJECT]),
     hide_index=True,
     column_config=blocks.RUN_COLUMNS,
     height=460,

@@ -24,7 +24,8 @@ def network_rows(
 ) -> list[dict[str, Any]]:
     """The table of networks; `known`: cards by model, `costs`: params and MACs by model, `dense`: as `dense_of`."""
     rows = [_network(model, known.get(model) or {}, costs.get(model)) for model in NETWORKS]
-    return [row | {_ON_RUNS: _score((dense or {}).get(row["network"]))} for row in rows]
+    scores = [_score((dense or {}).get(row["network"])) for row in rows]
+    return [row | {_ON_RUNS: score, "training": row.pop("training")} for row, score in zip(rows, scores, strict=True)]
 
 
 def _score(found: Metrics | None) -> str:
