@@ -29,7 +29,7 @@ st.caption(
     "hurt each other more than they do apart. Each point is a group of four runs (dense, decomposed, quantized, both), "
     f"paired by image; the intervals hold all {len(additions)} at once in 95 % of all cases (Bonferroni). Shaded: "
     f"within {100 * MARGIN:g} point. In a column the sum of the separate drops grows to the right; the furthest "
-    "exception of each has its number. `tdq additivity` says the same, for any margin."
+    "exception of each has its number. 'tdq additivity' says the same, for any margin."
 )
 st.subheader("By method and precision", anchor=False)
 frame = pd.DataFrame(kind_rows(additions))
