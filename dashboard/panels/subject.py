@@ -83,9 +83,11 @@ def _other_images(subject: Subject, offers: Offers) -> None:
     st.markdown(f"**{plain(model_name(subject.spec.model))} on**")
     here = images_name(subject.spec.images.data)
     data = st.selectbox("Images", names, index=names.index(here) if here in names else 0, key=f"images-{subject.key}")
+    own = f"count-{subject.key}"
+    st.session_state.setdefault(own, subject.spec.images.samples)  # with a default of its own a box cannot be emptied
     count = st.number_input(
-        "Number of images", LEAST_IMAGES, None, value=subject.spec.images.samples, step=100, placeholder=_WHOLE,
-        help="A seeded, class-balanced subset; empty: all of them.", key=f"count-{subject.key}",
+        "Number of images", LEAST_IMAGES, None, value=None, step=100, placeholder=_WHOLE,
+        help="A seeded, class-balanced subset; empty: all of them.", key=own,
     )  # fmt: skip
     st.button(
         "Look at these", icon=":material/arrow_forward:", on_click=_take,

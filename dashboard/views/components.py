@@ -23,5 +23,6 @@ if not show_failure(now.subject):
 st.subheader("3. The components of a layer", anchor=False)
 study = choose_study(now.subject, now.offers)
 if study is not None:
+    st.caption("Looked into at a ratio of its own, which stands beside it: not always that of 1 and 2 above.")
     show_study(study, now.subject.runs)
     blocks.link("study", "What INT8 takes at every ratio: page Study", query={"figure": "cp-int8"})
