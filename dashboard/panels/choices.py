@@ -11,10 +11,13 @@ import streamlit as st
 
 from dashboard.facts.draft import DEFAULT_RATIO, MANUAL, Draft, Ranking, goes_on_by_hand, in_effect
 from dashboard.panels import controls
+from dashboard.shelf import catalog
 from dashboard.shelf.state import choice, flag, held_draft, hold, number
 from tdq_core.errors import InputError
+from tdq_core.layers.methods import METHODS, Method
+from tdq_core.records.store import RUNS
 from tdq_core.specs import RankRule, RunSpec
-from tdq_core.specs.choices import RULES
+from tdq_core.specs.choices import POLICIES, RULES, Policy
 from tdq_core.specs.option import Field, fields_of
 from tdq_core.specs.run import defaults, fields
 
@@ -36,7 +39,8 @@ def choose(subject: RunSpec) -> Draft:
         return subject.changed(**said, rule=None if said["method"] == "none" else rule)
 
     options = _row(first, {}, spec)
-    ranking = _ranking() if options["method"] != "none" else Ranking(value=None)
+    dense = options["method"] == "none"
+    ranking = Ranking(value=None) if dense else _ranking(lambda policy: _can_share(policy, options["method"], subject))
     options = _row(last, options, lambda said: spec(said, ranking.sharing))
     held = held_draft() or Draft(subject=subject)
     return replace(held, subject=subject, options=options, ranking=ranking)
@@ -66,7 +70,15 @@ def _goes(said: Said, make: Callable[[Said], object]) -> bool:
     return True
 
 
-def _ranking() -> Ranking:
+def _can_share(policy: Policy, method: str, subject: RunSpec) -> bool:
+    """Whether there is what the policy shares a ratio out by."""
+    asked = METHODS[method]
+    if policy.by_prediction and isinstance(asked, Method) and not asked.predicts:
+        return False
+    return not policy.by_sensitivities or catalog.predictor(subject, catalog.read(RUNS)) is not None
+
+
+def _ranking(can_share: Callable[[Policy], bool]) -> Ranking:
     labels = {name: rule.label for name, rule in RULES.items()}
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         kind = controls.side_by_side("Ranks by", labels, choice("rule", list(labels)), on_change=_rule_changed)
@@ -77,17 +89,21 @@ def _ranking() -> Ranking:
             help="They are small and the most sensitive. By hand, every layer is its own choice.",
             **flag("ends", True),
         )
-    return Ranking(kind=kind, value=value, keep_ends=ends, sharing=_sharing() if kind == "ratio" else {})
+    return Ranking(kind=kind, value=value, keep_ends=ends, sharing=_sharing(can_share) if kind == "ratio" else {})
 
 
-def _sharing() -> dict[str, Any]:
+def _sharing(can_share: Callable[[Policy], bool]) -> dict[str, Any]:
     """What a ratio counts, and how it is shared out over the layers."""
+
+    def rule(said: Said) -> RankRule:
+        if not can_share(POLICIES[said.get("policy", usual["policy"])]):
+            raise InputError("Nothing is known here that this policy could go by.")
+        return RankRule("ratio", DEFAULT_RATIO, **said)
+
     shown = [f for f in fields_of(RankRule) if f.option.label]
     usual = {f.key: f.default for f in fields_of(RankRule)}
     effective = in_effect(shown, _chosen(shown), usual)
-    return _row(
-        [f for f in shown if f.key in effective], {}, lambda said: RankRule("ratio", DEFAULT_RATIO, **said)
-    )  # fmt: skip
+    return _row([f for f in shown if f.key in effective], {}, rule)
 
 
 def _value(kind: str) -> float | None:

@@ -47,7 +47,7 @@ LOOKS: Mapping[str, Look] = {
     "epc": Look(),
     "eta": Look(range=(0.0, MOST_ETA), step=0.01, width=220, slider=True),
     "budget": Look(),
-    "policy": Look(width=200),
+    "policy": Look(start="predicted", width=200),
     "depth": Look(range=(0.0, 4.0), step=0.25, width=200, slider=True),
     "multiple": Look(steps={"1": "any", "4": "multiples of 4", "8": "multiples of 8"}),
     "precision": Look(width=330),
@@ -55,7 +55,7 @@ LOOKS: Mapping[str, Look] = {
     "backend": Look(),
     "granularity": Look(width=240),
     "ranges": Look(width=200),
-    "calibrated": Look(),
+    "calibrated": Look(start=True),
     "symmetric": Look(),
     "solver": Look(),
     "condition": Look(

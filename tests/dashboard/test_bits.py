@@ -14,6 +14,7 @@ from tdq_core.specs import PrecisionSpec, RankRule, RunSpec
 
 SPEC = RunSpec.of("digits_resnet", "digits")
 SHIPPED = Path(__file__).resolve().parents[2] / "cached_runs" / table_path(SPEC)
+PLAIN = {"calibrated": "False"}
 BYTES = {"method": "tucker2", "budget": "bytes", "ratio": "9.0"}
 
 
@@ -39,11 +40,11 @@ def test_planned_bytes_are_those_of_the_plan(app: str, known: LayerTable) -> Non
 
 
 def test_bits_are_shown_layer_by_layer_where_they_are_chosen(app: str, known: LayerTable) -> None:
-    at = opened(app, "views/explore.py", **BYTES, precision="w8a8", policy="global", bits="auto")
+    at = opened(app, "views/explore.py", **BYTES, **PLAIN, precision="w8a8", policy="global", bits="auto")
     rule = RankRule("ratio", 9.0, budget="bytes", policy="global")
     plan = make_plan(known, "tucker2", rule, PrecisionSpec("w8a8", bits="auto"))
     assert [r["bits"] for r in layers(at)] == [p.bits for p in plan.layers]
-    same = opened(app, "views/explore.py", **BYTES, precision="w8a8", policy="global")
+    same = opened(app, "views/explore.py", **BYTES, **PLAIN, precision="w8a8", policy="global")
     assert not any("bits" in row for row in layers(same))
 
 

@@ -215,19 +215,22 @@ def test_explore_offers_what_applies_and_submits_it(app: str, filled: Path, monk
     assert asked == [Request(kind="run", spec=spec)]
 
 
+PLAIN, FITTED = {"calibrated": "False"}, {"calibrated": "True"}
+
+
 @pytest.mark.parametrize(
     "query,there",
     [
         ({"method": "none"}, set()),
         ({"method": "none", "precision": "int8"}, {"granularity"}),
-        ({"method": "tucker2"}, SHARING | PREPARED),
-        ({"method": "tucker2", "policy": "later"}, SHARING | PREPARED | {"depth"}),
-        ({"method": "tucker2", "calibrated": "True"}, SHARING | PREPARED | {"symmetric"}),
-        ({"method": "tucker2", "rule": "energy"}, PREPARED),
-        ({"method": "tucker2", "rule": "manual"}, PREPARED),
-        ({"method": "tucker2", "precision": "int8"}, SHARING | PREPARED | {"condition", "granularity"}),
-        ({"method": "cp", "precision": "fp16"}, SHARING | PREPARED | {"epc"}),
-        ({"method": "cp", "epc": "True", "precision": "w4"},
+        ({"method": "tucker2", **PLAIN}, SHARING | PREPARED),
+        ({"method": "tucker2", "policy": "later", **PLAIN}, SHARING | PREPARED | {"depth"}),
+        ({"method": "tucker2", **FITTED}, SHARING | PREPARED | {"symmetric"}),
+        ({"method": "tucker2", "rule": "energy", **PLAIN}, PREPARED),
+        ({"method": "tucker2", "rule": "manual", **PLAIN}, PREPARED),
+        ({"method": "tucker2", "precision": "int8", **PLAIN}, SHARING | PREPARED | {"condition", "granularity"}),
+        ({"method": "cp", "precision": "fp16", **PLAIN}, SHARING | PREPARED | {"epc"}),
+        ({"method": "cp", "epc": "True", "precision": "w4", **PLAIN},
          SHARING | PREPARED | {"epc", "eta", "condition", "granularity", "ranges"}),
     ],
 )  # fmt: skip

@@ -72,7 +72,7 @@ def test_every_option_with_a_label_has_a_control_that_takes_its_default(field) -
 
 def test_every_option_with_a_label_is_on_the_page_where_it_has_an_effect(app: str, filled: Path) -> None:
     for query in ({"method": "cp", "epc": "True", "precision": "w4", "calibrated": "True", "policy": "later"},
-                  {"method": "svd"}):  # fmt: skip
+                  {"method": "svd", "calibrated": "False"}):  # fmt: skip
         at = opened(app, "views/explore.py", **query)
         seen = {f.key: w for f in LABELLED if (w := control(at, f.key))}
         assert all(w.label == next(f for f in LABELLED if f.key == key).option.label for key, w in seen.items())
@@ -83,7 +83,7 @@ def test_every_option_with_a_label_is_on_the_page_where_it_has_an_effect(app: st
 
 
 def test_the_solver_is_chosen_on_the_page(app: str, asked: list[Request]) -> None:
-    at = opened(app, "views/explore.py", solver="tensorly")
+    at = opened(app, "views/explore.py", solver="tensorly", calibrated="False")
     assert len(offered(at, "solver")) == len(SOLVERS)
     press_run(at)
     assert asked[0].spec.decomposition and asked[0].spec.decomposition.solver == "tensorly"
@@ -189,7 +189,7 @@ def test_a_new_method_is_chosen_planned_and_drawn(
         SVD, name="toy", label="Toy", text="Toy", look=Look("#123456", "#654321"), rank_names=("toy rank",)
     )  # fmt: skip
     monkeypatch.setitem(METHODS, "toy", toy)
-    at = opened(app, "views/explore.py", method="toy")
+    at = opened(app, "views/explore.py", method="toy", calibrated="False")
     assert "Toy" in offered(at, "method")
     assert any(s.label.startswith("toy rank (of ") for s in at.slider)
     press_run(at)

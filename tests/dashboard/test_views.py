@@ -19,6 +19,7 @@ from tdq_core.jobs.queue import Request, Result
 from tdq_core.ranks.plan import make_plan
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
+from tdq_core.specs.choices import POLICIES
 
 
 def opened(app: str, page: str, **query: str) -> AppTest:
@@ -101,7 +102,7 @@ def test_the_plan_is_the_cores_plan(app: str, filled: Path) -> None:
           for m, p, r in (("tucker2", "energy", 1.5), ("auto", "vbmf", 1.03), ("svd", "global", 1.5),
                           ("cp", "later", 1.5))),
     ):  # fmt: skip
-        at = opened(app, "views/explore.py", precision="int8", **query)
+        at = opened(app, "views/explore.py", precision="int8", calibrated="False", **query)
         plan = make_plan(layer_table(), method, rule)
         shown = metrics(at)
         assert shown["Planned params"] == text.count(plan.params)
@@ -137,10 +138,12 @@ def test_a_plan_that_cannot_be_made_is_a_sentence_and_nothing_can_be_run(app: st
     assert next(b for b in at.button if b.label == "Run").disabled
 
 
-def test_a_policy_that_cannot_be_planned_is_the_engines_sentence(app: str, filled: Path) -> None:
-    at = opened(app, "views/explore.py", method="cp", policy="global")
-    assert "no spectrum predicts that of CP" in at.warning[0].value
-    assert next(b for b in at.button if b.label == "Run").disabled
+def test_a_policy_that_has_nothing_to_go_by_is_not_offered(app: str, filled: Path) -> None:
+    for method, missing in (("cp", {"least output error", "least predicted drop"}), ("svd", {"least predicted drop"})):
+        at = opened(app, "views/explore.py", method=method)
+        offered = set(next(w for w in at.selectbox if w.key == "policy").options)
+        assert {row.label for row in POLICIES.values()} - offered == missing
+        assert not next(b for b in at.button if b.label == "Run").disabled
 
 
 def test_run_submits_exactly_what_was_planned(app: str, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +157,8 @@ def test_run_submits_exactly_what_was_planned(app: str, filled: Path, monkeypatc
         return job
 
     monkeypatch.setattr(jobs, "submit", submit)
-    at = opened(app, "views/explore.py", method="svd", ratio="1.5", precision="int8", backend="onnxruntime")
+    at = opened(app, "views/explore.py", method="svd", ratio="1.5", precision="int8", backend="onnxruntime",
+                calibrated="False")  # fmt: skip
     next(b for b in at.button if b.label == "Run").click().run()
     spec = RunSpec.of("digits_resnet", "digits", method="svd", rule=RankRule("ratio", 1.5), precision="int8",
                    backend="onnxruntime")  # fmt: skip
@@ -206,7 +210,7 @@ def test_what_the_address_says_counts_only_where_it_can_be_chosen(app: str, fill
 
 def test_the_address_round_trips(app: str, filled: Path) -> None:
     chosen = {"method": "svd", "precision": "int8", "backend": "onnxruntime", "rule": "energy", "energy": "0.75",
-              "ends": "False", "calibrated": "True", "finetune": "50", "run": "b" * 16,
+              "ends": "False", "calibrated": "False", "finetune": "50", "run": "b" * 16,
               "x": "macs", "y": "top1", "intervals": "True"}  # fmt: skip
     first = opened(app, "views/explore.py", **chosen)
     address = {name: first.query_params[name] for name in first.query_params}
