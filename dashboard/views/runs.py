@@ -9,6 +9,7 @@ from dashboard.facts.groups import in_order
 from dashboard.facts.subject import subject_name
 from dashboard.panels import blocks
 from dashboard.panels.head import here
+from dashboard.panels.track import track_record
 from dashboard.shelf.state import choices, flag
 from dashboard.words import text
 from tdq_core.records.record import State
@@ -88,3 +89,4 @@ if rows := [i for i in event.selection.rows if i < len(records)]:
         )
 else:
     st.caption("Select a row to see its run.")
+track_record(records)
