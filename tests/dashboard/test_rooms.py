@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 DASHBOARD = Path(__file__).resolve().parent.parent.parent / "dashboard"
 FILES = sorted(p for p in DASHBOARD.rglob("*.py") if p.parent != DASHBOARD)
@@ -36,3 +37,11 @@ def test_a_room_knows_only_those_further_in(path: Path) -> None:
         assert not roots & {*DRAWS, "pathlib", "os"}
     if room in ("facts", "words"):
         assert not roots & set(CHARTS)
+
+
+def test_a_page_shows_only_what_it_is_told_to_show(app: str, filled: Path) -> None:
+    """Values that stand alone in a page's file, as its docstrings do, are not drawn."""
+    at = AppTest.from_file(app, default_timeout=60)
+    at.run()
+    at.switch_page("views/runs.py").run()
+    assert not any("The same in all rows" in m.value for m in at.markdown)
