@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import structs
 from typer.testing import CliRunner
 
 from tdq_core.cli import app
@@ -289,3 +290,19 @@ def test_the_command_measures_for_real(arms: tuple[Arm, ...], tmp_path: Path, mo
     assert isinstance(both.exception, InputError) and "not both" in str(both.exception)
     wrong = CliRunner().invoke(app, [*asked[:6], "drop=1"])
     assert isinstance(wrong.exception, InputError)
+
+
+def test_times_of_other_conditions_are_not_compared() -> None:
+    """Sentences compare times only where batch, threads and processor were the same."""
+    fast, slow = record([1], ms=5.0), record([], size=300, ms=9.0)
+    assert fast.metrics and fast.metrics.latency
+    other = structs.replace(fast.metrics.latency, threads=fast.metrics.latency.threads + 1)
+    target = Target("drop", 0.5)
+
+    def told(one: RunRecord) -> str:
+        tried = [(pick(slow, "dense", None, target), slow), (pick(one, "cp", 2.0, target), one)]
+        return " ".join(write_up(target, PLAIN, 0, pick(slow, "fp32", None, target), tried).sentences)
+
+    assert "A batch takes" in told(fast)
+    apart = told(structs.replace(fast, metrics=structs.replace(fast.metrics, latency=other)))
+    assert "A batch takes" not in apart and "are not compared" in apart

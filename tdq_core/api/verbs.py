@@ -6,12 +6,12 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tdq_core.api.factor_choices import options_for
 from tdq_core.api.image_sets import ImagePair
 from tdq_core.api.networks import Network
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
@@ -19,7 +19,6 @@ from tdq_core.compression.calibrate.symmetric import apply_symmetric
 from tdq_core.compression.condition.apply import balance
 from tdq_core.compression.condition.apply import condition as conditioned
 from tdq_core.compression.condition.batch_norm import reestimate_batch_norms
-from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.compression.quantize import Artefact, Request, realise
 from tdq_core.data.images import Images, batch_size
@@ -30,8 +29,7 @@ from tdq_core.pipeline.inputs import EXAMPLE_IMAGES, fitted_table
 from tdq_core.pipeline.session import Compressed
 from tdq_core.ranks.plan import Plan, make_plan, needs_spectra
 from tdq_core.records.record import Latency, Metrics
-from tdq_core.specs import Decomposition, PrecisionSpec, RankRule, RunSpec
-from tdq_core.specs.choices import EFFORTS
+from tdq_core.specs import Decomposition, PrecisionSpec, RankRule
 from tdq_core.specs.rank_rule import Rank
 from tdq_core.system.containment import contained
 from tdq_core.system.progress import Progress, silent
@@ -118,18 +116,8 @@ def compress(
         InputError: choices that do not go together.
         RunFailed: factors that are not finite.
     """
-    chosen = {
-        "epc": epc,
-        "eta": eta,
-        "epc_optimum": epc_optimum,
-        "effort": effort,
-        "symmetric": symmetric,
-        "solver": solver,
-    }
-    _require_choices(plan, fitted=fit is not None, chosen=chosen)
-    times, climbs = EFFORTS[effort].times, EFFORTS[effort].climbs
-    options = Options(seed=seed, eta=eta if epc else None, optimal=epc_optimum, effort=times, climbs=climbs,
-                      solver=solver)  # fmt: skip
+    options = options_for(plan, fitted=fit is not None, seed=seed, epc=epc, eta=eta, epc_optimum=epc_optimum,
+                          effort=effort, symmetric=symmetric, solver=solver)  # fmt: skip
     if fit is None:
         done = apply_plan(network.module, plan, options=options, on_progress=on_progress)
     elif symmetric:
@@ -143,20 +131,6 @@ def compress(
     if reestimate_bn is not None:
         module = reestimate_batch_norms(module, _batches(network, reestimate_bn), on_progress=on_progress)
     return replace(network, module=module, results=results, ranks={p.layer.name: p.ranks for p in plan.decomposed()})
-
-
-_NOT_OF_CP = {"epc": False, "epc_optimum": False, "effort": "usual"}
-"""What the other layers of a plan take where some are decomposed by CP."""
-
-
-def _require_choices(plan: Plan, *, fitted: bool, chosen: dict[str, Any]) -> None:
-    """InputError as a spec of the same choices would give."""
-    methods = {part.method for part in plan.decomposed()} or {"svd"}
-    for method in methods:
-        own = chosen if method == "cp" or "cp" not in methods else chosen | _NOT_OF_CP
-        RunSpec.of("given", "given", method=method, rule=RankRule("ratio", 2.0), calibrated=fitted, **own)
-    if chosen["epc"] and "cp" not in methods:
-        raise InputError("The 'epc' shrinks components that cancel each other, and only CP has such components.")
 
 
 @dataclass(frozen=True)

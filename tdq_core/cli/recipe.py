@@ -58,7 +58,7 @@ def _print(report: Report, *, kept: bool) -> None:
     heads = ("", "run", "pipeline", "params ratio", "file", "drop (choosing)", "drop (others)", "latency", "meets it")
     say_table(heads, rows, right=("params ratio", "latency"))
     say("", f"{len(report.tried)} runs were measured or read; `tdq show RUN` shows one.")
-    fate = "kept, the dashboard's page Recipe shows it" if kept else "not kept"
+    fate = "kept, the dashboard's page Find shows it" if kept else "not kept"
     say(f"Recipe {report.recipe_id}: {fate}.")
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -96,12 +96,18 @@ def write_up(
     digests = {k: v for _, record in tried for k, v in record.digests.items()}
     assert last.metrics
     n = last.metrics.n
+    told = sentences(target, reference, chosen, ranked, n // 2, alike=_alike(r for _, r in tried))
     return Report(
         recipe_id=_recipe_id(target, plain, finetune, digests), target=target.text, spec=plain, finetune=finetune,
         digests=digests, reference=reference, chosen=chosen, alternatives=others, study=study, tried=tuple(picks),
-        n_choose=(n + 1) // 2, n_verify=n // 2, sentences=tuple(sentences(target, reference, chosen, ranked, n // 2)),
-        provenance=last.provenance,
+        n_choose=(n + 1) // 2, n_verify=n // 2, sentences=tuple(told), provenance=last.provenance,
     )  # fmt: skip
+
+
+def _alike(records: Iterable[RunRecord]) -> bool:
+    """Whether all times were taken with one batch, number of threads and processor."""
+    timed = [(r.metrics.latency, r.provenance.get("cpu")) for r in records if r.metrics and r.metrics.latency]
+    return len({(latency.batch, latency.threads, str(cpu)) for latency, cpu in timed}) <= 1
 
 
 def _recipe_id(target: Target, plain: RunSpec, finetune: int, digests: Mapping[str, str]) -> str:

@@ -47,12 +47,23 @@ def find_recipe(
         RunFailed: a run of the dense model was refused, or any run failed.
         NotKept: the report is there, and could not be written; the error holds it.
     """
-    plain, session = plain.changed(latency=True), Session()
+    plain = plain.changed(latency=True)
     kept = Store(RECIPES, *([folder] if folder else []))
     kept.require_writable()
     if plain.images.samples is not None:
         require_images(plain.images.samples)
-    tried: list[Judged] = []
+    reference, tried = _searched(plain, target, finetune, store, on_progress, allowed_models)
+    report = write_up(target, plain, finetune, reference[0], tried)
+    kept.put(report)
+    return report
+
+
+def _searched(
+    plain: RunSpec, target: Target, finetune: int, store: RunStore | None, on_progress: Progress,
+    allowed_models: Collection[str] | None,
+) -> tuple[Judged, list[Judged]]:  # fmt: skip
+    """The dense model in fp32, and every run that was looked at, in order."""
+    session, tried = Session(), list[Judged]()
 
     def measure(arm: Arm, ratio: float | None) -> Judged | None:
         where = f"{arm.name} at ratio {ratio:g}" if ratio else arm.name
@@ -84,9 +95,7 @@ def find_recipe(
         specs = [arm.spec(plain, ratio, finetune) for ratio in RATIOS]
         first = first_to_try(predictor, target, specs, images=reference[1].metrics.n) if predictor else None
         _along(arm, target, judge, first)
-    report = write_up(target, plain, finetune, reference[0], tried)
-    kept.put(report)
-    return report
+    return reference, tried
 
 
 def _along(

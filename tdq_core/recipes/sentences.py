@@ -7,11 +7,14 @@ from tdq_core.recipes.target import Target
 from tdq_core.stats.verdict import Verdict, images_to_settle
 
 
-def sentences(target: Target, reference: Pick, chosen: Pick | None, ranked: list[Pick], images: int) -> Iterator[str]:
+def sentences(
+    target: Target, reference: Pick, chosen: Pick | None, ranked: list[Pick], images: int, *, alike: bool = True
+) -> Iterator[str]:
     """Why `chosen` (None: nothing meets the target), and why not the others; `ranked`: best first.
 
     Args:
         images: that verify.
+        alike: whether all times were taken under the same conditions; else they are not compared.
     """
     if chosen is None:
         near = min(ranked, key=lambda p: p.chosen_drop[0])
@@ -22,7 +25,7 @@ def sentences(target: Target, reference: Pick, chosen: Pick | None, ranked: list
            f"{_points(chosen)}, in a file {chosen.bytes_ratio:.1f}x smaller than dense fp32.")  # fmt: skip
     middle, low, high = (100 * x for x in chosen.verified_drop)
     yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}]: {_held(target, chosen, images)}."
-    yield from _costs(reference, chosen, ranked)
+    yield from _costs(reference, chosen, ranked, alike=alike)
     for arm in dict.fromkeys(p.arm for p in ranked if p.arm != chosen.arm):
         met = [p for p in ranked if p.arm == arm and p.met]
         if met:
@@ -48,9 +51,12 @@ def _held(target: Target, chosen: Pick, images: int) -> str:
     return f"consistent with the target, and not shown{settled}"
 
 
-def _costs(reference: Pick, chosen: Pick, ranked: list[Pick]) -> Iterator[str]:
+def _costs(reference: Pick, chosen: Pick, ranked: list[Pick], *, alike: bool) -> Iterator[str]:
     """Size and latency beside the dense model's, in fp32 and in INT8."""
     yield f"Its file has {chosen.bytes:,} bytes, {reference.bytes / chosen.bytes:.2f}x smaller than the fp32 ONNX file."
+    if not alike:
+        yield "Times were taken with other batches, threads or processors from run to run, and are not compared."
+        return
     dense = next((p for p in ranked if p.arm == "dense"), None)
     if chosen.latency_ms and reference.latency_ms and dense and dense.latency_ms and dense is not chosen:
         yield (f"A batch takes {chosen.latency_ms:.2f} ms, dense fp32 {reference.latency_ms:.2f} ms and dense INT8 "
