@@ -55,14 +55,15 @@ def show_failure(subject: Subject) -> bool:
     labels = {name: f"{name}, where most is lost" if name == worst else name for name in names}
     failure = names[side_by_side("Params: original / compressed", labels, choice("at", list(names), default=worst))]
     st.markdown(taken_text(failure))
-    charts.draw(steps_figure(failure), "steps")
+    ids = [step.record.run_id for step in failure.steps]
+    charts.draw_once(lambda: steps_figure(failure), "steps", *ids)
     st.caption(
         "Against dense FP32 on the same images, 95 % intervals, paired. Hollow: not conditioned; a dot: calibrated."
     )
     st.subheader("2. In which layer, and why", anchor=False)
     st.markdown(cause_text(failure), help=meaning("CP"))
     if failure.bare:
-        charts.draw(layers_figure(failure), "layers_lost")
+        charts.draw_once(lambda: layers_figure(failure), "layers_lost", *ids)
         st.caption(
             "Measured on the decomposed kernels of these runs: rounded to INT8, before anything is conditioned. Layers "
             "whose components cancel each other further are moved further."
@@ -129,7 +130,7 @@ def show_study(study: Components, records: Sequence[RunRecord]) -> None:
     st.caption("Lower is better on both. Press a point, or choose a layer here.")
     layer = study.layer(st.selectbox("Layer", names, width=300, **arguments))
     st.markdown(what_is_seen(layer))
-    _charts(layer)
+    _charts(study, layer)
     _sobriety(study, layer, records)
 
 
@@ -140,18 +141,18 @@ def _pick() -> None:
         st.session_state["layer"] = name if isinstance(name, str) else name[0]
 
 
-def _charts(layer: LayerComponents) -> None:
-    charts.draw(norms_figure(layer), "norms")
+def _charts(study: Components, layer: LayerComponents) -> None:
+    charts.draw_once(lambda: norms_figure(layer), "norms", study.study_id, layer.name)
     st.caption("Dashed: the norm of the whole kernel. Larger components than that can only be there to cancel others.")
     nothing = finds_nothing(layer)
     with st.expander(nothing or "Ranges and weights against the grid of INT8", expanded=not nothing):
-        _grids(layer)
+        _grids(study, layer)
 
 
-def _grids(layer: LayerComponents) -> None:
+def _grids(study: Components, layer: LayerComponents) -> None:
     """Ranges of the components and weights of the sub-layers beside the grid that they are rounded to."""
     st.markdown("**Ranges inside the layer**")
-    charts.draw(ranges_figure(layer), "ranges_inside")
+    charts.draw_once(lambda: ranges_figure(layer), "ranges_inside", study.study_id, layer.name)
     st.caption(
         f"Over the calibration images. The line is one INT8 step: all components share it. Shaded: fewer than "
         f"{FEW_LEVELS} levels."
@@ -162,7 +163,10 @@ def _grids(layer: LayerComponents) -> None:
         granularity = side_by_side("Grid with", grids, choice("grid", list(grids)))
         many = {str(b): f"{b} bits" for b in GRID_BITS}
         bits = int(side_by_side("Grid of", many, choice("grid_bits", list(many))))
-    charts.draw(entries_figure(layer, granularity=granularity, bits=bits), "entries")
+    charts.draw_once(
+        lambda: entries_figure(layer, granularity=granularity, bits=bits),
+        "entries", study.study_id, layer.name, granularity, str(bits),
+    )  # fmt: skip
     exact = bits == GRID_BITS[0]
     half = "half a step" if granularity == "tensor" else "half the median channel's step"
     told = "the percentages are exact" if exact else "the percentages are read off the histogram"

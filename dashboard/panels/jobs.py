@@ -21,14 +21,20 @@ from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
 from tdq_core.specs.formats import FORMATS
 
+EVERY_S, OTHERS_EVERY_S = 1.0, 3.0
+"""How often a page asks how jobs stand: its own, and those of others alone."""
+
 
 def watched() -> list[Job]:
-    """Jobs that this page follows: all that are active, and its own until their outcome was told."""
-    own: list[str] = st.session_state.setdefault("jobs", [])
-    for job in jobs.running():
-        if job.id not in own:
-            own.append(job.id)
-    return [Job(jobs.jobs_folder() / job_id) for job_id in own]
+    """Jobs that this page shows: its own until their outcome was told, and others' as long as they are active. What is
+    active when a visit begins counts as its own, for it may be what this very visitor has left."""
+    active = [job.id for job in jobs.running()]
+    own: list[str] = st.session_state.setdefault("jobs", list(active))
+    return [Job(jobs.jobs_folder() / job_id) for job_id in dict.fromkeys([*own, *active])]
+
+
+def _is_own(job: Job) -> bool:
+    return job.id in st.session_state.get("jobs", ())
 
 
 def submit(request: jobs.Request) -> None:
@@ -54,10 +60,11 @@ def start_button(label: str, spec: RunSpec, offers: Offers, *, images: bool = Tr
 
 
 def job_panel(runs: Runs) -> None:
-    """Outcome of the latest job, and progress of those under way; asks again every second while there is one."""
+    """Outcome of the latest own job, and progress of all that are under way; asks again while there is one. The page is
+    drawn anew when an own one has come to something: others' runs are seen at the next look."""
     _outcome(runs)
     if found := watched():
-        st.fragment(_progress, run_every=1.0)(found)
+        st.fragment(_progress, run_every=EVERY_S if any(map(_is_own, found)) else OTHERS_EVERY_S)(found)
 
 
 def _progress(found: list[Job]) -> None:
@@ -66,8 +73,8 @@ def _progress(found: list[Job]) -> None:
         state = jobs.poll(job)
         if state.active:
             _bar(job, state)
-            ended |= _came(job, state)
-        else:
+            ended |= _is_own(job) and _came(job, state)
+        elif _is_own(job):
             ended = True
             _tell(job, state)
     if ended:

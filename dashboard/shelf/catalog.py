@@ -2,7 +2,7 @@
 so that a file that changed is read again, and one damaged file does not hide the others."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ from tdq_core.specs import PrecisionSpec, RankRule, RunSpec
 
 ROUTER = Path(__file__).resolve().parent.parent / "app.py"
 V = TypeVar("V", bound=Storable)
+T = TypeVar("T")
 Stamp = tuple[str, int, int]
 """A file's path, time and size."""
 
@@ -178,6 +179,12 @@ def _plan(
 ) -> Plan:
     table, precision = _table(path, changed, size, model), PrecisionSpec(**numbers)
     return make_plan(table, method, RankRule(**rule) if rule else None, precision)
+
+
+@st.cache_resource(max_entries=200, show_spinner=False)
+def figure(parts: tuple[str, ...], _make: Callable[[], T]) -> T:
+    """What `_make` draws, once for all who ask for what follows from the same `parts`; nobody may change it."""
+    return _make()
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

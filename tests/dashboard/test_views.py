@@ -15,7 +15,7 @@ from dashboard.pages import MOVED
 from dashboard.words import text
 from tdq_core.analysis.additivity import find_cells
 from tdq_core.jobs import queue as jobs
-from tdq_core.jobs.queue import Request, Result
+from tdq_core.jobs.queue import JobState, Made, Request, Result
 from tdq_core.ranks.plan import make_plan
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
@@ -259,3 +259,18 @@ def test_a_search_that_finds_no_layer_says_so(app: str, filled: Path) -> None:
     at.text_input(key="layers_shown").set_value("zzz").run()
     assert not at.exception and len(at.dataframe) == layers_before - 1
     assert any("has zzz in its name" in box.value for box in at.info)
+
+
+def test_others_jobs_are_seen_and_what_they_come_to_changes_nothing_here(
+    app: str, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = opened(app, "views/explore.py")
+    shown = at.session_state["run"]
+    job, state = jobs.Job(jobs.jobs_folder() / "theirs"), [JobState("running", "evaluate", 1, 2)]
+    monkeypatch.setattr(jobs, "running", lambda: [job])  # as it was when the page began to look
+    monkeypatch.setattr(jobs, "poll", lambda _: state[0])
+    at.run()
+    assert any(b.label == "Cancel" for b in at.button), "anybody may end it"
+    state[0] = JobState("done", made=Made("run", "d" * 16))
+    at.run()
+    assert at.session_state["run"] == shown and not at.success and not any(b.label == "Cancel" for b in at.button)
