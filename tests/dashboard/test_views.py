@@ -273,4 +273,5 @@ def test_others_jobs_are_seen_and_what_they_come_to_changes_nothing_here(
     assert any(b.label == "Cancel" for b in at.button), "anybody may end it"
     state[0] = JobState("done", made=Made("run", "d" * 16))
     at.run()
-    assert at.session_state["run"] == shown and not at.success and not any(b.label == "Cancel" for b in at.button)
+    assert at.session_state["run"] == shown and not any(b.label == "Cancel" for b in at.button)
+    assert not at.success and not at.exception and "theirs" not in at.session_state["jobs"]
