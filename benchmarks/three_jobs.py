@@ -10,6 +10,7 @@ axe-playwright-python holds it), and the first chart is measured. `--shots`: kee
 
 import argparse
 import contextlib
+import importlib
 import os
 import shutil
 import subprocess
@@ -120,8 +121,7 @@ def newcomer(page: Any, server: str) -> tuple[str, int, float, str]:
 
 def looked_over(browser: Any, server: str, shots: Path | None) -> Iterator[tuple[str, ...]]:
     """Each page at each width, light and dark: what axe-core finds serious, where the first chart stands, how wide."""
-    from axe_playwright_python.sync_playwright import Axe
-
+    Axe = importlib.import_module("axe_playwright_python.sync_playwright").Axe  # asked for with --axe alone
     for scheme in ("light", "dark"):
         for width in WIDTHS:
             page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)

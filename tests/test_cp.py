@@ -54,7 +54,7 @@ def test_a_large_layer_gets_as_many_sweeps_as_its_shape_allows():
     cost = 2 * 512 * 512 * 9 * 1069 + 3 * 1069**2 * (1069 / 3 + 1033)
     assert affordable(wide, 1069, 200) == int(WORK / cost) > 10
     assert (affordable(wide, 5000, 200), affordable(narrow, 170, 200)) == (10, 200)
-    assert (_rounds(wide, 5000), _rounds(wide, 1069), _rounds(narrow, 170)) == (1, 1, 16)
+    assert tuple(_rounds(*at, 1.0) for at in ((wide, 5000), (wide, 1069), (narrow, 170))) == (1, 1, 16)
 
 
 def test_the_last_correction_keeps_to_its_bound():

@@ -17,7 +17,7 @@ from tdq_core.compression.quantize.simulated_file import load_simulated
 from tdq_core.errors import InputError, Refused
 from tdq_core.graph.layer_table import read_layers
 from tdq_core.layers.methods import METHODS, Method
-from tdq_core.layers.table import BITS, Layer, LayerTable
+from tdq_core.layers.table import BITS, Change, Layer, LayerTable
 from tdq_core.ranks.allocate import front
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.packed import END_BITS
@@ -135,7 +135,8 @@ def chained() -> LayerTable:
         spectra = [torch.sort(0.8 ** torch.arange(n) * (0.5 + torch.rand(n, generator=rng)), descending=True)[0]
                    for n in sides]  # fmt: skip
         out, in_ = (tuple(values.tolist()) for values in spectra)
-        return dataclasses.replace(layer, spectrum_out=out, spectrum_in=in_)
+        forms = (Change("none", (), (), 0.0), Change("tucker2", (1e-4, 2.0), (1e-5, 0.2), 0.0))
+        return dataclasses.replace(layer, spectrum_out=out, spectrum_in=in_, changes=forms)
 
     return dataclasses.replace(table, layers=tuple(map(falling, table.layers)))
 
