@@ -12,8 +12,7 @@ from tdq_core.pipeline.export import require_export
 from tdq_core.pipeline.exports.export import require_free, settle
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.run import Outcome, run_opened
-from tdq_core.pipeline.session import Session, require_sensitivities
-from tdq_core.prediction.allocation import shares_by_changes
+from tdq_core.pipeline.session import Session, followed
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.records.table import row, to_csv
@@ -110,9 +109,7 @@ def _inputs(network: Network, images: ImagePair, options: dict[str, Any]) -> Run
         calib, digests["calib"] = images.calib, images.calib.digest
     if network.spec is None or images.source is None:
         notes.append("The network or the images were given in Python: no command measures this run again.")
-    found = require_sensitivities(spec, network.model.digest) if shares_by_changes(spec) else None
-    if found:
-        digests["sensitivities"] = found.sensitivity_id
+    found = followed(spec, digests)
     return RunInputs(spec, network.model, images.eval, calib, digests, tuple(notes), found)
 
 

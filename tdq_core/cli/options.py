@@ -162,6 +162,8 @@ def _value(field: Field, given: Flat) -> Any:
 def _rule(given: Flat, *, aimed: bool) -> RankRule | None:
     ways = {field.name: given[field.key] for field in fields_of(RankChoice)}
     choice = RankChoice(**ways, sharing={name: given[name] for name in SHARING})
-    if aimed and given["method"] != "none" and not any(choice.ways()):
+    if aimed and (ways := choice.ways()):
+        raise InputError(f"Give either --target or --{next(iter(ways))}: a target finds the ranks. Got both.")
+    if aimed and given["method"] != "none":
         return structs.replace(choice, ratio=STAND_IN).rule()
     return choice.rule()

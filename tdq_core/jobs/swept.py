@@ -45,4 +45,5 @@ def _missing(records: Sequence[RunRecord], complaints: Sequence[str]) -> str | N
     sentences = [*others, *complaints]
     if not sentences:
         return None
-    return f"{len(sentences)} runs could not be measured or kept; the first: {sentences[0]}"
+    many = f"{len(sentences)} run{'s' * (len(sentences) != 1)}"
+    return f"{many} could not be measured or kept; the first: {sentences[0]}"

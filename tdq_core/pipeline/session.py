@@ -86,9 +86,7 @@ class Session:
             digests["calib"] = calib.digest
             notes += [n for n in calib.notes if n not in notes]
             notes += overlap_note(spec, calib)
-        found = require_sensitivities(spec, model.digest) if shares_by_changes(spec) else None
-        if found:
-            digests["sensitivities"] = found.sensitivity_id
+        found = followed(spec, digests)
         return RunInputs(spec, model, images, calib, digests, tuple(notes), found)
 
     def predictor(self, inputs: RunInputs, store: RunStore) -> Predictor | None:
@@ -120,6 +118,16 @@ class Session:
             )
 
         return _kept(self._images, (ref, role, samples, seed, num_classes), read)
+
+
+def followed(spec: RunSpec, digests: dict[str, str]) -> Sensitivities | None:
+    """The sensitivities that the ranks of `spec` follow from, whose content joins its `digests`; None where they follow
+    from none."""
+    if not shares_by_changes(spec):
+        return None
+    found = require_sensitivities(spec, digests["model"])
+    digests["sensitivities"] = found.content
+    return found
 
 
 def require_sensitivities(spec: RunSpec, digest: str) -> Sensitivities:

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from tdq_core.errors import InputError
-from tdq_core.layers.table import Change, Files, Layer, LayerTable
-from tdq_core.prediction.change import END_BITS, Asked, Unknown
+from tdq_core.layers.table import Change, Layer, LayerTable
+from tdq_core.prediction.change import Asked, Unknown, rounding_change
 from tdq_core.prediction.sensitivity import DENSE, LayerChanges, Sensitivities
 from tdq_core.specs import RunSpec
 from tdq_core.specs.choices import POLICIES
@@ -15,17 +15,14 @@ def shares_by_changes(spec: RunSpec) -> bool:
     return spec.rule is not None and POLICIES[spec.rule.policy].by_sensitivities
 
 
-def plan_table(found: Sensitivities, spec: RunSpec, *, files: Files | None = None) -> LayerTable:
+def plan_table(found: Sensitivities, spec: RunSpec) -> LayerTable:
     """The layers that a plan of `spec` is made from; where it shares ranks out by changes, with those of every form
     that a layer may take.
-
-    Args:
-        files: what the network's files hold beside its layers, where bytes are counted.
 
     Raises:
         InputError: ranks are to follow from changes, and `spec` does something that was never measured.
     """
-    table = replace(found.tables["outputs" if spec.calibrated else "weights"], files=files)
+    table = found.tables["outputs" if spec.calibrated else "weights"]
     if not shares_by_changes(spec):
         return table
     try:
@@ -46,8 +43,11 @@ def _changes(layer: Layer, own: LayerChanges | None, asked: Asked) -> tuple[Chan
     for form in (DENSE, *own.fits):
         method = form.removesuffix("+epc")
         points = own.fits[form].get(asked.fit, ()) if form != DENSE else ()
-        rounded = _rounding(layer, own, method if method == "cp" and not asked.epc else form, asked)
-        if rounded is None or (form != DENSE and not points):
+        if form != DENSE and not points:
+            continue
+        try:
+            rounded = rounding_change(own, method if method == "cp" and not asked.epc else form, asked, layer.name)
+        except Unknown:
             continue
         rising = sorted((point.error, point.change) for point in points)
         errors, changes = zip(*rising, strict=True) if rising else ((), ())
@@ -58,15 +58,3 @@ def _changes(layer: Layer, own: LayerChanges | None, asked: Asked) -> tuple[Chan
 def _never_falling(changes: tuple[float, ...]) -> tuple[float, ...]:
     """Fewer ranks never move the answers less: what noise has put out of order is at least as large as before."""
     return tuple(max(changes[: i + 1]) for i in range(len(changes)))
-
-
-def _rounding(layer: Layer, own: LayerChanges, form: str, asked: Asked) -> float | None:
-    total = 0.0
-    for kind, bits in (("w", asked.weight_bits), ("a", asked.activation_bits)):
-        if bits is None:
-            continue
-        known = own.rounded(form, f"{kind}{max(bits, END_BITS) if layer.name in asked.ends else bits}")
-        if known is None:
-            return None
-        total += known
-    return total

@@ -95,6 +95,12 @@ def layer_change(found: Sensitivities, part: LayerPlan, asked: Asked) -> float:
             raise Unknown(f"the layer '{name}' was not measured by this method")
         table = found.tables[asked.fit]
         total += _at(points, expected_error(table.layer(name), part.method, part.ranks), name)
+    return total + rounding_change(own, form, asked, name)
+
+
+def rounding_change(own: LayerChanges, form: str, asked: Asked, name: str) -> float:
+    """What rounding the layer `name` adds in this form; Unknown where it was not measured with these bits."""
+    total = 0.0
     for kind, bits in (("w", asked.weight_bits), ("a", asked.activation_bits)):
         if bits is not None:
             total += _rounded(own, form, kind, max(bits, END_BITS) if name in asked.ends else bits, name)

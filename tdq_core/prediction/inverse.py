@@ -2,7 +2,7 @@
 
 from msgspec import structs
 
-from tdq_core.errors import Refused
+from tdq_core.errors import InputError, Refused
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.plan import takers_of
@@ -19,10 +19,12 @@ def with_drop(predictor: Predictor, spec: RunSpec, drop: float) -> RunSpec:
     What its ratio counts, whole multiples and whether the ends take part are those of its own rule.
 
     Raises:
-        InputError: `spec` does something that was never measured.
+        InputError: `spec` does something that was never measured, or counts bytes.
         Refused: not even the smallest saving is predicted to lose so little.
     """
     rule = spec.rule if spec.rule and spec.rule.kind == "ratio" else RankRule("ratio", 2.0)
+    if rule.budget == "bytes":
+        raise InputError("Ranks for a drop are found by params or MACs ('budget'). Got bytes.")
     asked = spec.changed(rule=structs.replace(rule, policy="predicted", depth=1.0))
     table = predictor.table(asked)
     budget = Budget(table, asked.rule or rule, spec.precision)

@@ -99,6 +99,12 @@ class Sensitivities(Kept, frozen=True):
     flips: tuple[Flip, ...]
     provenance: Mapping[str, Any]
 
+    @property
+    def content(self) -> str:
+        """SHA-256 of what was measured, wherever and whenever: what plans by it follow from."""
+        measured = (self.digests, self.tables, self.images, self.layers, self.flips)
+        return hashlib.sha256(msgspec.json.encode(measured, order="deterministic")).hexdigest()
+
     def to_json(self) -> str:
         plain = {name: msgspec.to_builtins(getattr(self, name)) for name in self.__struct_fields__}
         return json.dumps({"schema": SCHEMA} | plain | {"spec": self.spec.to_dict()}, allow_nan=False)

@@ -4,7 +4,7 @@ A plan is made before anything is built, instantly, so that the screen can show 
 the costs it promises equal those counted on the built model exactly (a test demands it).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tdq_core.errors import InputError, Refused
@@ -159,7 +159,7 @@ def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
             f"{asked.label}: share the ratio out by 'uniform' or 'later'. Got '{name}'."
         )
     shares: Shares = {la.name: reason for la in table.layers if (reason := why_left(la, name, budget))}
-    takers = takers_of(name, budget)
+    takers = _takers(name, budget, shares)
     if budget.precision.bits == "auto":
         return _with_bits(name, shares, budget)
     if takers:
@@ -169,8 +169,11 @@ def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
 
 def takers_of(name: str, budget: Budget) -> list[tuple[Layer, str]]:
     """The layers that a ratio may decompose, with the method that each takes where `name` is asked for."""
-    layers = budget.table.layers
-    return [(la, method_for(la, name)) for la in layers if why_left(la, name, budget) is None]
+    return _takers(name, budget, [la.name for la in budget.table.layers if why_left(la, name, budget)])
+
+
+def _takers(name: str, budget: Budget, left: Collection[str]) -> list[tuple[Layer, str]]:
+    return [(la, method_for(la, name)) for la in budget.table.layers if la.name not in left]
 
 
 def _with_bits(name: str, left: Mapping[str, Ranks | str], budget: Budget) -> list[LayerPlan]:

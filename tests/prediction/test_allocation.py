@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from tiny_net import decomposed, spec_in
 from typer.testing import CliRunner
 
@@ -118,7 +119,7 @@ def test_a_run_by_it_says_which_sensitivities_it_followed(tmp_path: Path, monkey
     found = measure(spec_in(tmp_path), images=10).sensitivities
     record = run(spec).record
     assert record.state == "complete", record.reason
-    assert record.digests["sensitivities"] == found.sensitivity_id
+    assert record.digests["sensitivities"] == found.content
     assert [(la.name, la.ranks) for la in record.layers] == [
         (p.layer.name, p.ranks) for p in planned(found, spec)[0].layers
     ]
@@ -154,6 +155,21 @@ def test_less_than_rounding_costs_is_out_of_reach(resnet20: Sensitivities) -> No
 
 def test_a_drop_to_aim_for_needs_a_method_and_is_a_drop() -> None:
     asked = ["predict", "--model", "resnet20_cifar10", "--data", "cifar10-jpeg", "--target"]
-    for words, said in ((["ratio>=4", "--method", "svd"], "is of a drop"), (["drop<=1%"], "give a '--method'")):
+    both = ["drop<=1%", "--method", "svd", "--ratio", "3"]
+    for words, said in (
+        (["ratio>=4", "--method", "svd"], "is of a drop"),
+        (["drop<=1%"], "give a '--method'"),
+        (both, "either --target or --ratio"),
+        (["drop<=1%", "--method", "svd", "--budget", "bytes", "--precision", "w4"], "Got bytes"),
+    ):
         done = CliRunner().invoke(app, [*asked, *words])
         assert isinstance(done.exception, InputError) and said in str(done.exception)
+
+
+def test_sensitivities_are_named_by_what_was_measured(resnet20: Sensitivities) -> None:
+    """The same elsewhere is the same; another number is not."""
+    elsewhere = structs.replace(resnet20, provenance={"cpu": "another"})
+    name, layer = next(iter(resnet20.layers.items()))
+    other = structs.replace(layer, rounding={**layer.rounding, "dense": {**layer.rounding["dense"], "w4": 0.5}})
+    assert elsewhere.content == resnet20.content
+    assert structs.replace(resnet20, layers={**resnet20.layers, name: other}).content != resnet20.content
