@@ -114,8 +114,7 @@ def verdict_words(judged: Judged, budget: Budget) -> str:
     """What the images that no choice looked at say, in a sentence."""
     bound = f"at most {budget.points:g} point{'s' * (budget.points != 1)}"
     if judged.verdict == Verdict.SHOWN:
-        return f"**Shown**: on {judged.images:,} images that no choice looked at, the whole interval is at most "
-        f"{bound[8:]}."
+        return f"**Shown**: on {judged.images:,} images that no choice looked at, the whole interval is {bound}."
     if judged.verdict == Verdict.MISSED:
         return f"**Missed**: on {judged.images:,} images that no choice looked at it loses more than {bound[8:]}."
     more = f" About {judged.settles:,} such images would settle it." if judged.settles else ""

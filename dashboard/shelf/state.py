@@ -139,8 +139,8 @@ def tell(key: str, text: str) -> None:
 
 def take_told() -> list[tuple[str, str]]:
     """(key, text) of everything that the address named in vain, once."""
-    found: list[tuple[str, str]] = st.session_state.pop(_TOLD, [])
-    return found
+    found: dict[tuple[str, str], None] = dict.fromkeys(st.session_state.pop(_TOLD, []))
+    return list(found)
 
 
 @contextlib.contextmanager

@@ -275,3 +275,9 @@ def test_others_jobs_are_seen_and_what_they_come_to_changes_nothing_here(
     at.run()
     assert at.session_state["run"] == shown and not any(b.label == "Cancel" for b in at.button)
     assert not at.success and not at.exception and "theirs" not in at.session_state["jobs"]
+
+
+def test_what_an_address_names_in_vain_is_told_once(app: str, filled: Path) -> None:
+    for page in ("explore", "runs"):
+        at = opened(app, f"views/{page}.py", subject="nope@digits")
+        assert sum("nope" in w.value and "is not here" in w.value for w in at.warning) == 1
