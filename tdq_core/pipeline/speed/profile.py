@@ -45,11 +45,11 @@ class Profiled(NamedTuple):
     layers: Collection[str]
 
 
-def profile(files: Sequence[Profiled], images: Tensor, *, passes: int) -> list[Spent]:
-    """Where each file's time goes, on one thread; the files take turns, so that their passes are pairs."""
+def profile(files: Sequence[Profiled], images: Tensor, *, passes: int, threads: int = 1) -> list[Spent]:
+    """Where each file's time goes; the files take turns, so that their passes are pairs."""
     fed = images.contiguous().numpy()
     with tempfile.TemporaryDirectory() as folder:
-        sessions = [_session(each.path, Path(folder) / str(at)) for at, each in enumerate(files)]
+        sessions = [_session(each.path, Path(folder) / str(at), threads) for at, each in enumerate(files)]
         for turn in range(WARM_UP + passes):
             for session in sessions[turn % len(sessions) :] + sessions[: turn % len(sessions)]:
                 session.run(None, {session.get_inputs()[0].name: fed})
@@ -57,9 +57,9 @@ def profile(files: Sequence[Profiled], images: Tensor, *, passes: int) -> list[S
                 enumerate(zip(files, sessions, strict=True))]  # fmt: skip
 
 
-def _session(path: Path, at: Path) -> onnxruntime.InferenceSession:
+def _session(path: Path, at: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = ERRORS_ONLY
     options.enable_profiling = True
     options.profile_file_prefix = str(at)
