@@ -42,7 +42,8 @@ def drawn(base: RunSpec, table: LayerTable, number: int) -> RunSpec:
     able = [la for la in table.layers if not why_left(la, method, budget)]
     ranks = {la.name: found for la in able if (found := of_share(la, method, 1 / ratio, draw))}
     rule = RankRule("manual", ranks=ranks)  # type: ignore[arg-type]
-    return base.changed(method=method, rule=rule, effort="quick" if method == "cp" else "usual")
+    cp = method == "cp"
+    return base.changed(method=method, rule=rule, epc=cp, effort="quick" if cp else "usual")
 
 
 def main() -> None:

@@ -47,9 +47,9 @@ def _print(found: LayerTimes, how: str) -> None:
     rows = []
     for name, forms in found.layers.items():
         own = {form.method: form for form in forms}
-        dense = own.pop(DENSE).at(())
-        fastest = min(own.values(), key=lambda form: min(form.ns), default=None)
-        least = f"{min(fastest.ns) / 1e6:.3f} by {fastest.method}" if fastest else ""
+        dense = own.pop(DENSE).dense
+        fastest = min(own.values(), key=lambda form: form.least, default=None)
+        least = f"{fastest.least / 1e6:.3f} by {fastest.method}" if fastest else ""
         rows.append((name, f"{dense / 1e6:.3f}", least))
     say_table(("layer", "dense, ms", "at the smallest ranks, ms"), rows, right=("dense, ms",))
     say(

@@ -1,12 +1,13 @@
 """Times the layers of a network, dense and in every form at a grid of ranks, on this machine in ONNX Runtime.
 
 Every sub-layer that a form at some ranks would have is one operation of a file, with weights of its own, so that the
-processor meets it as cold as in a network; the runtime's own profiler says how long each took. Sub-layers of one shape
-are timed once. The whole dense network is timed as it is written.
+processor meets it cold; the runtime's own profiler says how long each took. Sub-layers of one shape are timed once. In
+a network what a layer takes was made a moment ago and is still near, so that all of it is somewhat faster: by as much
+as its dense layers, profiled in the dense network, are faster than here. The whole dense network is timed as it is.
 """
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from tdq_core.compression.quantize.onnx_session import session_predict
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import METHODS, Method
 from tdq_core.layers.table import Layer
-from tdq_core.layers.times import FormTime
+from tdq_core.layers.times import FormTime, Grid, kinds
 from tdq_core.pipeline.run_files import RunFiles
 from tdq_core.pipeline.session import Session
 from tdq_core.pipeline.speed.clock import in_turn
@@ -37,13 +38,9 @@ from tdq_core.system.containment import contained
 from tdq_core.system.leftovers import temporary_folder
 from tdq_core.system.progress import Progress, silent
 
-GRID = (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-"""Ranks at which a layer is timed, up to its largest, and that."""
 PASSES = 30
 NUMBERS = 1.5e8
 """Of inputs, weights and outputs in one file, at most."""
-PER_NODE = 1500.0
-"""Nanoseconds that the runtime takes to go from one operator to the next, which its profiler does not see."""
 SECONDS = 2.0
 """For which the dense network is called again and again."""
 
@@ -89,11 +86,12 @@ def measure(
     store.require_writable()
     with temporary_folder() as folder:
         files = RunFiles(dense, session, folder, allowed_models, on_progress)
-        whole = _whole_ns(files.dense(dense.precision.name, ONNXRUNTIME.name).path, files.example(), batch, threads)
+        path, example = files.dense(dense.precision.name, ONNXRUNTIME.name).path, files.example()
+        fed = example[torch.arange(batch) % len(example)].contiguous()
+        whole = _whole_ns(path, fed, threads)
         layers = [la for la in inputs.table(spectra=False).layers if la.refusal is None]
-        example = files.example()[torch.arange(batch) % len(files.example())]
-        calls = calls_of(inputs.model.module, layers, example)
-        found = _Study(calls, dense, threads, folder, on_progress).forms()
+        study = _Study(calls_of(inputs.model.module, layers, fed), dense, threads, folder, on_progress)
+        found = study.forms(as_in=path, fed=fed)
     times = LayerTimes(
         times_id=name, spec=dense, digests={"model": inputs.digests["model"]}, conditions=conditions, dense_ns=whole,
         layers=found, provenance=machine.describe() | {"time": datetime.now(UTC).isoformat(timespec="seconds")},
@@ -101,11 +99,10 @@ def measure(
     return Measured(store.read(store.put(times)), reused=False)
 
 
-def _whole_ns(path: Path, example: torch.Tensor, batch: int, threads: int) -> int:
+def _whole_ns(path: Path, fed: torch.Tensor, threads: int) -> int:
     """The median of a call of the whole dense network."""
-    images = example[torch.arange(batch) % len(example)].contiguous()
     predict = session_predict(path, threads)
-    return round(1e6 * float(np.median(in_turn([lambda: predict(images)], seconds=SECONDS))))
+    return round(1e6 * float(np.median(in_turn([lambda: predict(fed)], seconds=SECONDS))))
 
 
 class _Study:
@@ -117,20 +114,18 @@ class _Study:
         self._calls, self._threads, self._folder, self._on_progress = calls, threads, folder, on_progress
         self._integers = spec.precision.numbers.kind == "int8"
 
-    def forms(self) -> dict[str, tuple[FormTime, ...]]:
-        """By layer the time of every form at the ranks of its grid."""
-        wanted = dict.fromkeys(each for calls in self._calls for form in _forms(calls.layer)
-                               for ranks in _product(form) for each in _operations(calls, form[0], ranks))  # fmt: skip
+    def forms(self, *, as_in: Path, fed: torch.Tensor) -> dict[str, tuple[FormTime, ...]]:
+        """By layer the time of every form at the ranks of its grid, in a network like the dense one of the file `as_in`
+        on the images `fed`."""
+        wanted = dict.fromkeys(each for calls in self._calls for each in _operations(calls))
         ns = self._timed(list(wanted))
-        return {calls.layer.name: tuple(self._form(calls, form, ns) for form in _forms(calls.layer))
-                for calls in self._calls}  # fmt: skip
-
-    def _form(self, calls: Calls, form: "Form", ns: dict[Operation, float]) -> FormTime:
-        taken = []
-        for ranks in _product(form):
-            operations = _operations(calls, form[0], ranks)
-            taken.append(round(sum(ns[each] for each in operations) + PER_NODE * len(operations)))
-        return FormTime(form[0], form[1], tuple(taken))
+        names = [calls.layer.name for calls in self._calls]
+        inside = profile([Profiled(as_in, names)], fed, passes=PASSES, threads=self._threads)[0].layers
+        known = [calls for calls in self._calls if calls.layer.name in inside]
+        apart = sum(ns[each] for calls in known for each in calls.dense())
+        share = sum(1e6 * _middle(inside[calls.layer.name]) for calls in known) / apart if known and apart else 1.0
+        nearer = {each: share * taken for each, taken in ns.items()}
+        return {calls.layer.name: tuple(_form_times(calls, nearer)) for calls in self._calls}
 
     def _timed(self, operations: list[Operation]) -> dict[Operation, float]:
         """Nanoseconds of each, many of them in one file."""
@@ -147,29 +142,30 @@ class _Study:
         return found
 
 
-Form = tuple[str, tuple[tuple[int, ...], ...]]
-"""A method, and a row of ranks for each of its ranks."""
+def _methods(layer: Layer) -> list[str]:
+    """Those that a plan may decompose the layer by."""
+    return [name for name, row in METHODS.items() if isinstance(row, Method) and refusal(layer, name) is None]
 
 
-def _forms(layer: Layer) -> list[Form]:
-    """The dense one, and those that a plan may take."""
-    found: list[Form] = [(DENSE, ())]
-    for name, row in METHODS.items():
-        if isinstance(row, Method) and refusal(layer, name) is None:
-            found.append((name, tuple(_grid(top) for top in max_ranks(layer, name))))
-    return found
+def _operations(calls: Calls) -> Iterator[Operation]:
+    """All that is to be timed of a layer."""
+    yield from calls.dense()
+    for name in _methods(calls.layer):
+        for _, rows in kinds(max_ranks(calls.layer, name)):
+            for ranks in itertools.product(*rows):
+                yield from calls.decomposed(name, ranks)
 
 
-def _grid(top: int) -> tuple[int, ...]:
-    return (*(rank for rank in GRID if rank < top), top)
+def _form_times(calls: Calls, ns: Mapping[Operation, float]) -> Iterator[FormTime]:
+    def together(operations: list[Operation]) -> int:
+        return round(sum(ns[each] for each in operations))
 
-
-def _product(form: Form) -> Iterator[tuple[int, ...]]:
-    return itertools.product(*form[1])
-
-
-def _operations(calls: Calls, name: str, ranks: tuple[int, ...]) -> list[Operation]:
-    return calls.dense() if name == DENSE else calls.decomposed(name, ranks)
+    yield FormTime(DENSE, dense=together(calls.dense()))
+    for name in _methods(calls.layer):
+        yield FormTime(name, grids=tuple(
+            Grid(step, rows, tuple(together(calls.decomposed(name, ranks)) for ranks in itertools.product(*rows)))
+            for step, rows in kinds(max_ranks(calls.layer, name))
+        ))  # fmt: skip
 
 
 def _parts(operations: Sequence[Operation]) -> Iterator[list[Operation]]:

@@ -1,9 +1,10 @@
 """Layer times: what is timed is what a plan builds, what is read off is what was timed, and plans keep their time."""
 
-import dataclasses
 import itertools
 import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from tdq_core.errors import InputError, Refused
 from tdq_core.graph.layer_table import read_layers
 from tdq_core.layers.methods import METHODS, Method
 from tdq_core.layers.table import Layer, LayerTable
-from tdq_core.layers.times import FormTime, sound
+from tdq_core.layers.times import STEPS, FormTime, Grid, kinds, sound
 from tdq_core.pipeline import layer_times
 from tdq_core.pipeline.layer_times import measure
 from tdq_core.pipeline.run import run
@@ -96,34 +97,46 @@ def test_what_is_timed_has_the_weights_and_sizes_of_what_is_built(
 
 def test_times_are_those_that_were_measured_and_lie_between_them_elsewhere() -> None:
     rng = np.random.default_rng(2)
-    rows = ((4, 8, 16, 30), (2, 16, 17))
-    form = FormTime("tucker2", rows, tuple(int(n) for n in rng.integers(100, 9000, 12)))
+    grids = tuple(Grid(step, rows, tuple(int(n) for n in rng.integers(100, 9000, math.prod(map(len, rows)))))
+                  for step, rows in kinds((70, 37)))  # fmt: skip
+    form = FormTime("tucker2", grids=grids)
     assert sound(form)
-    for place, ranks in enumerate(itertools.product(*rows)):
-        assert form.at(ranks) == form.ns[place]
-    grid = form.at(np.ix_(np.arange(1, 31), np.arange(1, 18)))
-    assert grid.shape == (30, 17)
-    assert grid.min() == min(form.ns)
-    assert grid.max() == max(form.ns)
-    assert form.at((6, 2)) == -(-(form.at((4, 2)) + form.at((8, 2))) // 2)
-    assert form.at((1, 1)) == form.at((4, 2))
-    for broken in (form.ns[:-1], (-1, *form.ns[1:])):
-        assert not sound(dataclasses.replace(form, ns=broken))
-    assert not sound(dataclasses.replace(form, ranks=((4, 8, 30, 16), rows[1])))
+    assert [grid.step for grid in grids] == list(STEPS)
+    for grid in grids:
+        for place, ranks in enumerate(itertools.product(*grid.ranks)):
+            assert form.at(ranks) == grid.ns[place]
+    whole = form.at(np.ix_(np.arange(1, 71), np.arange(1, 38)))
+    assert whole.shape == (70, 37)
+    assert all(whole[a - 1, b - 1] == form.at((a, b)) for a, b in rng.integers(1, 38, (50, 2)))
+    first = grids[0]
+    assert form.at((24 * 2, 16)) in range(min(first.ns), max(first.ns) + 1)
+    assert form.least == min(ns for grid in grids for ns in grid.ns)
+    for broken in (first.ns[:-1], (-1, *first.ns[1:])):
+        assert not sound(replace(form, grids=(replace(first, ns=broken),)))
+    assert not sound(replace(form, grids=grids[::-1]))
+    assert not sound(FormTime("svd", dense=5))
+
+
+@pytest.mark.parametrize("top", [1, 3, 4, 7, 16, 17, 64, 100, 513])
+def test_every_rank_has_a_kind_and_the_ends_of_each_kind_are_timed(top: int) -> None:
+    found = dict(kinds((top,)))
+    for rank in range(1, top + 1):
+        step = next(step for step in STEPS if rank % step == 0)
+        assert found[step][0][0] <= rank <= found[step][0][-1]
 
 
 def timed(table: LayerTable, of: Callable[[str, tuple[int, ...]], float], dense: int = 10_000) -> LayerTable:
     """Every layer takes `dense` nanoseconds dense, and by each method the share `of` (method, ranks)."""
     layers = []
     for la in table.layers:
-        forms = [FormTime("none", (), (dense,))]
+        forms = [FormTime("none", dense=dense)]
         for method in OWN if la.refusal is None else ():
             if refusal(la, method) is None:
                 rows = tuple(tuple(range(1, top + 1)) for top in max_ranks(la, method))
                 ns = tuple(round(dense * of(method, ranks)) for ranks in itertools.product(*rows))
-                forms.append(FormTime(method, rows, ns))
-        layers.append(dataclasses.replace(la, times=tuple(forms)))
-    return dataclasses.replace(table, layers=tuple(layers), dense_ns=20_000 + dense * len(layers))
+                forms.append(FormTime(method, grids=(Grid(1, rows, ns),)))
+        layers.append(replace(la, times=tuple(forms)))
+    return replace(table, layers=tuple(layers), dense_ns=20_000 + dense * len(layers))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +150,7 @@ def spectra(odd: tuple[nn.Module, LayerTable, Tensor]) -> LayerTable:
 def test_a_plan_by_latency_keeps_its_time(spectra: LayerTable, policy: str, ratio: float) -> None:
     table = timed(spectra, lambda method, ranks: 0.1 + sum(ranks) / 40)
     plan = make_plan(table, "svd", RankRule("ratio", ratio, policy=policy, budget="latency"), INT8)
-    assert plan.ns is not None
+    assert plan.ns is not None and table.dense_ns is not None
     assert plan.ns <= table.dense_ns / ratio
     assert plan.ns == table.dense_ns + sum(int(_time(p.layer, p.method).at(p.ranks)) - 10_000 for p in plan.layers)
 
@@ -151,7 +164,7 @@ def test_a_layer_whose_factors_are_no_faster_stays_dense(spectra: LayerTable) ->
     with pytest.raises(Refused, match="no rank"):
         make_plan(slow, "svd", RankRule("ratio", 1.2, budget="latency"), INT8)
     fast = timed(spectra, lambda method, ranks: 0.2)
-    mixed = dataclasses.replace(slow, layers=tuple(f if n % 2 else s for n, (s, f) in
+    mixed = replace(slow, layers=tuple(f if n % 2 else s for n, (s, f) in
                                                    enumerate(zip(slow.layers, fast.layers, strict=True))))  # fmt: skip
     plan = make_plan(mixed, "svd", RankRule("ratio", 1.1, budget="latency", policy="global"), INT8)
     assert plan.decomposed()
@@ -183,7 +196,6 @@ def test_without_times_there_is_one_sentence(spectra: LayerTable, tdq: Callable[
 
 def test_layers_are_timed_and_a_run_goes_by_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TDQ_RUNS", str(tmp_path))
-    monkeypatch.setattr(layer_times, "GRID", (8, 16))
     monkeypatch.setattr(layer_times, "PASSES", 3)
     monkeypatch.setattr(layer_times, "SECONDS", 0.05)
     spec = RunSpec.of("digits_resnet", "digits", method="tucker2", precision="int8", backend="onnxruntime",
@@ -193,7 +205,7 @@ def test_layers_are_timed_and_a_run_goes_by_it(monkeypatch: pytest.MonkeyPatch, 
     assert LayerTimes.from_dict(json.loads(found.to_json())) == found
     forms = [form for own in found.layers.values() for form in own]
     assert {form.method for form in forms} == {"none", *OWN}
-    assert all(ns > 0 for form in forms for ns in form.ns)
+    assert all(form.least > 0 for form in forms)
     faster = at_a_fifth(found)
     Store(LAYER_TIMES).put(faster)
     record = run(spec).record
@@ -204,7 +216,7 @@ def test_layers_are_timed_and_a_run_goes_by_it(monkeypatch: pytest.MonkeyPatch, 
 def at_a_fifth(found: LayerTimes) -> LayerTimes:
     """The same as if every factorised form took a fifth of the time: there is a plan, whatever machine this is."""
     layers = {
-        name: tuple(form if form.method == "none" else dataclasses.replace(form, ns=tuple(n // 5 for n in form.ns))
+        name: tuple(replace(form, grids=tuple(replace(g, ns=tuple(n // 5 for n in g.ns)) for g in form.grids))
                     for form in forms)
         for name, forms in found.layers.items()
     }  # fmt: skip
