@@ -10,6 +10,7 @@ and the dense network are called in turn, so that what else runs slows both; the
 import argparse
 import math
 import random
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -36,10 +37,10 @@ METHODS = ("tucker2", "svd", "spatial", "cp")
 SECONDS = 2.0
 
 
-def drawn(base: RunSpec, table: LayerTable, number: int) -> RunSpec:
+def drawn(base: RunSpec, table: LayerTable, number: int, methods: Sequence[str]) -> RunSpec:
     """The plan of this number: always the same."""
     draw = random.Random(2000 + number)
-    method, ratio = METHODS[number % len(METHODS)], math.exp(draw.uniform(*map(math.log, RATIOS)))
+    method, ratio = methods[number % len(methods)], math.exp(draw.uniform(*map(math.log, RATIOS)))
     budget = Budget(table, RankRule("ratio", ratio))
     able = [la for la in table.layers if not why_left(la, method, budget)]
     ranks = {la.name: found for la in able if (found := of_share(la, method, 1 / ratio, draw))}
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--model", default="resnet20_cifar10")
     parser.add_argument("--data", default="cifar10-jpeg")
     parser.add_argument("--plans", type=int, default=30)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--precision", default="int8")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -65,7 +67,7 @@ def main() -> None:
         dense = _files(base, session, folder / "dense").dense(asked.precision, "onnxruntime").path
         images = session.open(base).example()[torch.arange(asked.batch) % 16].contiguous()
         for number in range(asked.plans):
-            spec = drawn(base, table, number)
+            spec = drawn(base, table, number, asked.methods)
             plan = make_plan(table, spec.method, spec.rule, spec.precision)
             assert plan.ns, "every layer was timed"
             path = _files(spec, session, folder / str(number)).run(asked.precision, "onnxruntime").path

@@ -21,6 +21,9 @@ from tdq_core.stats.score import Z90
 STEPS = 49
 LEAST, MOST, HALVINGS = 1e-9, 1e3, 40
 """Changes among which the inverse looks, and how often it halves what is left of their logarithms."""
+LEAST_MOVED = 0.01
+"""Share of the answers that move, at least, on images that are evaluated: the network has often been trained on the
+calibration images, and is surer of them than of others."""
 WIDTH = 3.0
 """Standard deviations of the priors that the grid spans to either side."""
 
@@ -113,7 +116,7 @@ class Curve:
         mean = float((weights * drops).sum())
         spread = float((weights * ((drops - mean) ** 2 + self._own(drops, fit) ** 2)).sum())
         if images:
-            moved = float(np.interp(np.log(max(change, 1e-12)), self._changes, self._changed))
+            moved = max(float(np.interp(np.log(max(change, 1e-12)), self._changes, self._changed)), LEAST_MOVED)
             spread += max(moved, mean, 1 / images) / images  # of answers that differ, each counts one up or down
         half = Z90 * spread**0.5
         return Guess(mean, max(mean - half, -1.0), min(mean + half, 1.0))

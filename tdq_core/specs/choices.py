@@ -80,7 +80,7 @@ RULES: dict[str, RuleKind] = {
     row.name: row
     for row in (
         RuleKind(name="ratio", label="ratio",
-                 help="Whole-model params, MACs or bytes, original / compressed, above 1."),
+                 help="Whole-model params, MACs, bytes or latency, original / compressed, above 1."),
         RuleKind(name="energy", label="kept energy", by_spectrum=True,
                  help="Share of squared singular values that is kept, in (0, 1]."),
         RuleKind(name="vbmf", label="VBMF", by_spectrum=True,
