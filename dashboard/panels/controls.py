@@ -50,7 +50,7 @@ LOOKS: Mapping[str, Look] = {
     "policy": Look(start="predicted", width=200),
     "depth": Look(range=(0.0, 4.0), step=0.25, width=200, slider=True),
     "multiple": Look(steps={"1": "any", "4": "multiples of 4", "8": "multiples of 8"}),
-    "precision": Look(width=330),
+    "precision": Look(width=255),
     "bits": Look(),
     "backend": Look(),
     "granularity": Look(width=240),
