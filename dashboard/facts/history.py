@@ -24,17 +24,24 @@ class Step(NamedTuple):
         return cls(dict(draft.options), draft.ranking, dict(draft.hands))
 
 
+class Kept(NamedTuple):
+    """A step, and what the controls held: what is put back into them."""
+
+    step: Step
+    controls: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class History:
-    """Of one subject; `now` is the last of `past`.
+    """The plans of one subject, in their order.
 
     Attributes:
-        controls: by step, what the controls held: what is put back into them.
+        past: up to the one on the page; future: what was undone.
     """
 
     subject: RunSpec
-    past: tuple[tuple[Step, Mapping[str, Any]], ...] = ()
-    future: tuple[tuple[Step, Mapping[str, Any]], ...] = ()
+    past: tuple[Kept, ...] = ()
+    future: tuple[Kept, ...] = ()
 
     @property
     def can_undo(self) -> bool:
@@ -51,9 +58,9 @@ def seen(history: History | None, draft: Draft, controls: Mapping[str, Any]) -> 
     if history is None or history.subject != draft.subject:
         history = History(draft.subject)
     step = Step.of(draft)
-    if history.past and history.past[-1][0] == step:
+    if history.past and history.past[-1].step == step:
         return history
-    return History(draft.subject, (*history.past, (step, dict(controls)))[-MOST:])
+    return History(draft.subject, (*history.past, Kept(step, dict(controls)))[-MOST:])
 
 
 def undone(history: History) -> History:

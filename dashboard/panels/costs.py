@@ -50,13 +50,12 @@ def _drop(found: Prediction | None, bounds: Bounds) -> None:
         st.metric("Predicted drop", "\N{EN DASH}", help=PREDICTED)
         st.caption("not yet" if found is None else f"none: {plain(found.reason or '')}")
         return
-    st.metric("Predicted drop", text.points(found.drop), help=f"In points of top-1. {PREDICTED}")
-    noise = "within noise " if found.within_noise else ""
-    told = standing("drop", found.high, bounds.get("drop"))
-    st.caption(f"{noise}{text.interval(found.low, found.high)}{f'; {told}' if told else ''}", help=_basis(found))
+    shown = "within noise" if found.within_noise else text.points(found.drop)
+    st.metric("Predicted drop", shown, help=f"In points of top-1. {PREDICTED} {_basis(found)}")
+    st.caption(standing("drop", found.high, bounds.get("drop")) or text.interval(found.low, found.high))
 
 
 def _basis(found: Prediction) -> str:
     if not found.runs:
-        return "90 % interval, from other networks' runs."
-    return f"90 % interval, from {found.runs} run{'s' * (found.runs != 1)} of this network."
+        return "The interval of 90 % is judged by other networks' runs."
+    return f"The interval of 90 % is judged by {found.runs} run{'s' * (found.runs != 1)} of this network."

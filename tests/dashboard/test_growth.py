@@ -165,7 +165,7 @@ def test_a_new_precision_is_chosen_planned_and_drawn(
     at = opened(app, "views/explore.py", precision="w2")
     assert "2-bit weights (simulated)" in offered(at, "precision") and offered(at, "backend") == ["PyTorch"]
     params = layer_plan_params(at)
-    assert metrics(at)["Planned bytes, weights only"] == text.file_size(-(-params * 2 // 8))
+    assert metrics(at)["Weight bytes"] == text.file_size(-(-params * 2 // 8))
     press_run(at)
     assert asked[0].spec.precision.name == "w2"
     one = record("9", method="svd")

@@ -106,8 +106,8 @@ def test_the_plan_is_the_cores_plan(app: str, filled: Path) -> None:
         plan = make_plan(layer_table(), method, rule)
         shown = metrics(at)
         assert shown["Planned params"] == text.count(plan.params)
-        assert shown["Planned MACs per image"] == text.count(plan.macs)
-        assert shown["Planned bytes, weights only"] == text.file_size(plan.params)
+        assert shown["Planned MACs"] == text.count(plan.macs)
+        assert shown["Weight bytes"] == text.file_size(plan.params)
 
 
 def test_moving_a_slider_goes_on_by_hand_from_the_rules_ranks(app: str, filled: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_record_of_a_newer_schema_is_told_and_not_guessed(app: str, filled: Pa
 
 
 def test_a_search_that_finds_no_layer_says_so(app: str, filled: Path) -> None:
-    at = opened(app, "views/explore.py")
+    at = opened(app, "views/explore.py", layers="True")
     layers_before = len(at.dataframe)
     at.text_input(key="layers_shown").set_value("zzz").run()
     assert not at.exception and len(at.dataframe) == layers_before - 1
