@@ -107,7 +107,7 @@ def first_sight(page: Any, address: str) -> tuple[float, float]:
 def move(page: Any, key: str) -> dict[str, float]:
     """One step of a rank slider; milliseconds from the key until the server was asked, until it was done, and until the
     point had moved."""
-    page.get_by_test_id("stSlider").filter(has_text="rank").get_by_role("slider").first.focus()
+    page.get_by_test_id("stSlider").filter(has_text="(of ").get_by_role("slider").first.focus()
     page.evaluate("tdqAwait()")
     page.keyboard.press(key)
     page.wait_for_function("tdq.moved", timeout=PATIENCE_MS)

@@ -47,12 +47,12 @@ def test_a_walk_over_changes_undone_and_redone() -> None:
     draw = random.Random(0)
     plain = Draft(subject=SUBJECT, options={"method": "tucker2"}, table="layers.json")
     draft, line, at, history = plain, [], -1, None
-    for _ in range(400):
+    for turn in range(400):
         kind = draw.choice(("change", "same", "undo", "redo"))
         if kind == "change" or not line:
-            draft = with_ranks(as_planned(draft, {}), {"a": (len(line) + draw.randint(1, 9) * 1000, 2)})
+            draft = with_ranks(as_planned(draft, {}), {"a": (turn + 1, 2)})
             line, at = [*line[: at + 1], draft], at + 1
-            history = seen(history, draft, {"rule": MANUAL, "n": len(line)})
+            history = seen(history, draft, {"rule": MANUAL})
         elif kind == "same":
             history = seen(history, as_planned(line[at], {"b": (1, 1)}), {"rule": "other"})  # only planned anew
         else:
@@ -111,7 +111,7 @@ def test_undo_and_redo_bring_ranks_and_controls_back(app: str, filled: Path) -> 
     assert metrics(at) == start and at.session_state["rule"] == "ratio" and at.button(key="plan-undo").disabled
     press(at, "plan-redo")
     assert metrics(at) == moved and not at.button(key="plan-redo").disabled
-    at.selectbox(key="method").set_value("svd").run()
+    at.segmented_control(key="method").set_value("svd").run()
     assert at.button(key="plan-redo").disabled and not at.exception
 
 
@@ -122,7 +122,7 @@ def test_targets_stand_in_the_address_and_beside_the_numbers(app: str, filled: P
     most = 1e-6 * (plan.params - 1)
     at = opened(app, "views/explore.py", ratio="1.5", most_params=str(most), most_macs="9.0")
     assert (
-        at.query_params["most_macs"] == ["9.0"]
+        "9.0" in at.query_params["most_macs"]
         and "above" in words(at)
         and "within 9 M" in words(at).replace("\xa0", " ")
     )
