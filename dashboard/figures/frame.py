@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from dashboard.figures.axes import log_range
 
-HEIGHT = 470
-MARGIN = {"l": 56, "r": 12, "t": 12, "b": 118, "autoexpand": False}
+HEIGHT = 500
+MARGIN = {"l": 56, "r": 12, "t": 12, "b": 140, "autoexpand": False}
 """Pixels around the inside; they do not follow what stands there, or what is laid over would not fit."""
 ROOM = 0.04
 """Of an axis's length, beyond its outermost points."""

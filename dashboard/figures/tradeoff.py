@@ -254,8 +254,8 @@ def _lay_out(figure: go.Figure, frame: Frame) -> go.Figure:
     )  # fmt: skip
     figure.update_layout(
         height=HEIGHT, margin=MARGIN, hovermode="closest", dragmode=False,
-        legend={"itemclick": False, "itemdoubleclick": False, "orientation": "h", "y": -0.14, "yanchor": "top",
-                "entrywidth": 128, "font": {"size": 11}},
+        legend={"itemclick": False, "itemdoubleclick": False, "orientation": "h", "y": -0.13, "yanchor": "top",
+                "entrywidth": 100, "font": {"size": 11}},
     )  # fmt: skip
     return figure
 

@@ -33,7 +33,8 @@ PLAN_KEYS = (
 
 
 class Rows(NamedTuple):
-    """Where controls stand: what is made of a layer, how ranks are chosen, switches, and what is rarely needed."""
+    """Where controls stand: what is made of layers and numbers, how ranks are chosen, switches, and what is rarely
+    needed."""
 
     top: DeltaGenerator
     ranks: DeltaGenerator
@@ -43,15 +44,13 @@ class Rows(NamedTuple):
     def of(self, field: Field) -> DeltaGenerator:
         if field.key not in _IN_SIGHT:
             return self.more
-        if field.key == "policy":
-            return self.ranks
         return self.switches if controls.plain(field.kind) is bool else self.top
 
 
 def _rows() -> Rows:
     across: dict[str, Any] = {"horizontal": True, "gap": "small", "vertical_alignment": "bottom"}
     top, ranks, switches = st.container(**across), st.container(**across), st.container(**across)
-    return Rows(top, ranks, switches, st.popover("More options", icon=":material/tune:"))
+    return Rows(top, ranks, switches, switches.popover("More", icon=":material/tune:", help="Other options"))
 
 
 def choose(subject: RunSpec, *, foretold: bool) -> Draft:

@@ -37,8 +37,9 @@ def budget_strip(plan: Plan, table: LayerTable, precision: str, found: Predictio
 
 
 def _tile(name: str, label: str, shown: str, value: int, dense: int, help: str, bounds: Bounds) -> None:
-    st.metric(label, shown, help=help)
-    st.caption(standing(name, value, bounds.get(name)) or _times(dense / value if value else 1.0))
+    with st.container(gap=None):
+        st.metric(label, shown, help=help)
+        st.caption(standing(name, value, bounds.get(name)) or _times(dense / value if value else 1.0))
 
 
 def _times(ratio: float) -> str:
@@ -46,13 +47,14 @@ def _times(ratio: float) -> str:
 
 
 def _drop(found: Prediction | None, bounds: Bounds) -> None:
-    if found is None or found.drop is None or found.low is None or found.high is None:
-        st.metric("Predicted drop", "\N{EN DASH}", help=PREDICTED)
-        st.caption("not yet" if found is None else f"none: {plain(found.reason or '')}")
-        return
-    shown = "within noise" if found.within_noise else text.points(found.drop)
-    st.metric("Predicted drop", shown, help=f"In points of top-1. {PREDICTED} {_basis(found)}")
-    st.caption(standing("drop", found.high, bounds.get("drop")) or text.interval(found.low, found.high))
+    with st.container(gap=None):
+        if found is None or found.drop is None or found.low is None or found.high is None:
+            st.metric("Predicted drop", "\N{EN DASH}", help=PREDICTED)
+            st.caption("not yet" if found is None else f"none: {plain(found.reason or '')}")
+            return
+        shown = "within noise" if found.within_noise else text.points(found.drop)
+        st.metric("Predicted drop", shown, help=f"In points of top-1. {PREDICTED} {_basis(found)}")
+        st.caption(standing("drop", found.high, bounds.get("drop")) or text.interval(found.low, found.high))
 
 
 def _basis(found: Prediction) -> str:

@@ -30,7 +30,7 @@ from tdq_core.prediction.allocation import shares_by_changes
 from tdq_core.ranks.plan import Plan, lacks
 from tdq_core.specs import RankRule, RunSpec
 
-HEIGHT = 430
+HEIGHT = 480
 """Of the controls, which scroll, so that what they change stays in sight."""
 
 

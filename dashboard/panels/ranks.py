@@ -38,8 +38,8 @@ def layers_and_sliders(table: LayerTable, plan: Plan, draft: Draft, *, drawn: bo
         return
     if draft.method != "none":
         own = [p for p in plan.layers if p.layer.name in names and can_be_decomposed(p.layer, draft.method)]
-        _apply_to_many([p.layer for p in own], draft.method)
         _sliders(sorted(own, key=lambda p: -p.layer.params), draft)
+        _apply_to_many([p.layer for p in own], draft.method)
     if st.toggle("Table of these layers", **flag("layers", False)):
         st.dataframe(
             pd.DataFrame([row for row in layer_rows(table, plan) if row["layer"] in names]), hide_index=True,

@@ -11,8 +11,9 @@ from dashboard.shelf import catalog
 from dashboard.words.glossary import OPENING
 
 now = here()
-with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-    st.markdown(OPENING)
+said, words = st.columns([9, 1], vertical_alignment="center")
+said.markdown(OPENING)
+with words:
     blocks.link("glossary", "The words")
 job_panel(now.runs)
 chosen = choose_run(now.subject)

@@ -2,6 +2,7 @@
 
 import unicodedata
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from test_views import metrics, opened, words
@@ -97,8 +98,10 @@ def test_what_is_laid_over_the_chart_lies_where_the_chart_would_draw_it(
             point = next(p for p in info.points if p.run_id == one.run_id)
             if y_axis == "drop":
                 place = f"M{1000 * frame.across(point.x):.1f} {1000 * frame.down(100 * point.y):.1f}h"
-                drawn = live(frame, Curve(front(prior, SPEC, files), measured(own, SPEC), files), found, "#123456")
-                assert f'class="plan" d="{place}' in drawn
+                drawn = unquote(
+                    live(frame, Curve(front(prior, SPEC, files), measured(own, SPEC), files), found, "#123456")
+                )
+                assert f'id="plan" d="{place}' in drawn
                 assert drawn.count("<path") == 5 and drawn.count("#123456") == 3
             else:
                 lost = 100 * (frame.top1 - drop)
@@ -112,9 +115,9 @@ def test_a_plan_beyond_the_picture_is_told_and_not_moved_into_it(records: tuple[
     for way, (drop, params) in beyond.items():
         arrow = unicodedata.lookup(f"{way}WARDS ARROW")
         far = Foreseen(2.0, drop, drop - 0.01, drop + 0.01, params, 10, 10)
-        drawn = live(frame, nothing, far, "#123456")
-        assert 'class="plan"' not in drawn and f"{arrow} this plan: {text.points(drop)}" in drawn
-    assert 'class="plan"' not in live(frame, nothing, None, "#123456")
+        drawn = unquote(live(frame, nothing, far, "#123456"))
+        assert 'id="plan"' not in drawn and f"{arrow} this plan: {text.points(drop)}" in drawn
+    assert 'id="plan"' not in live(frame, nothing, None, "#123456")
 
 
 def test_on_the_page(app: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def test_undo_and_redo_bring_ranks_and_controls_back(app: str, filled: Path) -> 
     assert metrics(at) == start and at.session_state["rule"] == "ratio" and at.button(key="plan-undo").disabled
     press(at, "plan-redo")
     assert metrics(at) == moved and not at.button(key="plan-redo").disabled
-    at.segmented_control(key="method").set_value("svd").run()
+    at.selectbox(key="method").set_value("svd").run()
     assert at.button(key="plan-redo").disabled and not at.exception
 
 
