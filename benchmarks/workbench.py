@@ -126,6 +126,12 @@ def switch(page: Any, title: str) -> float:
     return 1000 * (time.monotonic() - begun)
 
 
+def busy(server: psutil.Process) -> float:
+    """Milliseconds of CPU that the server has spent."""
+    spent = server.cpu_times()
+    return 1000 * (spent.user + spent.system)
+
+
 def loaded(server: psutil.Process) -> list[str]:
     """Heavy libraries in the server's processes."""
     paths = {part.path for each in (server, *server.children(recursive=True)) for part in each.memory_maps()}
@@ -141,13 +147,15 @@ def _row(what: str, took: list[float]) -> tuple[str, ...]:
 def measure(page: Any, server: psutil.Process, asked: argparse.Namespace) -> None:
     address = f"http://localhost:{asked.port}"
     title, chart = first_sight(page, f"{address}/explore?subject={SUBJECT}&method=auto&policy=uniform&ratio=1.5")
-    page.wait_for_selector(".tdq-live .plan", timeout=PATIENCE_MS, state="attached")
+    page.wait_for_selector(".tdq-live .words", timeout=3 * PATIENCE_MS, state="attached")
     settle(page)
     say(f"Fresh server: title after {title:.2f} s, first chart after {chart:.2f} s.")
     if asked.shots:
         asked.shots.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=asked.shots / "workbench.png")
+    before = busy(server)
     moves = [move(page, "ArrowLeft" if n % 2 else "ArrowRight") for n in range(asked.moves)]
+    between = busy(server)
     rows = [
         _row("slider to moved point", [m["moved"] for m in moves]),
         _row("  until the server is asked", [m["sent"] for m in moves]),
@@ -155,8 +163,11 @@ def measure(page: Any, server: psutil.Process, asked: argparse.Namespace) -> Non
     ]
     titles = [p.title for p in PAGES]
     rows.append(_row("page switch", [switch(page, titles[n % len(titles)]) for n in range(1, asked.switches + 1)]))
+    after = busy(server)
     say_table(("what", "times", "median, ms", "p95, ms", "most, ms"), rows,
               right=("times", "median, ms", "p95, ms", "most, ms"))  # fmt: skip
+    say(f"The server was busy for {(between - before) / asked.moves:.0f} ms a move and "
+        f"{(after - between) / asked.switches:.0f} ms a switch, whatever else the machine did.")  # fmt: skip
     say(f"Load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")
     heavy = loaded(server)
     assert not heavy, f"the server has loaded {', '.join(heavy[:3])}"

@@ -21,6 +21,7 @@ from tdq_core.errors import InputError, TDQError
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.layer_files import find_layer_file, layer_file_name, read_layer_file
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
+from tdq_core.prediction.curve import Run
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
 from tdq_core.prediction.shelf import missing, predictor_for, sensitivities_for
@@ -174,7 +175,13 @@ def _table(path: str, changed: int, size: int, model: str) -> LayerTable:
 def _predictor(
     name: str, data: str, records: int, _found: Sensitivities, _spec: RunSpec, _own: list[RunRecord]
 ) -> Predictor:
-    return predictor_for(_spec, _found, _own)
+    return predictor_for(_spec, _found, _own, _runs_seen(name))
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def _runs_seen(sensitivities: str) -> dict[str, Run | None]:
+    """By id what runs say under these sensitivities: a new run is added, the others are not asked again."""
+    return {}
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)

@@ -204,14 +204,17 @@ class LayerTable:
     rest: tuple[Rest, ...] = ()
     files: Files | None = None
 
+    @cached_property
+    def _by_name(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
     def layer(self, name: str) -> Layer:
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
+        if layer := self._by_name.get(name):
+            return layer
         raise InputError(f"The model '{self.model}' has no layer '{name}'; {self.near(name)}.")
 
     def has(self, name: str) -> bool:
-        return any(layer.name == name for layer in self.layers)
+        return name in self._by_name
 
     def near(self, name: str) -> str:
         """For a sentence about a name that is none of ours: those that resemble it, or the first ones."""

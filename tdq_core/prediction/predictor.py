@@ -42,10 +42,19 @@ class Prediction(Struct, frozen=True, kw_only=True):
 class Predictor:
     """Of one network; asking it is arithmetic alone."""
 
-    def __init__(self, found: Sensitivities, records: Iterable[RunRecord] = (), *, prior: Prior = PRIOR) -> None:
+    def __init__(
+        self, found: Sensitivities, records: Iterable[RunRecord] = (), *, prior: Prior = PRIOR,
+        memory: dict[str, Run | None] | None = None,
+    ) -> None:  # fmt: skip
+        """`memory`: by id what `seen` says of runs under the same sensitivities and prior, so that one run more does
+        not cost all of them again; it is filled."""
         self.sensitivities = found
         self._prior = prior
-        self.runs = [run for record in records if (run := self.seen(record))]
+        known, records = {} if memory is None else memory, list(records)
+        for record in records:
+            if record.run_id not in known:
+                known[record.run_id] = self.seen(record)
+        self.runs = [run for record in records if (run := known[record.run_id])]
         self._curve = Curve(prior, found.flips, self.runs)
 
     def table(self, spec: RunSpec) -> LayerTable:

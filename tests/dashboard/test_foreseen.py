@@ -11,6 +11,7 @@ from dashboard.facts.foreseen import RATIOS, Curve, Files, Foreseen, as_foreseen
 from dashboard.figures.live import SIZES, live
 from dashboard.figures.tradeoff import X_AXES, Y_AXES, frame_of, tradeoff_info
 from dashboard.words import text
+from tdq_core.prediction.curve import Run
 from tdq_core.prediction.predictor import Prediction, Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES
 from tdq_core.prediction.shelf import predictor_for, sensitivities_for
@@ -131,3 +132,17 @@ def test_on_the_page(app: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert metrics(other)["Predicted drop"] == NONE and any(b.label == "Measure the layers" for b in other.button)
     tuned = opened(app, "views/explore.py", **subject, ratio="2.0", finetune="10")
     assert "Predicted drop" not in metrics(tuned) and "fine-tuning" in words(tuned)
+
+
+def test_one_run_more_does_not_ask_the_others_again(
+    prior: Predictor, records: tuple[RunRecord, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [r for r in records if r.spec.model == SPEC.model]
+    memory: dict[str, Run | None] = {}
+    predictor_for(SPEC, prior.sensitivities, own[:-1], memory)
+    asked: list[str] = []
+    seen = Predictor.seen
+    monkeypatch.setattr(Predictor, "seen", lambda self, record: asked.append(record.run_id) or seen(self, record))
+    again = predictor_for(SPEC, prior.sensitivities, own, memory)
+    assert asked == [own[-1].run_id]
+    assert again.runs == predictor_for(SPEC, prior.sensitivities, own).runs
