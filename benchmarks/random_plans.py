@@ -34,13 +34,13 @@ def drawn(base: RunSpec, table: LayerTable, number: int) -> RunSpec:
     ratio = math.exp(draw.uniform(*map(math.log, RATIOS)))
     budget = Budget(table, RankRule("ratio", ratio))
     able = [la for la in table.layers if not why_left(la, method, budget)]
-    ranks = {la.name: found for la in able if (found := _ranks(la, method_for(la, method), 1 / ratio, draw))}
+    ranks = {la.name: found for la in able if (found := of_share(la, method_for(la, method), 1 / ratio, draw))}
     rule = RankRule("manual", ranks=ranks)  # type: ignore[arg-type]
     return base.changed(method=method, rule=rule, epc=method == "cp", calibrated=True, precision=precision,
                         backend=backend)  # fmt: skip
 
 
-def _ranks(layer: Layer, method: str, share: float, draw: random.Random) -> int | tuple[int, ...] | None:
+def of_share(layer: Layer, method: str, share: float, draw: random.Random) -> int | tuple[int, ...] | None:
     """Of about this share of the layer's params; None where it stays dense."""
     share *= math.exp(draw.gauss(0, 0.45))
     if share >= 0.97:

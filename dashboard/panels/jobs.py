@@ -105,7 +105,8 @@ def _what(job: Job) -> str:
     except TDQError as error:
         return plain(error)
     what = {"layers": "Reading the layers", "components": "Looking into the components",
-            "sensitivity": "Measuring what each layer does to the answers"}.get(request.kind)  # fmt: skip
+            "sensitivity": "Measuring what each layer does to the answers",
+            "layer_times": "Timing each layer in every form"}.get(request.kind)  # fmt: skip
     if request.kind == "run":
         what = text.treatment(request.spec)
     if request.kind == "sweep":

@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from tdq_core.compression.calibrate.moments import Moments
 from tdq_core.compression.calibrate.refit import Place
 from tdq_core.compression.calibrate.sums import Groups, collect, moments_of
 from tdq_core.compression.condition.apply import balance
@@ -27,13 +28,15 @@ from tdq_core.ranks.costs import cost
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.specs.choices import EFFORTS
 from tdq_core.system.progress import Progress
-from tdq_core.system.threads import one_thread
+from tdq_core.system.threads import free_threads, one_thread
 
 Ways = Mapping[str, Forward]
 """By name of a module what it computes instead."""
 Placed = tuple[Layer, Ranks]
 EFFORT = "quick"
 """By which CP is looked for here: how the answers move hardly depends on it, and most of the time goes there."""
+WIDE = 2**18
+"""Params of a layer from which on a fit works on all free cores: below, threads would wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Form:
     def options(self) -> Options:
         effort = EFFORTS[EFFORT if self.slow else "usual"]
         eta = 0.0 if self.name.endswith("+epc") else None
-        return Options(eta=eta, effort=effort.times, climbs=effort.climbs)
+        return Options(eta=eta, effort=effort.times, climbs=effort.climbs, short_fits=True)
 
 
 FORMS = tuple(Form(name, method) for method, row in METHODS.items() if isinstance(row, Method)
@@ -71,6 +74,7 @@ class Alone:
     Attributes:
         sums: what each layer sees on the calibration images, in the network as it is.
         norms: the batch norm that alone takes a layer's output.
+        latest: what was seen by the layer that was last asked for.
     """
 
     inputs: RunInputs
@@ -78,6 +82,7 @@ class Alone:
     norms: Mapping[str, str]
     memory: Memory
     on_progress: Progress
+    latest: dict[str, tuple[Moments, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, inputs: RunInputs, names: list[str], memory: Memory, on_progress: Progress) -> "Alone":
@@ -103,10 +108,19 @@ class Alone:
         holder = copy.deepcopy(self.model)
         norm = self.norms.get(layer.name)
         place = Place(self.model, holder, layer.name, norm)
-        with torch.no_grad(), one_thread():
-            seen = moments_of(self.sums[layer.name], place.layer.weight.detach(), centred=place.centred)
-            made = place.settle(_plan(layer, form, ranks), seen, form.options, self.memory)
+        with torch.no_grad(), free_threads() if layer.params > WIDE else one_thread():
+            made = place.settle(_plan(layer, form, ranks), self._seen(place), form.options, self.memory)
         return {layer.name: made.module.eval()} | ({norm: holder.get_submodule(norm)} if norm else {})
+
+    def _seen(self, place: Place) -> tuple[Moments, ...]:
+        """What the layer there sees; of the last one it is remembered, with what does not depend on ranks."""
+        if self.latest.get(place.name) is None:
+            self.latest.clear()
+            weight = place.layer.weight.detach()
+            self.latest[place.name] = moments_of(self.sums[place.name], weight, centred=place.centred)
+            for part in self.latest[place.name]:
+                _ = part.best  # known from here on
+        return self.latest[place.name]
 
     def _of_weights(self, layer: Layer, form: Form, ranks: Ranks) -> nn.Module:
         own = self.model.get_submodule(layer.name)

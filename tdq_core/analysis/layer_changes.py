@@ -35,7 +35,7 @@ from tdq_core.prediction.sensitivity import (
     Sensitivities,
     sensitivity_id,
 )
-from tdq_core.ranks.costs import ladder, refusal
+from tdq_core.ranks.costs import cost, ladder, refusal
 from tdq_core.ranks.expected import expected_error
 from tdq_core.records.caches import CACHES
 from tdq_core.records.store import Store, runs_folder
@@ -55,9 +55,13 @@ FEWEST = 8
 KEPT = (0.8, 0.6, 0.42, 0.28, 0.17, 0.09)
 KEPT_OF_SLOW = (0.7, 0.42, 0.22, 0.1)
 """Shares of a layer's params at which it is tried; fewer for what takes long to find, or is asked for less."""
+MOST_OF_SLOW = 512
+"""Ranks up to which what takes long to find is tried: the change at higher ones follows from those below."""
 ROUNDED_AT = 0.42
-"""At this share the factors are rounded."""
+"""About at this share the factors are rounded."""
 BALANCED_FOR = Scheme(8, 8)
+
+MOST_OF_SLOWEST = 256
 
 
 @dataclass(frozen=True)
@@ -171,8 +175,9 @@ class _Study:
 
     def _factors_rounded(self, takers: list[Layer], form: Form) -> Iterator[tuple[Layer, dict[str, float]]]:
         """Each layer at middle ranks, balanced as before integers, against itself in floats."""
-        ranks = {la.name: _nearest(la, form.method, ROUNDED_AT) for la in takers}
-        balanced = self._alone.balanced([(la, ranks[la.name]) for la in takers], form, BALANCED_FOR)
+        placed = [(la, _middle(la, form)) for la in takers]
+        self._alone.find_starts(placed, form)
+        balanced = self._alone.balanced(placed, form, BALANCED_FOR)
         for layer in takers:
 
             def changes(la: Layer = layer) -> dict[str, float]:
@@ -216,7 +221,18 @@ def _provenance() -> dict[str, object]:
 
 def _tried(layer: Layer, form: Form, fit: str) -> list[Ranks]:
     shares = KEPT if fit == "outputs" and not form.slow else KEPT_OF_SLOW
-    return list(dict.fromkeys(_nearest(layer, form.method, share) for share in shares))
+    found = dict.fromkeys(_nearest(layer, form.method, share) for share in shares)
+    within = [ranks for ranks in found if not form.slow or max(ranks) <= MOST_OF_SLOW]
+    return within or list(found)[-1:]
+
+
+def _middle(layer: Layer, form: Form) -> Ranks:
+    """Of the ranks that are tried, those at which factors are rounded: lower ones where no correction shortens the way
+    of CP to them."""
+    tried = _tried(layer, form, "outputs")
+    short = [r for r in tried if max(r) <= MOST_OF_SLOWEST] if form.name == "cp" else tried
+    return min(short or tried[-1:],
+               key=lambda r: abs(cost(layer, form.method, r).params - ROUNDED_AT * layer.params))  # fmt: skip
 
 
 def _nearest(layer: Layer, method: str, share: float) -> Ranks:

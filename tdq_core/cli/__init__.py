@@ -16,6 +16,7 @@ from tdq_core.cli import (
     dashboard,
     doctor,
     export,
+    layer_times,
     models,
     predict,
     recipe,
@@ -48,6 +49,7 @@ app.command("train")(training.train)
 app.command("show")(records.show)
 app.command("csv")(records.csv)
 app.command("bench")(bench.bench)
+app.command("layer-times")(layer_times.layer_times)
 app.command("export")(export.export)
 app.command("verify")(export.verify)
 app.command("dashboard")(dashboard.dashboard)

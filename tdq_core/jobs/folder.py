@@ -25,7 +25,7 @@ from tdq_core.sweeps.spec import sweep_of
 from tdq_core.system.locks import is_held
 from tdq_core.system.reading import Damaged, open_file, plain_json, read_bytes, read_json
 
-Kind = Literal["run", "layers", "components", "recipe", "sensitivity", "export", "bench", "sweep"]
+Kind = Literal["run", "layers", "components", "recipe", "sensitivity", "export", "bench", "sweep", "layer_times"]
 State = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 Moment = Annotated[float, Meta(ge=0, le=1e12)]
 _TAIL = 1 << 14
@@ -39,7 +39,8 @@ class Request(Kept, frozen=True):
         kind: 'run' (measure `spec`), 'layers' (read the layer table of its model), 'components' (study its CP),
             'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation),
             'sensitivity' (measure what each of its layers does to the answers), 'export' (write the run `run_id`, of
-            `spec`, as a file of `format`), 'bench' (time it) or 'sweep' (measure every point of a grid).
+            `spec`, as a file of `format`), 'bench' (time it), 'sweep' (measure every point of a grid) or 'layer_times'
+            (time each of its layers in every form, at its precision).
         allowed_models: models that are not registered but may be loaded; the worker refuses all others.
         sweep: the grid, as the tables of a sweep file; `spec` is one of its runs.
     """

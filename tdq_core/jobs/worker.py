@@ -90,6 +90,17 @@ def _sensitivity(request: Request, on_progress: Progress) -> Result:
     return Result(state="done", reused=measured.reused)
 
 
+def _layer_times(request: Request, on_progress: Progress) -> Result:
+    from tdq_core.pipeline.layer_times import measure
+
+    rule = request.spec.rule
+    batch, threads = (rule.batch, rule.threads) if rule else (1, 1)
+    measured = measure(
+        request.spec, batch=batch, threads=threads, on_progress=on_progress, allowed_models=request.allowed_models
+    )
+    return Result(state="done", reused=measured.reused)
+
+
 def _sweep(request: Request, on_progress: Progress) -> Result:
     from tdq_core.api.sweeps import sweep
     from tdq_core.jobs.swept import Count
@@ -136,6 +147,7 @@ _WORK: Mapping[str, Callable[[Request, Progress], Result]] = {
     "export": _export,
     "bench": _bench,
     "sweep": _sweep,
+    "layer_times": _layer_times,
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from tdq_core.errors import InputError
+from tdq_core.layers.times import FormTime
 from tdq_core.system.reading import Damaged, read_json
 
 TABLE_SCHEMA = 1
@@ -66,6 +67,7 @@ class Layer:
         between_positions: places at the output's height and the input's width, summed over its calls; None: the
             geometric mean of the two others, as wherever height and width are treated alike.
         changes: a row for each form in which it was measured; () where nobody has asked for them.
+        times: the same of those in which it was timed.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Layer:
     rounding_fed: tuple[float, ...] = ()
     between_positions: int | None = None
     changes: tuple[Change, ...] = ()
+    times: tuple[FormTime, ...] = ()
 
     @property
     def between(self) -> int:
@@ -192,7 +195,7 @@ class LayerTable:
         params, macs: of the whole model, other layers included.
         notes: what was not counted.
         rest: what else has params, in the model's own order; () in tables from before it was written down.
-        files: None where nobody has asked for them.
+        files: None where nobody has asked for them; dense_ns: nanoseconds of a call of the whole, the same.
     """
 
     model: str
@@ -203,6 +206,7 @@ class LayerTable:
     notes: tuple[str, ...] = ()
     rest: tuple[Rest, ...] = ()
     files: Files | None = None
+    dense_ns: int | None = None
 
     @cached_property
     def _by_name(self) -> dict[str, Layer]:
@@ -269,8 +273,8 @@ def _what_is_wrong(layer: Layer) -> str | None:
     for errors in (layer.rounding, layer.rounding_fed):
         if len(errors) not in (0, len(BITS)) or any(error < 0 for error in errors):
             return "the errors of rounding are none"
-    if layer.changes:
-        return "the changes, which no file keeps, are there"
+    if layer.changes or layer.times:
+        return "the changes or times, which no file keeps, are there"
     if bool(layer.spectrum_out) != bool(layer.spectrum_in):
         return "one of the two spectra is missing"
     one = layer.one_group

@@ -11,9 +11,8 @@ import onnx
 from onnx import numpy_helper
 from torch import Tensor
 
-from tdq_core.compression.quantize import Artefact
 from tdq_core.errors import InputError
-from tdq_core.pipeline.build import Clock, Work, build, plan_of
+from tdq_core.pipeline.run_files import RunFiles
 from tdq_core.pipeline.session import Session
 from tdq_core.pipeline.speed.clock import ratio
 from tdq_core.pipeline.speed.profile import Profiled, Spent, profile
@@ -21,9 +20,8 @@ from tdq_core.pipeline.speed.races import Runner, Settings, races
 from tdq_core.pipeline.speed.record import SPEEDS, LayerTime, Profile, Race, Speed
 from tdq_core.records.record import LayerRecord, RunRecord
 from tdq_core.records.store import Store, runs_folder
-from tdq_core.specs import RunSpec, Treatment
+from tdq_core.specs import RunSpec
 from tdq_core.specs.precision import BACKENDS, ONNXRUNTIME, TORCH
-from tdq_core.specs.precision_spec import PrecisionSpec
 from tdq_core.system import machine
 from tdq_core.system.containment import contained
 from tdq_core.system.leftovers import temporary_folder
@@ -32,38 +30,6 @@ from tdq_core.system.progress import Progress, silent
 PASSES = 20
 DENSE, FP32 = "dense", "dense fp32"
 """Rivals: the dense model at the run's precision, and at fp32."""
-
-
-class _Bench:
-    """Files of one run and its rivals, built where they are asked for."""
-
-    def __init__(self, spec: RunSpec, session: Session, folder: Path, allowed: Collection[str] | None,
-                 on_progress: Progress) -> None:  # fmt: skip
-        self.spec, self.session, self.folder = spec, session, folder
-        self.allowed, self.on_progress = allowed, on_progress
-
-    def run(self, precision: str, backend: str) -> Artefact:
-        return self._built(self._at(self.spec, precision, backend))
-
-    def dense(self, precision: str, backend: str) -> Artefact:
-        plain = self.spec.with_parts(decomposition=None, treatment=Treatment())
-        return self._built(self._at(plain, precision, backend))
-
-    def example(self) -> Tensor:
-        return self.session.open(self.spec, allowed_models=self.allowed).example()
-
-    def _at(self, spec: RunSpec, precision: str, backend: str) -> RunSpec:
-        if precision == spec.precision.name:
-            opset = spec.precision.opset if backend == spec.precision.backend else None
-            return spec.changed(backend=backend, opset=opset)
-        return spec.with_parts(precision=PrecisionSpec(precision, backend))
-
-    def _built(self, spec: RunSpec) -> Artefact:
-        inputs = self.session.open(spec, on_progress=self.on_progress, allowed_models=self.allowed)
-        clock = Clock()
-        work = Work(inputs, plan_of(inputs, clock, self.on_progress), self.session, clock, self.on_progress)
-        name = f"{spec.method}-{spec.precision.name}-{spec.precision.backend}"
-        return build(work, self.folder / name).artefact
 
 
 @contained()
@@ -91,7 +57,7 @@ def bench(
         raise InputError(f"The run {record.run_id} is {record.state}: only complete runs can be timed.")
     load, notes, found, told = os.getloadavg()[0], [], [], None
     with temporary_folder() as folder:
-        of = _Bench(spec, session or Session(), folder, allowed_models, on_progress)
+        of = RunFiles(spec, session or Session(), folder, allowed_models, on_progress)
         numbers = spec.precision.numbers
         if ONNXRUNTIME.name in backends and numbers.kind in ONNXRUNTIME.kinds:
             raced, told = _with_onnx(record, of, settings, on_progress)
@@ -114,7 +80,7 @@ def keep(speed: Speed) -> Path:
 
 
 def _with_onnx(
-    record: RunRecord, of: _Bench, settings: Settings, on_progress: Progress
+    record: RunRecord, of: RunFiles, settings: Settings, on_progress: Progress
 ) -> tuple[list[Race], Profile | None]:
     precision, backend = of.spec.precision.name, ONNXRUNTIME.name
     own, dense = of.run(precision, backend).path, of.dense(precision, backend).path
@@ -126,7 +92,7 @@ def _with_onnx(
     return raced, _profiled(record, own, dense, example[: settings.batches[0]], precision)
 
 
-def _with_torch(of: _Bench, settings: Settings, on_progress: Progress) -> list[Race]:
+def _with_torch(of: RunFiles, settings: Settings, on_progress: Progress) -> list[Race]:
     if of.spec.decomposition is None:
         own, rivals = of.dense("fp32", TORCH.name), {}
     else:

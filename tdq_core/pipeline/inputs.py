@@ -22,6 +22,7 @@ from tdq_core.graph.observe import Batches
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.prediction.allocation import plan_table
+from tdq_core.prediction.layer_times import LayerTimes, timed
 from tdq_core.prediction.sensitivity import Sensitivities
 from tdq_core.records.caches import CACHES
 from tdq_core.records.store import runs_folder
@@ -37,7 +38,7 @@ class RunInputs:
     """Everything that a run stands on, opened and identified, before any work.
 
     Attributes:
-        sensitivities: of the network, where ranks follow from them.
+        sensitivities, layer_times: of the network, where ranks follow from them.
     """
 
     spec: RunSpec
@@ -47,6 +48,7 @@ class RunInputs:
     digests: dict[str, str]
     notes: tuple[str, ...]
     sensitivities: Sensitivities | None = None
+    layer_times: LayerTimes | None = None
 
     def __post_init__(self) -> None:
         if len(self.images) < 2:
@@ -85,8 +87,8 @@ class RunInputs:
     def table(self, *, spectra: bool, on_progress: Progress = silent) -> LayerTable:
         """The model's layers; where `spectra` are asked for, those of the weights, or of the outputs on the calibration
         images where factors are fitted to them; where ranks follow from sensitivities, the layers as these know them.
-        Where bytes are counted, with what the files hold beside layers; where
-        bits are chosen, with what rounding does, in the same metric as the spectra."""
+        Where bytes are counted, with what the files hold beside layers; where time is, with that; where bits are
+        chosen, with what rounding does, in the same metric as the spectra."""
         model, calib = self.model, self.calib if self.spec.calibrated else None
         if self.sensitivities:
             table = plan_table(self.sensitivities, self.spec)
@@ -96,6 +98,7 @@ class RunInputs:
             table = table_of(model, self.example()[:2], spectra=False)
             table = fitted_table(table, model.module, self.calibration, len(calib), spectra=spectra,
                                  folder=self.sums_folder, on_progress=on_progress)  # fmt: skip
+        table = timed(table, self.layer_times) if self.layer_times else table
         return self._with_what_files_take(table, on_progress)
 
     def _with_what_files_take(self, table: LayerTable, on_progress: Progress) -> LayerTable:

@@ -20,6 +20,7 @@ from tdq_core.errors import InputError
 from tdq_core.models.loading import LoadedModel, load_model
 from tdq_core.pipeline.inputs import RunInputs, overlap_note
 from tdq_core.prediction.allocation import shares_by_changes
+from tdq_core.prediction.layer_times import LAYER_TIMES, LayerTimes, plans_by_time, require_times
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
 from tdq_core.prediction.shelf import missing, predictor_for, sensitivities_for
@@ -87,7 +88,8 @@ class Session:
             notes += [n for n in calib.notes if n not in notes]
             notes += overlap_note(spec, calib)
         found = followed(spec, digests)
-        return RunInputs(spec, model, images, calib, digests, tuple(notes), found)
+        times = timed_by(spec, digests)
+        return RunInputs(spec, model, images, calib, digests, tuple(notes), found, times)
 
     def predictor(self, inputs: RunInputs, store: RunStore) -> Predictor | None:
         """Of the run's network, refitted on the runs that were there when it was first asked for; None where its
@@ -127,6 +129,16 @@ def followed(spec: RunSpec, digests: dict[str, str]) -> Sensitivities | None:
         return None
     found = require_sensitivities(spec, digests["model"])
     digests["sensitivities"] = found.content
+    return found
+
+
+def timed_by(spec: RunSpec, digests: dict[str, str]) -> LayerTimes | None:
+    """The layer times that the ranks of `spec` follow from, whose content joins its `digests`; None where they follow
+    from none."""
+    if not plans_by_time(spec):
+        return None
+    found = require_times(spec, Store(LAYER_TIMES).found().values, digest=digests["model"])
+    digests["layer_times"] = found.content
     return found
 
 

@@ -19,12 +19,12 @@ def with_drop(predictor: Predictor, spec: RunSpec, drop: float) -> RunSpec:
     What its ratio counts, whole multiples and whether the ends take part are those of its own rule.
 
     Raises:
-        InputError: `spec` does something that was never measured, or counts bytes.
+        InputError: `spec` does something that was never measured, or counts bytes or time.
         Refused: not even the smallest saving is predicted to lose so little.
     """
     rule = spec.rule if spec.rule and spec.rule.kind == "ratio" else RankRule("ratio", 2.0)
-    if rule.budget == "bytes":
-        raise InputError("Ranks for a drop are found by params or MACs ('budget'). Got bytes.")
+    if rule.budget not in ("params", "macs"):
+        raise InputError(f"Ranks for a drop are found by params or MACs ('budget'). Got {rule.budget}.")
     asked = spec.changed(rule=structs.replace(rule, policy="predicted", depth=1.0))
     table = predictor.table(asked)
     budget = Budget(table, asked.rule or rule, spec.precision)

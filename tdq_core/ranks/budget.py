@@ -1,11 +1,13 @@
-"""What a ratio counts: params, MACs, or bytes of the packed file; of layers, of choices, and of the whole. No torch."""
+"""What a ratio counts: params, MACs, bytes of the packed file, or time; of layers, of choices, of the whole."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from tdq_core.errors import InputError
 from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import BITS, Layer, LayerTable
+from tdq_core.layers.times import FormTime
 from tdq_core.ranks.costs import amounts, cost, max_ranks
 from tdq_core.ranks.packed import Packed
 from tdq_core.specs.choices import BUDGETS
@@ -13,6 +15,11 @@ from tdq_core.specs.precision_spec import PrecisionSpec
 from tdq_core.specs.rank_rule import RankRule
 
 FP32 = PrecisionSpec()
+
+
+def form_time(layer: Layer, method: str) -> FormTime | None:
+    """The times of `layer` in this form ('none': dense); None where it was not timed."""
+    return next((each for each in layer.times if each.method == method), None)
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,13 @@ class Budget:
 
     @property
     def original(self) -> int:
-        """What the ratio is taken of: params or MACs of the network, bytes of its fp32 file."""
+        """What the ratio is taken of: params, MACs or nanoseconds of the network, bytes of its fp32 file."""
         if self.counts == "bytes":
             return self.packed.files.fp32
+        if self.counts == "latency":
+            if self.table.dense_ns is None:
+                raise InputError(f"The layer table of '{self.table.model}' has no times: time its layers first.")
+            return self.table.dense_ns
         count: int = getattr(self.table, self.counts)
         return count
 
@@ -78,6 +89,9 @@ class Budget:
         """Of a layer that stays as it is; of `bits`, where they are counted and chosen."""
         if self.counts == "bytes":
             return self.packed.most(self.packed.parts(layer, "none", (), bits or self.bits[0]), self._digits)
+        if self.counts == "latency":
+            own = form_time(layer, "none")
+            return own.at(()) if own else 0  # what was not timed keeps its time, which is the whole's
         count: int = getattr(layer, self.counts)
         return count
 
@@ -87,6 +101,10 @@ class Budget:
             top, many = max_ranks(layer, method), bits or self.bits[0]
             header = self.packed.most(self.packed.parts(layer, method, top, many), self._digits)
             return header - self.packed.data(layer, method, top, many) + self.packed.data(layer, method, ranks, many)
+        if self.counts == "latency":
+            timed = form_time(layer, method)
+            assert timed is not None, "forms that were not timed are not offered"
+            return timed.at(ranks)
         params, macs = amounts(layer, method, ranks)
         return params if self.counts == "params" else macs
 

@@ -11,7 +11,7 @@ from tdq_core.errors import InputError, Refused
 from tdq_core.layers.methods import METHODS, Method, Modes, Ranks, method
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.allocate import solve_with_bits
-from tdq_core.ranks.budget import FP32, Budget
+from tdq_core.ranks.budget import FP32, Budget, form_time
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.packed import END_BITS, Packed
@@ -58,6 +58,7 @@ class Plan:
     Attributes:
         bytes: of the packed file of simulated bits; None of other precisions, and where the table does not say what the
             network's files hold beside its layers.
+        ns: of a call, as the layers were timed; None where they were not.
     """
 
     layers: tuple[LayerPlan, ...]
@@ -65,6 +66,7 @@ class Plan:
     macs: int
     compression_ratio: float
     bytes: int | None = None
+    ns: int | None = None
 
     def decomposed(self) -> tuple[LayerPlan, ...]:
         return tuple(p for p in self.layers if p.method != "none")
@@ -75,6 +77,7 @@ class Plan:
         lines = [f"{p.layer.name:<{wide}}  {p}" for p in self.layers]
         whole = f"{self.params:,} params ({self.compression_ratio:.2f}x smaller), {self.macs:,} MACs"
         whole += f", {self.bytes:,} bytes" if self.bytes else ""
+        whole += f", {self.ns / 1e6:.3g} ms" if self.ns else ""
         return "\n".join([*lines, whole])
 
 
@@ -101,6 +104,7 @@ def make_plan(table: LayerTable, method: str, rule: RankRule | None, precision: 
     require_countable(rule.budget, precision.name, precision.backend)
     if needs_spectra(rule) and any(not (la.refusal or la.spectrum_out) for la in table.layers):
         raise InputError(f"The layer table of '{table.model}' has no spectra: read the layers anew.")
+    _require_times(table, rule)
     if POLICIES[rule.policy].by_sensitivities and not any(la.changes for la in table.layers):
         raise InputError(
             f"The policy '{rule.policy}' goes by what each layer of '{table.model}' does to the answers, which was not "
@@ -116,6 +120,14 @@ def make_plan(table: LayerTable, method: str, rule: RankRule | None, precision: 
     return _whole(table, plans, precision)
 
 
+def _require_times(table: LayerTable, rule: RankRule) -> None:
+    if rule.budget == "latency" and (table.dense_ns is None or not any(la.times for la in table.layers)):
+        raise InputError(
+            f"The layers of '{table.model}' were not timed, which the budget 'latency' goes by: `tdq layer-times` with "
+            "the same model, images and precision times them."
+        )
+
+
 def _whole(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSpec) -> Plan:
     params = table.params + sum(p.cost.params - p.layer.params for p in plans)
     macs = table.macs + sum(p.cost.macs - p.layer.macs for p in plans)
@@ -123,7 +135,7 @@ def _whole(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSp
         raise InputError(
             f"The layer table of '{table.model}' has more in its layers than in all: read the layers anew."
         )
-    return Plan(tuple(plans), params, macs, table.params / params, _bytes(table, plans, precision))
+    return Plan(tuple(plans), params, macs, table.params / params, _bytes(table, plans, precision), _ns(table, plans))
 
 
 def _bytes(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSpec) -> int | None:
@@ -131,6 +143,21 @@ def _bytes(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSp
         return None
     file, usual = Packed(table, precision), precision.numbers.weight_bits
     return file.size([part for p in plans for part in file.parts(p.layer, p.method, p.ranks, p.bits or usual)])
+
+
+def _ns(table: LayerTable, plans: Sequence[LayerPlan]) -> int | None:
+    """What a call of the whole takes; None where it was not timed, or a layer not in its form."""
+    if table.dense_ns is None:
+        return None
+    whole = table.dense_ns
+    for p in plans:
+        if p.method == "none":
+            continue
+        now, before = form_time(p.layer, p.method), form_time(p.layer, "none")
+        if now is None or before is None:
+            return None
+        whole += int(now.at(p.ranks)) - int(before.at(()))
+    return max(whole, 0)
 
 
 def _left(layer: Layer, reason: str) -> LayerPlan:

@@ -10,7 +10,7 @@ import numpy as np
 from tdq_core.layers.methods import Modes, Ranks
 from tdq_core.layers.table import Layer
 from tdq_core.ranks.allocate import solve_global
-from tdq_core.ranks.budget import Budget
+from tdq_core.ranks.budget import Budget, form_time
 from tdq_core.ranks.costs import max_ranks
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.predicted import solve_predicted
@@ -35,6 +35,8 @@ def share_out(takers: Takers, budget: Budget) -> Shares:
 def no_ranks(layer: Layer, method: str, budget: Budget) -> str | None:
     """Why the rule has no rank to offer to `layer`, or None."""
     rule = budget.rule
+    if rule.budget == "latency" and not form_time(layer, method):
+        return "it was not timed in this form"
     if POLICIES[rule.policy].by_ladder:
         some = bool(offered(layer, method, budget))
     else:

@@ -95,8 +95,10 @@ BUDGETS: dict[str, Choice] = {
         Choice(name="params", label="params"),
         Choice(name="macs", label="MACs"),
         Choice(name="bytes", label="bytes", help="of the packed file of simulated bits, against the dense fp32 file"),
+        Choice(name="latency", label="latency",
+               help="of the dense network at the same precision, in ONNX Runtime on this machine (`tdq layer-times`)"),
     )
-}
+}  # fmt: skip
 BITS: dict[str, Choice] = {
     row.name: row
     for row in (

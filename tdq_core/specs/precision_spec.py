@@ -7,11 +7,13 @@ from msgspec import Meta
 from tdq_core.errors import InputError
 from tdq_core.specs.choices import BITS, GRANULARITIES, RANGES, helps, labels
 from tdq_core.specs.option import Flat, Option, require_choices
-from tdq_core.specs.precision import BACKENDS, PRECISIONS, TORCH, Precision, simulated
+from tdq_core.specs.precision import BACKENDS, ONNXRUNTIME, PRECISIONS, TORCH, Precision, simulated
 from tdq_core.specs.value import Value
 
 FEWEST = 3
 """Bits of a weight, where they are chosen layer by layer."""
+TIMED = ("fp32", "int8")
+"""Kinds of precisions whose layers can be timed one by one: halves are computed as float32 on a CPU."""
 Bits = Annotated[int, Meta(ge=2, le=8)]
 Opset = Annotated[int, Meta(ge=13, le=20)]  # a scale per output channel came with 13; both exporters write up to 20
 
@@ -29,7 +31,13 @@ def bits_can_be_chosen(flat: Flat) -> bool:
 
 
 def require_countable(budget: str, precision: str, backend: str) -> None:
-    """InputError where a ratio counts bytes of a file whose size no arithmetic knows before it is written."""
+    """InputError where a ratio counts what no arithmetic knows of such a file before it is written."""
+    if budget == "latency" and not (backend == ONNXRUNTIME.name and PRECISIONS[precision].kind in TIMED):
+        raise InputError(
+            f"The budget 'latency' counts the time of files that ONNX Runtime computes with as they are "
+            f"({', '.join(TIMED)} with the backend '{ONNXRUNTIME.name}'). Got the precision '{precision}' with the "
+            f"backend '{backend}': ask for these, or count MACs."
+        )
     if budget == "bytes" and not (PRECISIONS[precision].simulated and backend == TORCH.name):
         raise InputError(
             f"The budget 'bytes' counts the packed file of simulated bits ({', '.join(simulated())}), which the "

@@ -32,9 +32,11 @@ class RankRule(Value, frozen=True):
         keep_ends: leave the first convolution and the classifier dense (small, and most sensitive);
             'manual' ignores it, for there every layer is named.
         policy: how a 'ratio' is shared out over the layers, see `tdq_core.ranks.policies`.
-        budget: what a 'ratio' counts: 'params' or 'macs' of the whole model, or 'bytes': those of the dense fp32 file
-            over those of the packed file of simulated bits.
+        budget: what a 'ratio' counts: 'params' or 'macs' of the whole model; 'bytes': those of the dense fp32 file over
+            those of the packed file of simulated bits; 'latency': the time of the dense network at the run's precision
+            over that of this one, as the layers were timed on this machine.
         multiple: ranks of a 'ratio' are multiples of this, which kernels like (1: any rank).
+        batch, threads: of the budget 'latency': images a call, and threads of the runtime.
         depth: of the policy 'later': a layer at relative depth d in [0, 1] gives up its params with weight d ** depth.
     """
 
@@ -75,6 +77,20 @@ class RankRule(Value, frozen=True):
             help="Policy later: a layer's weight is its relative depth ** DEPTH.",
         ),
     ] = 1.0  # fmt: skip
+    batch: Annotated[
+        Annotated[int, Meta(ge=1, le=4096)],
+        Option(
+            flag="--batch", label="Images a call", needs=lambda f: f["budget"] == "latency",
+            help="Budget latency: images a call.",
+        ),
+    ] = 1  # fmt: skip
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)],
+        Option(
+            flag="--threads", label="Threads of a call", needs=lambda f: f["budget"] == "latency",
+            help="Budget latency: threads of the runtime.",
+        ),
+    ] = 1  # fmt: skip
 
     def __post_init__(self) -> None:
         require_choice("rank rule", self.kind, RULES)
@@ -99,6 +115,10 @@ class RankRule(Value, frozen=True):
     def _check_sharing(self) -> None:
         if self.depth != 1 and not POLICIES[self.policy].has_depth:
             raise InputError(f"The 'depth' exponent is one of the policy 'later'. Got it with '{self.policy}'.")
+        if (self.batch, self.threads) != (1, 1) and self.budget != "latency":
+            raise InputError(
+                f"A 'batch' and 'threads' are those of the budget 'latency'. Got them with '{self.budget}'."
+            )
         if self.kind != "ratio" and self.sharing():
             raise InputError(
                 f"The policy, the budget and the multiple share out a ratio, and the rank rule is '{self.kind}'. "
@@ -107,7 +127,7 @@ class RankRule(Value, frozen=True):
 
     def sharing(self) -> dict[str, str | int | float]:
         """The fields that say how a ratio is shared out, where they are not at their defaults."""
-        defaults = {"policy": "uniform", "budget": "params", "multiple": 1, "depth": 1.0}
+        defaults = {"policy": "uniform", "budget": "params", "multiple": 1, "depth": 1.0, "batch": 1, "threads": 1}
         return {name: getattr(self, name) for name, usual in defaults.items() if getattr(self, name) != usual}
 
     def _check_value(self) -> None:

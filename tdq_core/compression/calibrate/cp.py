@@ -22,7 +22,9 @@ PENALTY = 1e-2
 LEAST = 1e-10
 
 
-def fit_cp(seen: Moments, start: Cp, *, penalty: float = 0.0, sweeps: int = SWEEPS, tol: float = TOL) -> Cp:
+def fit_cp(
+    seen: Moments, start: Cp, *, penalty: float = 0.0, sweeps: int = SWEEPS, tol: float = TOL, steps: int = STEPS
+) -> Cp:
     """CP of least E |y - W~ x|^2 + mu sensitivity, from `start`; `errors` are relative ones of the outputs.
 
     mu is `penalty` E |y|^2 over the start's sensitivity. The sum never increases; it ends when a sweep lowers it
@@ -30,13 +32,13 @@ def fit_cp(seen: Moments, start: Cp, *, penalty: float = 0.0, sweeps: int = SWEE
     """
     factors = spread([f.double() for f in (start.out, start.in_, start.spatial)])
     reach = sensitivity(factors)
-    steps = _Steps(seen, penalty * seen.square / reach if reach > 0 else 0.0)
-    errors = [seen.relative(steps.missed(factors))]
-    objective = steps.objective(factors)
+    turns = _Steps(seen, penalty * seen.square / reach if reach > 0 else 0.0, steps)
+    errors = [seen.relative(turns.missed(factors))]
+    objective = turns.objective(factors)
     for _ in range(sweeps):
-        factors = spread(steps.sweep(factors))
-        before, objective = objective, steps.objective(factors)
-        errors.append(seen.relative(steps.missed(factors)))
+        factors = spread(turns.sweep(factors))
+        before, objective = objective, turns.objective(factors)
+        errors.append(seen.relative(turns.missed(factors)))
         if before - objective <= tol * before:
             break
     out, in_, spatial = equal_norms(factors)
@@ -45,10 +47,11 @@ def fit_cp(seen: Moments, start: Cp, *, penalty: float = 0.0, sweeps: int = SWEE
 
 @dataclass(frozen=True)
 class _Steps:
-    """The least-squares steps of one layer; `mu` weighs the sensitivity."""
+    """The least-squares steps of one layer; `mu` weighs the sensitivity, `count` are conjugate gradients a step."""
 
     seen: Moments
     mu: float
+    count: int
 
     def missed(self, factors: list[Tensor]) -> float:
         return self.seen.missed(torch.einsum("or,ir,kr->oik", *factors).flatten(1))
@@ -77,7 +80,7 @@ class _Steps:
             return (self._through(_rao(factor, spatial), gram) * spatial[None]).sum(1) + ridge * factor
 
         right = gram * (spatial.T @ seen.within @ spatial) + (ridge / seen.between.diagonal().mean()).diag()
-        return _descend(normal, (onto.movedim(0, -1) * spatial).sum(1), in_, seen.between, right)
+        return self._descend(normal, (onto.movedim(0, -1) * spatial).sum(1), in_, seen.between, right)
 
     def _spatial(self, out: Tensor, in_: Tensor, spatial: Tensor, gram: Tensor, onto: Tensor) -> Tensor:
         seen, ridge = self.seen, self._ridge(out, in_)
@@ -86,11 +89,16 @@ class _Steps:
             return (self._through(_rao(in_, factor), gram) * in_[:, None]).sum(0) + ridge * factor
 
         right = gram * (in_.T @ seen.between @ in_) + ridge.diag()
-        return _descend(normal, (onto.movedim(0, -1) * in_[:, None]).sum(0), spatial, seen.within, right)
+        return self._descend(normal, (onto.movedim(0, -1) * in_[:, None]).sum(0), spatial, seen.within, right)
 
     def _through(self, rao: Tensor, gram: Tensor) -> Tensor:
         """(C_in, K, r): inputs rao gram."""
         return (self.seen.inputs @ rao @ gram).view(self.seen.channels, self.seen.taps, -1)
+
+    def _descend(
+        self, normal: Callable[[Tensor], Tensor], wanted: Tensor, start: Tensor, left: Tensor, right: Tensor
+    ) -> Tensor:
+        return descend(normal, wanted, start, by_both_sides(left, right), steps=self.count)
 
     def _ridge(self, one: Tensor, two: Tensor) -> Tensor:
         """(r,): what a unit of squared norm of the third factor's columns costs in sensitivity."""
@@ -100,7 +108,3 @@ class _Steps:
 def _rao(in_: Tensor, spatial: Tensor) -> Tensor:
     """The Khatri-Rao product (C_in K, r)."""
     return (in_[:, None] * spatial[None]).flatten(0, 1)
-
-
-def _descend(normal: Callable[[Tensor], Tensor], wanted: Tensor, start: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    return descend(normal, wanted, start, by_both_sides(left, right), steps=STEPS)

@@ -19,6 +19,9 @@ from tdq_core.compression.decompose.spatial import Spatial
 from tdq_core.compression.decompose.svd import Svd
 from tdq_core.compression.decompose.tucker2 import Tucker2
 
+SHORT = {"sweeps": 2, "steps": 3}
+SHORT_CP = {"sweeps": 4, "steps": 3}
+"""For `Options.short_fits`. On wide layers of ResNet-18 their errors are 1 to 3 % above those of whole fits."""
 Ranks = tuple[int, ...]
 Start = Callable[[], Factors]
 
@@ -81,14 +84,14 @@ def fit_svd_to(seen: Moments, weight: Tensor, ranks: Ranks, gain: Tensor, option
 
 def fit_tucker2_to(seen: Moments, weight: Tensor, ranks: Ranks, gain: Tensor, options: Options, start: Start) -> Fitted:
     """See `fit_svd_to`."""
-    made = fit_tucker2(seen.weighted(gain), *ranks)
+    made = fit_tucker2(seen.weighted(gain), *ranks, **(SHORT if options.short_fits else {}))
     out, turn = torch.linalg.qr(made.out / gain[:, None])
     return Fitted(Tucker2(torch.tensordot(turn, made.core, dims=1), out, made.in_, made.errors), made.errors)
 
 
 def fit_spatial_to(seen: Moments, weight: Tensor, ranks: Ranks, gain: Tensor, options: Options, start: Start) -> Fitted:
     """See `fit_svd_to`."""
-    made, errors = fit_spatial(seen.weighted(gain), *ranks)
+    made, errors = fit_spatial(seen.weighted(gain), *ranks, **(SHORT if options.short_fits else {}))
     return Fitted(Spatial(made.down, made.across / gain[:, None, None]), errors)
 
 
@@ -97,6 +100,7 @@ def fit_cp_to(seen: Moments, weight: Tensor, ranks: Ranks, gain: Tensor, options
     begun = start()
     assert isinstance(begun, Cp), "of the same method"
     weighted = replace(begun, out=begun.out * gain[:, None])
-    made = fit_cp(seen.weighted(gain), weighted, penalty=PENALTY if options.eta is not None else 0.0)
+    penalty, short = PENALTY if options.eta is not None else 0.0, SHORT_CP if options.short_fits else {}
+    made = fit_cp(seen.weighted(gain), weighted, penalty=penalty, **short)
     factors = replace(made, out=made.out / gain[:, None])
     return Fitted(factors, made.errors, (degeneracy(factors, weight),))

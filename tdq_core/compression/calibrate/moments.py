@@ -93,7 +93,10 @@ class Moments:
     def weighted(self, gain: Tensor) -> "Moments":
         """With output channel o counted gain[o] times."""
         cross, squares = self.cross * gain[:, None], self.squares * gain.square()
-        return replace(self, cross=cross, squares=squares, mean_out=self.mean_out * gain)
+        made = replace(self, cross=cross, squares=squares, mean_out=self.mean_out * gain)
+        if "best" in self.__dict__:  # row by row it is what it was: it need not be solved for again
+            made.__dict__["best"] = self.best * gain[:, None]
+        return made
 
     def whitened_by_channel(self) -> tuple[Tensor, Tensor]:
         """The best weight on whitened input channels, ((C_out K), C_in), and what takes its input basis back to that of

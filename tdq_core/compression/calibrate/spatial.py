@@ -16,20 +16,20 @@ LEAST = 1e-12
 
 
 def fit_spatial(
-    seen: Moments, rank: int, *, sweeps: int = SWEEPS, tol: float = TOL
+    seen: Moments, rank: int, *, sweeps: int = SWEEPS, tol: float = TOL, steps: int = STEPS
 ) -> tuple[Spatial, tuple[float, ...]]:
     """The two factors of least E |y - W~ x|^2; and the relative errors of the outputs, at the start and by sweep.
 
     It begins at the truncated SVD of the best weight on whitened columns of a patch (the optimum where columns do not
     correlate with each other; of a kernel one tap wide it is the optimum always). Given the first factor the second is
-    a least-squares problem that is solved exactly; given that, conjugate gradients descend on the first. The error
-    never increases; it ends when a sweep lowers it by less than `tol`.
+    a least-squares problem that is solved exactly; given that, `steps` conjugate gradients descend on the first. The
+    error never increases; it ends when a sweep lowers it by less than `tol`.
     """
     down, column = _start(seen, rank)
     across, error = _across(seen, down)
     errors = [error]
     for _ in range(sweeps if seen.kernel[2] > 1 else 0):
-        down = _down(seen, across, down, column)
+        down = _down(seen, across, down, column, steps)
         across, error = _across(seen, down)
         errors.append(error)
         if errors[-2] - errors[-1] < tol:
@@ -66,11 +66,11 @@ def _across(seen: Moments, down: Tensor) -> tuple[Tensor, float]:
     return found.view(-1, rank, across), error
 
 
-def _down(seen: Moments, across: Tensor, down: Tensor, column: Tensor) -> Tensor:
+def _down(seen: Moments, across: Tensor, down: Tensor, column: Tensor, steps: int) -> Tensor:
     """A better first factor (r, n) for the second."""
     gram = torch.einsum("orw,osw->rs", across, across)
     wanted = torch.einsum("orw,onw->rn", across, _cross(seen))
-    return descend(partial(_normal, seen, across), wanted, down, by_both_sides(gram, column), steps=STEPS)
+    return descend(partial(_normal, seen, across), wanted, down, by_both_sides(gram, column), steps=steps)
 
 
 def _normal(seen: Moments, across: Tensor, down: Tensor) -> Tensor:

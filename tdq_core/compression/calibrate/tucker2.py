@@ -13,18 +13,21 @@ from tdq_core.compression.decompose.tucker2 import Tucker2
 SWEEPS, TOL, STEPS = 12, 1e-4, 10
 
 
-def fit_tucker2(seen: Moments, rank_out: int, rank_in: int, *, sweeps: int = SWEEPS, tol: float = TOL) -> Tucker2:
+def fit_tucker2(
+    seen: Moments, rank_out: int, rank_in: int, *, sweeps: int = SWEEPS, tol: float = TOL, steps: int = STEPS
+) -> Tucker2:
     """Tucker-2 of least E |y - W~ x|^2 by alternating steps; `errors` are relative ones of the outputs.
 
     Given the input factor, output factor and core are a reduced-rank regression on the compressed channels. Given
-    those, the input factor is a least-squares problem with C_in r_in unknowns, on which conjugate gradients descend.
+    those, the input factor is a least-squares problem with C_in r_in unknowns, on which `steps` conjugate gradients
+    descend.
     The error never increases; it ends when a sweep lowers it by less than `tol`.
     """
     in_ = input_basis(seen, rank_in)
     out, core, error = _outer(seen, in_, rank_out)
     errors = [error]
     for _ in range(sweeps):
-        in_ = torch.linalg.qr(_inner(seen, out, core, in_)).Q
+        in_ = torch.linalg.qr(_inner(seen, out, core, in_, steps)).Q
         out, core, error = _outer(seen, in_, rank_out)
         errors.append(error)
         if errors[-2] - errors[-1] < tol:
@@ -50,13 +53,13 @@ def _outer(seen: Moments, in_: Tensor, rank_out: int) -> tuple[Tensor, Tensor, f
     return out, inner.view(rank_out, rank_in, taps), error
 
 
-def _inner(seen: Moments, out: Tensor, core: Tensor, in_: Tensor) -> Tensor:
+def _inner(seen: Moments, out: Tensor, core: Tensor, in_: Tensor, steps: int) -> Tensor:
     """A better input factor (C_in, r_in) for `out` with orthonormal columns and `core` (r_out, r_in, K)."""
     wanted = (out.T @ seen.cross).view(-1, seen.channels, seen.taps)
     gram = torch.einsum("pqk,kl,psl->qs", core, seen.within, core)
     normal = partial(_normal, seen, core)
     back = torch.einsum("pik,pqk->iq", wanted, core)
-    return descend(normal, back, in_, by_both_sides(seen.between, gram), steps=STEPS)
+    return descend(normal, back, in_, by_both_sides(seen.between, gram), steps=steps)
 
 
 def _normal(seen: Moments, core: Tensor, in_: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ class Options:
         effort: of CP: how many times the usual random starts and turns of the correction.
         climbs: CP grows from lower ranks, see `ladder`, in place of random starts.
         solver: whose implementation, see `tdq_core.specs.choices.SOLVERS`.
+        short_fits: fits to outputs end after a few short sweeps, with an error that is a few per cent larger.
     """
 
     seed: int = 0
@@ -36,6 +37,7 @@ class Options:
     effort: float = 1.0
     climbs: bool = False
     solver: str = "tdq"
+    short_fits: bool = False
 
 
 class Details(Struct, frozen=True, kw_only=True):

@@ -1,5 +1,8 @@
 """ONNX Runtime's own profiler, its operators told by the network's layers.
 
+To profile takes time of its own, some microseconds an operator: what all operators take together is held against the
+same calls without the profiler, and each is told without its share of the difference.
+
 The runtime fuses and renames operators. What it still feeds with weights of a name is that layer's; what it lays out
 anew is found by the tensor that it gives, going back in the file's graph to the operator with weights that made it.
 """
@@ -7,6 +10,7 @@ anew is found by the tensor that it gives, going back in the file's graph to the
 import json
 import re
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,40 +49,60 @@ class Profiled(NamedTuple):
     layers: Collection[str]
 
 
-def profile(files: Sequence[Profiled], images: Tensor, *, passes: int) -> list[Spent]:
-    """Where each file's time goes, on one thread; the files take turns, so that their passes are pairs."""
+def profile(files: Sequence[Profiled], images: Tensor, *, passes: int, threads: int = 1) -> list[Spent]:
+    """Where each file's time goes; the files take turns, so that their passes are pairs."""
     fed = images.contiguous().numpy()
     with tempfile.TemporaryDirectory() as folder:
-        sessions = [_session(each.path, Path(folder) / str(at)) for at, each in enumerate(files)]
+        places = [Path(folder) / str(at) for at in range(len(files))]
+        sessions = [_session(each.path, at, threads) for each, at in zip(files, places, strict=True)]
+        plain = [_session(each.path, None, threads) for each in files]
+        whole = np.empty((WARM_UP + passes, len(files)))
         for turn in range(WARM_UP + passes):
-            for session in sessions[turn % len(sessions) :] + sessions[: turn % len(sessions)]:
-                session.run(None, {session.get_inputs()[0].name: fed})
-        return [_spent(each, session, Path(folder) / str(at)) for at, (each, session) in
-                enumerate(zip(files, sessions, strict=True))]  # fmt: skip
+            for which in np.roll(np.arange(len(files)), -turn):
+                _call(sessions[which], fed)
+                whole[turn, which] = _call(plain[which], fed)
+        return [_spent(each, session, at, float(np.median(ms))) for each, session, at, ms in
+                zip(files, sessions, places, whole[WARM_UP:].T, strict=True)]  # fmt: skip
 
 
-def _session(path: Path, at: Path) -> onnxruntime.InferenceSession:
+def _call(session: onnxruntime.InferenceSession, fed: np.ndarray) -> float:
+    """Milliseconds of one call."""
+    begun = time.perf_counter()
+    session.run(None, {session.get_inputs()[0].name: fed})
+    return 1e3 * (time.perf_counter() - begun)
+
+
+def _session(path: Path, profile_at: Path | None, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = ERRORS_ONLY
-    options.enable_profiling = True
-    options.profile_file_prefix = str(at)
-    options.optimized_model_filepath = str(at.with_suffix(".onnx"))
+    if profile_at:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_at)
+        options.optimized_model_filepath = str(profile_at.with_suffix(".onnx"))
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _spent(each: Profiled, session: onnxruntime.InferenceSession, at: Path) -> Spent:
+def _spent(each: Profiled, session: onnxruntime.InferenceSession, at: Path, whole: float) -> Spent:
+    """`whole`: milliseconds of a call without the profiler."""
     events = json.loads(Path(session.end_profiling()).read_text())
     owners = Owners(onnx.load(each.path).graph, onnx.load(at.with_suffix(".onnx")).graph, each.layers)
     passes = list(_passes(events))[WARM_UP:]
+    own = overhead(passes, whole)
     layers: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(passes)))
     rest: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(passes)))
     for turn, operators in enumerate(passes):
         met: dict[str, int] = defaultdict(int)
         for name, kind, ms in operators:
             owner = owners.of(name, kind, met)
-            (layers[owner] if owner else rest[kind])[turn] += ms
+            (layers[owner] if owner else rest[kind])[turn] += max(ms - own, 0.0)
     return Spent(dict(layers), dict(rest))
+
+
+def overhead(passes: Sequence[Sequence[tuple[str, str, float]]], whole: float) -> float:
+    """Milliseconds that the profiler adds to each operator, where a call takes `whole` without it."""
+    together = float(np.median([sum(ms for _, _, ms in each) for each in passes]))
+    return max(together - whole, 0.0) / len(passes[0])
 
 
 def _passes(events: Iterable[Mapping[str, object]]) -> Iterator[list[tuple[str, str, float]]]:
