@@ -69,8 +69,8 @@ class Drawn(NamedTuple):
 
 def first_shown(subject: Subject) -> str:
     """The run that is shown before one is chosen: the best for a point, else the nearest to it."""
-    best = catalog.answer(subject, Budget(1.0)).best
-    return best.record.run_id if best else best_run(subject.runs)
+    best = catalog.smallest(subject, Budget(1.0))
+    return best.run_id if best else best_run(subject.runs)
 
 
 def choose_run(subject: Subject) -> Arguments | None:

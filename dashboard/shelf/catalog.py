@@ -13,6 +13,7 @@ from cached_runs.costs import read_costs
 from cached_runs.study import NETWORKS, dense_spec, is_study_run
 from dashboard.facts.budget import Answer, Budget
 from dashboard.facts.budget import answer as best_for
+from dashboard.facts.budget import smallest as smallest_of
 from dashboard.facts.foreseen import Curve, files_like, front, measured
 from dashboard.facts.groups import group_runs
 from dashboard.facts.subject import Subject
@@ -141,6 +142,11 @@ def answer(subject: Subject, budget: Budget) -> Answer:
     return _answer(_content(subject.runs), budget, subject.runs)
 
 
+def smallest(subject: Subject, budget: Budget) -> RunRecord | None:
+    """Its best run alone, where size decides."""
+    return _smallest(_content(subject.runs), budget, subject.runs)
+
+
 def offers() -> Offers:
     """What can be chosen; the server's arguments are read once."""
     return _offers(server_arguments())
@@ -187,6 +193,11 @@ def _runs_seen(sensitivities: str) -> dict[str, Run | None]:
 @st.cache_resource(max_entries=50, show_spinner=False)
 def _answer(records: int, budget: Budget, _runs: Sequence[RunRecord]) -> Answer:
     return best_for(_runs, budget)
+
+
+@st.cache_resource(max_entries=50, show_spinner=False)
+def _smallest(records: int, budget: Budget, _runs: Sequence[RunRecord]) -> RunRecord | None:
+    return smallest_of(_runs, budget)
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -118,6 +119,11 @@ class Layer:
             return f"{self.c_in}→{self.c_out} linear"
         groups = f", {self.groups} groups" if self.groups > 1 else ""
         return f"{self.c_in}→{self.c_out} {self.kernel[0]}x{self.kernel[1]}{groups}"
+
+    @cached_property
+    def worked_out(self) -> dict[Any, Any]:
+        """What follows from the layer alone and takes long, by whoever has worked it out."""
+        return {}
 
     @cached_property
     def one_group(self) -> "Layer":

@@ -11,7 +11,7 @@ from tdq_core.prediction.change import Asked, Unknown, change_of
 from tdq_core.prediction.curve import Curve, Prior, Run
 from tdq_core.prediction.prior import PRIOR
 from tdq_core.prediction.sensitivity import Sensitivities
-from tdq_core.ranks.costs import cost, dense_cost
+from tdq_core.ranks.costs import Cost
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
@@ -106,9 +106,8 @@ def planned(record: RunRecord, table: LayerTable) -> list[LayerPlan]:
     """The layers of a record as the plan that they were."""
     parts = []
     for kept in record.layers:
-        layer = table.layer(kept.name)
-        price = dense_cost(layer) if kept.method == "none" else cost(layer, kept.method, kept.ranks)
-        parts.append(LayerPlan(layer, kept.method, kept.ranks, price, kept.skipped_because))
+        price = Cost(kept.params, kept.macs)  # planned = counted = stored
+        parts.append(LayerPlan(table.layer(kept.name), kept.method, kept.ranks, price, kept.skipped_because))
     return parts
 
 
