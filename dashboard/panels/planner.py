@@ -27,6 +27,7 @@ from tdq_core.errors import Refused, TDQError
 from tdq_core.jobs.queue import Request
 from tdq_core.layers.table import LayerTable
 from tdq_core.prediction.allocation import shares_by_changes
+from tdq_core.prediction.predictor import Predictor
 from tdq_core.ranks.plan import Plan, lacks
 from tdq_core.specs import RankRule, RunSpec
 
@@ -35,12 +36,11 @@ HEIGHT = 480
 
 
 @fragment
-def planner(now: Here, drawn: Drawn | None) -> None:
+def planner(now: Here, drawn: Drawn | None, predictor: Predictor | None) -> None:
     """From the choice of a method to the Run button; a moved control draws this anew and what lies over the chart, and
     nothing else of the page."""
     spec, offers = now.spec, now.offers
     strip, bar, told = st.container(key="strip"), st.container(horizontal=True, gap="small"), st.container()
-    predictor = catalog.predictor(spec, now.runs)
     with st.container(height=HEIGHT, key="plan"):
         draft = choose(spec, foretold=predictor is not None)
         try:
@@ -55,7 +55,7 @@ def planner(now: Here, drawn: Drawn | None) -> None:
         plan = _plan(draft, read_for)
         if plan:
             draft = hold(as_planned(draft, hand_from(plan)))
-        ranks.layers_and_sliders(table, plan or untouched(table), draft, drawn=plan is not None)
+        sliders = st.container()
     bounds = settle_bounds()
     if plan:
         found = predictor.predict(draft.spec(), plan.layers, images=spec.images.samples) if predictor else None
@@ -65,6 +65,8 @@ def planner(now: Here, drawn: Drawn | None) -> None:
             curve = catalog.curve(draft.spec(), predictor, now.subject.runs, table.params)
             here = as_foreseen(found, draft.spec(), plan, curve.files) if found else None
             drawn.over.html(live(drawn.frame, curve, here, look_of(draft.spec()).variant.colour))
+    with sliders:  # last: they are many, and the point is waited for
+        ranks.layers_and_sliders(table, plan or untouched(table), draft, drawn=plan is not None)
     with bar:
         undo_and_redo(remember(draft))
         if plan:

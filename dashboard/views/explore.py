@@ -22,5 +22,5 @@ with st.container(key="beside"):
 with left:
     drawn = chart(now.subject, now.runs, catalog.known_layers(now.spec))
 with right:
-    planner(now, drawn)
+    planner(now, drawn, catalog.predictor(now.spec, now.runs))
 shown_run(now.subject, chosen, now.offers)
