@@ -60,10 +60,10 @@ def nothing_yet(sentence: str) -> NoReturn:
 
 
 def download_csv(records: Sequence[RunRecord], name: str, *, key: str) -> None:
-    """A button that downloads these runs as CSV, in full precision."""
+    """A button that downloads these runs as CSV, in full precision; it is written when it is asked for."""
     st.download_button(
         f"CSV of {len(records)} run{'s' * (len(records) != 1)}",
-        to_csv(records),
+        lambda: to_csv(records).encode(),
         f"{name}.csv",
         "text/csv",
         key=key,

@@ -159,7 +159,11 @@ def shown_run(subject: Subject, chosen: Arguments | None, offers: Offers) -> Non
         _actions(by_id[shown], subject, offers)
     with left, st.container(border=True):
         blocks.run_card(by_id[shown])
-    with right, st.expander(f"Table of these {len(group.complete)} runs"):
+    with right:
+        table = st.expander(f"Table of these {len(group.complete)} runs", key="runs_table", on_change="rerun")
+    if not table.open:  # of thousands of runs it is long to make
+        return
+    with table:
         frame = blocks.runs_frame(group.complete, _COLUMNS)
         st.dataframe(frame, hide_index=True, column_config=blocks.RUN_COLUMNS, height=430)
         blocks.download_csv(group.complete, f"tdq-{group.about.model.name}", key="csv-curve")

@@ -11,6 +11,7 @@ import streamlit as st
 
 from cached_runs.costs import read_costs
 from cached_runs.study import NETWORKS, dense_spec, is_study_run
+from dashboard.facts.additions import Addition, additions_of
 from dashboard.facts.budget import Answer, Budget
 from dashboard.facts.budget import answer as best_for
 from dashboard.facts.budget import smallest as smallest_of
@@ -18,6 +19,7 @@ from dashboard.facts.foreseen import Curve, files_like, front, measured
 from dashboard.facts.groups import group_runs
 from dashboard.facts.subject import Subject
 from dashboard.shelf.offers import Offers, read_arguments
+from tdq_core.analysis.additivity import Cells, find_cells
 from tdq_core.errors import InputError, TDQError
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.layer_files import find_layer_file, layer_file_name, read_layer_file
@@ -147,6 +149,11 @@ def smallest(subject: Subject, budget: Budget) -> RunRecord | None:
     return _smallest(_content(subject.runs), budget, subject.runs)
 
 
+def additions(subject: Subject) -> tuple[tuple[Cells, ...], tuple[Addition, ...]]:
+    """Its groups of four runs, and whether their drops add up."""
+    return _additions(_content(subject.runs), subject.runs)
+
+
 def offers() -> Offers:
     """What can be chosen; the server's arguments are read once."""
     return _offers(server_arguments())
@@ -198,6 +205,12 @@ def _answer(records: int, budget: Budget, _runs: Sequence[RunRecord]) -> Answer:
 @st.cache_resource(max_entries=50, show_spinner=False)
 def _smallest(records: int, budget: Budget, _runs: Sequence[RunRecord]) -> RunRecord | None:
     return smallest_of(_runs, budget)
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def _additions(records: int, _runs: Sequence[RunRecord]) -> tuple[tuple[Cells, ...], tuple[Addition, ...]]:
+    cells = tuple(find_cells(_runs))
+    return cells, additions_of(cells)
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)

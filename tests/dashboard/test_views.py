@@ -82,6 +82,9 @@ def test_explore_shows_the_chosen_run_as_the_core_computes_it(app: str, filled: 
 def test_explore_draws_one_group_and_says_what_it_left_out(app: str, filled: Path) -> None:
     at = opened(app, "views/explore.py")
     assert "3 runs not drawn: 1 failed, 1 refused, 1 on another model or other images." in words(at)
+    assert not at.dataframe, "made when it is looked at"
+    at.session_state["runs_table"] = True
+    at.run()
     assert at.dataframe[0].value["run_id"].tolist() == [f"explore?run={name * 16}" for name in "acbd"]
 
 
