@@ -11,14 +11,15 @@ from dashboard.shelf import catalog
 from dashboard.words.glossary import OPENING
 
 now = here()
-said, words = st.columns([9, 1], vertical_alignment="center")
+with st.container(key="beside-words"):
+    said, words = st.columns([9, 1], vertical_alignment="center")
 said.markdown(OPENING)
 with words:
     blocks.link("glossary", "The words")
 job_panel(now.runs)
 chosen = choose_run(now.subject)
 with st.container(key="beside"):
-    left, right = st.columns([3, 2], gap="medium")
+    left, right = st.columns([4, 3], gap="medium")
 with left:
     drawn = chart(now.subject, now.runs, catalog.known_layers(now.spec))
 with right:
