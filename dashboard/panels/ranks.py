@@ -58,7 +58,7 @@ def _chosen(table: LayerTable) -> list[str]:
         stage = _group("Stage", "stage", by_stage)
         kernel = _group("Kernel", "kernel", by_kernel)
         words = st.text_input(
-            "Name contains", placeholder="any", key="layers_shown", persist_state="session", width=150
+            "Name contains", placeholder="any", key="layers_shown", persist_state="session", width=140
         )
     wanted = [among(by_stage, stage), among(by_kernel, kernel)]
     found = [
@@ -74,7 +74,7 @@ def _chosen(table: LayerTable) -> list[str]:
 
 def _group(label: str, key: str, groups: Groups) -> str:
     told = {ALL: "all"} | {name: f"{name} ({len(names)})" for name, names in groups.items()}
-    return st.selectbox(label, list(told), format_func=told.__getitem__, width=150, **choice(key, list(told)))
+    return st.selectbox(label, list(told), format_func=told.__getitem__, width=140, **choice(key, list(told)))
 
 
 def _apply_to_many(group: Sequence[Layer], method: str) -> None:
