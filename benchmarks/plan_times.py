@@ -10,6 +10,7 @@ and the dense network are called in turn, so that what else runs slows both; the
 import argparse
 import math
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from tdq_core.pipeline.session import Session
 from tdq_core.pipeline.speed.clock import in_turn
 from tdq_core.prediction.layer_times import timed
 from tdq_core.ranks.budget import Budget
-from tdq_core.ranks.plan import make_plan, why_left
+from tdq_core.ranks.plan import make_plan
+from tdq_core.ranks.takers import why_left
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.system.leftovers import temporary_folder
 from tdq_core.system.progress import silent
@@ -68,7 +70,7 @@ def main() -> None:
             assert plan.ns, "every layer was timed"
             path = _files(spec, session, folder / str(number)).run(asked.precision, "onnxruntime").path
             calls = [session_predict(each, asked.threads) for each in (path, dense)]
-            ms = in_turn([lambda each=each: each(images) for each in calls], seconds=SECONDS)
+            ms = in_turn([partial(each, images) for each in calls], seconds=SECONDS)
             told, seen = found.dense_ns / plan.ns, float(np.median(ms[:, 1] / ms[:, 0]))
             off.append(told / seen - 1)
             rows.append((spec.method, f"{plan.compression_ratio:.2f}", f"{table.macs / plan.macs:.2f}",

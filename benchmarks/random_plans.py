@@ -15,7 +15,7 @@ from tdq_core.pipeline.run import run
 from tdq_core.pipeline.session import Session
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.costs import cost, ladder, max_ranks, method_for
-from tdq_core.ranks.plan import why_left
+from tdq_core.ranks.takers import why_left
 from tdq_core.records.store import RunStore
 from tdq_core.specs import RankRule, RunSpec
 

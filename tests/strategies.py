@@ -9,8 +9,8 @@ from msgspec import Meta, structs
 from tdq_core.layers.methods import METHODS
 from tdq_core.specs.option import Field, fields_of
 from tdq_core.specs.precision import BACKENDS, PRECISIONS
-from tdq_core.specs.precision_spec import bits_can_be_chosen
-from tdq_core.specs.rank_rule import POLICIES, RULES, RankRule
+from tdq_core.specs.precision_spec import TIMED, bits_can_be_chosen
+from tdq_core.specs.rank_rule import RULES, RankRule
 from tdq_core.specs.run import RunSpec, fields
 
 Strategy = st.SearchStrategy[Any]
@@ -59,8 +59,9 @@ def rules(draw: st.DrawFn, kind: str) -> RankRule:
     if kind != "ratio":
         return RankRule(kind, draw(st.floats(0, 1, exclude_min=True)), keep_ends=ends)
     sharing = {field.name: draw(of_field(field)) for field in fields_of(RankRule)}
-    if not POLICIES[sharing["policy"]].has_depth:
-        sharing.pop("depth")
+    for field in fields_of(RankRule):
+        if field.option.needs and not field.option.needs(sharing):
+            sharing.pop(field.name)
     return RankRule(kind, draw(st.floats(1, 1e6, exclude_min=True)), keep_ends=ends, **sharing)
 
 
@@ -91,9 +92,18 @@ def flat_specs(draw: st.DrawFn, kinds: Sequence[str | None] = (None, *RULES)) ->
     rule = draw(rules(kind)) if kind else None
     if rule and rule.budget == "bytes" and not (PRECISIONS[flat["precision"]].simulated and flat["backend"] == "torch"):
         rule = structs.replace(rule, budget="params")
-    if not bits_can_be_chosen(flat | {"rule": rule}):
+    if rule and rule.budget == "latency" and not timed(flat):
+        rule = structs.replace(rule, budget="macs", batch=1, threads=1)
+    if flat["method"] == "mixed" and not (rule and rule.kind == "ratio" and rule.policy in ("global", "predicted")):
+        flat["method"] = "auto"
+    if flat["method"] == "mixed" or not bits_can_be_chosen(flat | {"rule": rule}):
         flat["bits"] = "same"
     return flat | {"rule": rule}
+
+
+def timed(flat: Mapping[str, Any]) -> bool:
+    """Whether layers can be timed at the precision of the run."""
+    return flat["backend"] == "onnxruntime" and PRECISIONS[flat["precision"]].kind in TIMED
 
 
 def specs() -> st.SearchStrategy[RunSpec]:

@@ -101,7 +101,8 @@ def _sliders(layers: Sequence[LayerPlan], draft: Draft) -> None:
 
 def _one_layer(planned: LayerPlan, draft: Draft) -> None:
     layer, method = planned.layer, draft.method
-    own, taken = method_for(layer, method), planned.method != "none"
+    taken = planned.method != "none"
+    own = planned.method if taken else method_for(layer, method)
     key = f"take:{draft.place}:{layer.name}"
     st.session_state[key] = taken
     kept = f"{text.percent(planned.cost.params / layer.params, 1)} of {text.count(layer.params)} kept"

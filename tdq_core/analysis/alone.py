@@ -34,7 +34,9 @@ Ways = Mapping[str, Forward]
 """By name of a module what it computes instead."""
 Placed = tuple[Layer, Ranks]
 EFFORT = "quick"
-"""By which CP is looked for here: how the answers move hardly depends on it, and most of the time goes there."""
+"""By which CP with the correction is looked for here: how the answers move hardly depends on it, and most of the time
+goes there. Without the correction components that grow from lower ranks cancel each other far more than those that runs
+find, and rounding shows it."""
 WIDE = 2**18
 """Params of a layer from which on a fit works on all free cores: below, threads would wait for each other."""
 
@@ -58,8 +60,8 @@ class Form:
 
     @property
     def options(self) -> Options:
-        effort = EFFORTS[EFFORT if self.slow else "usual"]
-        eta = 0.0 if self.name.endswith("+epc") else None
+        corrected = self.name.endswith("+epc")
+        effort, eta = EFFORTS[EFFORT if corrected else "usual"], 0.0 if corrected else None
         return Options(eta=eta, effort=effort.times, climbs=effort.climbs, short_fits=True)
 
 

@@ -52,7 +52,7 @@ IMAGES = 64
 MEMORY = 4e9
 """Bytes of activations that are held, at most: of larger networks fewer images are passed."""
 FEWEST = 8
-KEPT = (0.8, 0.6, 0.42, 0.28, 0.17, 0.09)
+KEPT = (0.8, 0.6, 0.42, 0.28, 0.17, 0.09, 0.045, 0.02)
 KEPT_OF_SLOW = (0.7, 0.42, 0.22, 0.1)
 """Shares of a layer's params at which it is tried; fewer for what takes long to find, or is asked for less."""
 MOST_OF_SLOW = 512
@@ -162,15 +162,14 @@ class _Study:
         self._alone.find_starts([(la, ranks) for la in takers for ranks in tried[la.name]], form)
         tables = self._tables[fit]
         for layer in takers:
+            seen, points = tables.layer(layer.name), []
+            for ranks in tried[layer.name]:
 
-            def changes(la: Layer = layer) -> dict[str, float]:
-                ways = (self._alone.decomposed(la, form, ranks, fit) for ranks in tried[la.name])
-                return {str(n): self._change(each) for n, each in enumerate(ways)}
+                def change(la: Layer = layer, r: Ranks = ranks) -> dict[str, float]:
+                    return {"change": self._change(self._alone.decomposed(la, form, r, fit))}
 
-            found = self._remembered(layer, f"{form.name} {fit}", changes)
-            seen = tables.layer(layer.name)
-            points = [Point(ranks=ranks, error=float(expected_error(seen, form.method, ranks)), change=found[str(n)])
-                      for n, ranks in enumerate(tried[layer.name])]  # fmt: skip
+                found = self._remembered(layer, f"{form.name} {fit} {'x'.join(map(str, ranks))}", change)["change"]
+                points.append(Point(ranks=ranks, error=float(expected_error(seen, form.method, ranks)), change=found))
             yield layer, tuple(sorted(points, key=lambda point: -point.error))
 
     def _factors_rounded(self, takers: list[Layer], form: Form) -> Iterator[tuple[Layer, dict[str, float]]]:
@@ -211,8 +210,11 @@ class _Study:
 
     @cached_property
     def _steps(self) -> int:
-        steps = {form: 1 + len(FITS) * (form.fits_of == form.name) for form in FORMS}
-        return len(self._layers) + sum(count * len(self._takers(form)) for form, count in steps.items())
+        found = len(self._layers)
+        for form in FORMS:
+            fits = FITS if form.fits_of == form.name else ()
+            found += sum(1 + sum(len(_tried(la, form, fit)) for fit in fits) for la in self._takers(form))
+        return found
 
 
 def _provenance() -> dict[str, object]:

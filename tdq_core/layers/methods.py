@@ -151,13 +151,19 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Chooser:
-    """A method that takes another one layer by layer."""
+    """A method that takes another one layer by layer.
+
+    Attributes:
+        choose: which one.
+        among: where a plan chooses instead, with ranks, by what each loses for what it costs: from these.
+    """
 
     name: str
     label: str
     text: str
     look: Look
     choose: Callable[[Layer], str]
+    among: tuple[str, ...] = ()
     kernels_only: bool = False
     generation: int = 1
     solvers: tuple[str, ...] = ("tdq", "tensorly")
@@ -224,11 +230,21 @@ AUTO = Chooser(
     choose=lambda layer: "tucker2" if layer.taps > 1 else "svd",
 )
 
+MIXED = Chooser(
+    name="mixed",
+    label="mixed",
+    text="mixed (the one that loses least, layer by layer)",
+    look=Look("#7f7f00", "#008b8b"),
+    choose=AUTO.choose,
+    among=("tucker2", "svd", "spatial"),
+    solvers=("tdq",),
+)
+
 CORRECTION = ("cp",)
 """Methods whose components may cancel each other, so that the error-preserving correction (EPC) goes with them."""
 CORRECTED_LOOK = Look("#1f89fe", "#ff3972")
 
-METHODS: dict[str, Method | Chooser] = {m.name: m for m in (TUCKER2, CP, SVD, SPATIAL, AUTO)}
+METHODS: dict[str, Method | Chooser] = {m.name: m for m in (TUCKER2, CP, SVD, SPATIAL, AUTO, MIXED)}
 """What a run can ask for, in the order in which it is shown."""
 
 

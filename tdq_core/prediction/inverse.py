@@ -5,8 +5,8 @@ from msgspec import structs
 from tdq_core.errors import InputError, Refused
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.ranks.budget import Budget
-from tdq_core.ranks.plan import takers_of
 from tdq_core.ranks.predicted import ratio_within
+from tdq_core.ranks.takers import takers_of
 from tdq_core.specs import RankRule, RunSpec
 
 _DOWN = 1e-6

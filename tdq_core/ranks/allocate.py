@@ -10,8 +10,9 @@ Where the bits of its weights are chosen too, rounding adds to that, see `predic
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,13 @@ ROUNDS = 20
 """Exchanges between two layers, at most."""
 
 
+class Taken(NamedTuple):
+    """What a layer becomes."""
+
+    method: str
+    ranks: Ranks
+
+
 @dataclass(frozen=True)
 class Front:
     """What one layer can be had for: no other choice is both cheaper and better than one of these.
@@ -36,29 +44,43 @@ class Front:
         errors: predicted relative squared errors, strictly descending, shape (choices,).
         ranks: of each choice; () is the dense layer.
         bits: of each choice's weights.
+        methods: by which it is decomposed; 'none' of the dense layer.
     """
 
     prices: np.ndarray
     errors: np.ndarray
     ranks: Sequence[Ranks]
     bits: Sequence[int]
+    methods: Sequence[str]
+
+    def form(self, choice: int) -> Taken | None:
+        """What the layer becomes; None where it stays dense."""
+        return Taken(self.methods[choice], self.ranks[choice]) if self.ranks[choice] else None
 
 
-def solve_global(takers: Sequence[tuple[Layer, str]], budget: Budget) -> dict[str, Ranks | str]:
-    """By layer its ranks, or why it stays dense, such that the predicted errors add up to the least (to one step).
+def solve_global(takers: Sequence[tuple[Layer, str]], budget: Budget) -> dict[str, Taken | str]:
+    """By layer its form, or why it stays dense, such that the predicted errors add up to the least (to one step).
 
     Args:
-        takers: layers with the method that each takes, svd or tucker2.
+        takers: layers with the methods that each may take, svd and tucker2.
 
     Raises:
         Refused: the smallest ranks everywhere are too dear.
     """
-    layers = [la for la, _ in takers]
-    fronts = [front(la, method, budget) for la, method in takers]
+    layers, fronts = united(takers, lambda la, method: front(la, method, budget))
     require_reach(layers, budget, sum(int(f.prices[0]) for f in fronts))
     chosen = least_error(fronts, allowance(layers, budget))
     reason = f"at this ratio other layers give up {budget.unit} at a smaller predicted error"
-    return {la.name: f.ranks[i] or reason for la, f, i in zip(layers, fronts, chosen, strict=True)}
+    return {la.name: f.form(i) or reason for la, f, i in zip(layers, fronts, chosen, strict=True)}
+
+
+def united(takers: Sequence[tuple[Layer, str]], of: Callable[[Layer, str], Front]) -> tuple[list[Layer], list[Front]]:
+    """The layers, each once, and the fronts of all methods that each may take."""
+    found: dict[str, list[Front]] = {}
+    for layer, method in takers:
+        found.setdefault(layer.name, []).append(of(layer, method))
+    layers = {layer.name: layer for layer, _ in takers}
+    return list(layers.values()), [front_of(own) for own in found.values()]
 
 
 def front(layer: Layer, method: str | None, budget: Budget, bits_of: Sequence[int] = ()) -> Front:
@@ -77,16 +99,17 @@ def front(layer: Layer, method: str | None, budget: Budget, bits_of: Sequence[in
 def front_of(found: Sequence[Front]) -> Front:
     """The front of all these choices, which may lie in any order."""
     prices, errors = (np.concatenate([getattr(f, name) for f in found]) for name in ("prices", "errors"))
-    ranks, bits = ([value for f in found for value in getattr(f, name)] for name in ("ranks", "bits"))
+    ranks, bits, methods = ([v for f in found for v in getattr(f, name)] for name in ("ranks", "bits", "methods"))
     at = np.lexsort((errors, prices))
     best_before = np.minimum.accumulate(np.concatenate(([np.inf], errors[at])))[:-1]
     at = at[errors[at] < best_before]
-    return Front(prices[at], errors[at], [ranks[i] for i in at], [bits[i] for i in at])
+    kept = ([values[i] for i in at] for values in (ranks, bits, methods))
+    return Front(prices[at], errors[at], *kept)
 
 
 def _dense(layer: Layer, bits: int, budget: Budget) -> Front:
     lost = float(predicted_rounding(layer, bits, stages=1, lost=np.zeros(1), budget=budget)[0])
-    return Front(np.array([budget.dense(layer, bits)]), np.array([lost]), [()], [bits])
+    return Front(np.array([budget.dense(layer, bits)]), np.array([lost]), [()], [bits], ["none"])
 
 
 def _at_ranks(layer: Layer, method: str, bits: int, budget: Budget) -> Front:
@@ -107,7 +130,7 @@ def _at_ranks(layer: Layer, method: str, bits: int, budget: Budget) -> Front:
                                          lost=errors, budget=budget)  # fmt: skip
     ranks = zip(*(axis[i].tolist() for axis, i in zip(axes, np.unravel_index(at, params.shape), strict=True)),
                 strict=True)  # fmt: skip
-    return Front(prices[at], errors[at], list(ranks), [bits] * len(at))
+    return Front(prices[at], errors[at], list(ranks), [bits] * len(at), [method] * len(at))
 
 
 def solve_with_bits(takers: Mapping[str, str], budget: Budget) -> dict[str, tuple[Ranks, int]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tdq_core.layers import methods
-from tdq_core.layers.methods import METHODS, Method, Ranks, method
+from tdq_core.layers.methods import METHODS, Chooser, Method, Ranks, method
 from tdq_core.layers.table import Layer
 
 
@@ -41,6 +41,13 @@ def max_ranks(layer: Layer, name: str) -> Ranks:
 def method_for(layer: Layer, name: str) -> str:
     """The method that `layer` takes where a run asks for `name`."""
     return name if name not in METHODS else methods.method_for(layer, name).name
+
+
+def among(layer: Layer, name: str) -> tuple[str, ...]:
+    """The methods among which a plan chooses for `layer`, where a run asks for `name`."""
+    asked = METHODS.get(name)
+    choices = asked.among if isinstance(asked, Chooser) else ()
+    return choices or (method_for(layer, name),)
 
 
 def refusal(layer: Layer, name: str) -> str | None:

@@ -4,18 +4,19 @@ A plan is made before anything is built, instantly, so that the screen can show 
 the costs it promises equal those counted on the built model exactly (a test demands it).
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tdq_core.errors import InputError, Refused
 from tdq_core.layers.methods import METHODS, Method, Modes, Ranks, method
 from tdq_core.layers.table import Layer, LayerTable
-from tdq_core.ranks.allocate import solve_with_bits
+from tdq_core.ranks.allocate import Taken, solve_with_bits
 from tdq_core.ranks.budget import FP32, Budget, form_time
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.packed import END_BITS, Packed
-from tdq_core.ranks.policies import Shares, no_ranks, share_out
+from tdq_core.ranks.policies import share_out
+from tdq_core.ranks.takers import takers_of, why_left
 from tdq_core.specs.choices import POLICIES, RULES
 from tdq_core.specs.precision_spec import PrecisionSpec, require_countable
 from tdq_core.specs.rank_rule import Rank, RankRule
@@ -168,16 +169,6 @@ def _taken(layer: Layer, method: str, ranks: Ranks) -> LayerPlan:
     return LayerPlan(layer, method, ranks, cost(layer, method, ranks))
 
 
-def why_left(layer: Layer, method: str, budget: Budget) -> str | None:
-    """Why an automatic rule leaves `layer` alone whatever the ranks, or None."""
-    if reason := refusal(layer, method_for(layer, method)):
-        return reason
-    if layer.end and budget.rule.keep_ends:
-        what = "first convolution" if layer.end == "first" else "classifier"
-        return f"the {what} stays dense unless the ends are decomposed too"
-    return no_ranks(layer, method_for(layer, method), budget)
-
-
 def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
     table, rule, asked = budget.table, budget.rule, METHODS[name]
     if POLICIES[rule.policy].by_prediction and isinstance(asked, Method) and not asked.predicts:
@@ -185,25 +176,16 @@ def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
             f"The policy '{rule.policy}' predicts a layer's error from its spectra, and no spectrum predicts that of "
             f"{asked.label}: share the ratio out by 'uniform' or 'later'. Got '{name}'."
         )
-    shares: Shares = {la.name: reason for la in table.layers if (reason := why_left(la, name, budget))}
-    takers = _takers(name, budget, shares)
+    shares: dict[str, Taken | str] = {la.name: reason for la in table.layers if (reason := why_left(la, name, budget))}
+    takers = takers_of(name, budget)
     if budget.precision.bits == "auto":
-        return _with_bits(name, shares, budget)
+        return _with_bits(name, {n: s for n, s in shares.items() if isinstance(s, str)}, budget)
     if takers:
         shares |= share_out(takers, budget)
-    return [_planned(la, name, shares[la.name]) for la in table.layers]
+    return [_planned(la, shares[la.name]) for la in table.layers]
 
 
-def takers_of(name: str, budget: Budget) -> list[tuple[Layer, str]]:
-    """The layers that a ratio may decompose, with the method that each takes where `name` is asked for."""
-    return _takers(name, budget, [la.name for la in budget.table.layers if why_left(la, name, budget)])
-
-
-def _takers(name: str, budget: Budget, left: Collection[str]) -> list[tuple[Layer, str]]:
-    return [(la, method_for(la, name)) for la in budget.table.layers if la.name not in left]
-
-
-def _with_bits(name: str, left: Mapping[str, Ranks | str], budget: Budget) -> list[LayerPlan]:
+def _with_bits(name: str, left: Mapping[str, str], budget: Budget) -> list[LayerPlan]:
     """Ranks and bits chosen together; those that are `left` take bits alone."""
     layers = budget.table.layers
     if lacks(budget.table, budget.rule, budget.precision):
@@ -218,24 +200,22 @@ def _with_bits(name: str, left: Mapping[str, Ranks | str], budget: Budget) -> li
     for la in layers:
         ranks, bits = chosen.get(la.name, ((), None))
         share = ranks or left.get(la.name, reason)
-        plans.append(replace(_planned(la, name, share), bits=END_BITS if la.end and not ranks and bits else bits))
+        form = share if isinstance(share, str) else Taken(takers[la.name], share)
+        plans.append(replace(_planned(la, form), bits=END_BITS if la.end and not ranks and bits else bits))
     return plans
 
 
-def _planned(layer: Layer, method: str, share: Ranks | str) -> LayerPlan:
-    return _left(layer, share) if isinstance(share, str) else _taken(layer, method_for(layer, method), share)
+def _planned(layer: Layer, share: Taken | str) -> LayerPlan:
+    return _left(layer, share) if isinstance(share, str) else _taken(layer, *share)
 
 
-def _by_spectrum(method: str, budget: Budget, modes_of: Callable[[Layer], Modes], least: int) -> list[LayerPlan]:
-    return [
-        _planned(
-            la,
-            method,
-            why_left(la, method, budget)
-            or ranks_or_reason(la, method_for(la, method), modes_of(la), budget, least=least),
-        )
-        for la in budget.table.layers
-    ]
+def _by_spectrum(name: str, budget: Budget, modes_of: Callable[[Layer], Modes], least: int) -> list[LayerPlan]:
+    plans = []
+    for la in budget.table.layers:
+        own = method_for(la, name)
+        ranks = why_left(la, name, budget) or ranks_or_reason(la, own, modes_of(la), budget, least=least)
+        plans.append(_planned(la, ranks if isinstance(ranks, str) else Taken(own, ranks)))
+    return plans
 
 
 def _by_energy(method: str, budget: Budget) -> list[LayerPlan]:

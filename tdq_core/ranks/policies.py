@@ -3,13 +3,13 @@
 `tdq_core.specs.choices.POLICIES` describes the policies; here stands what carries each out. No torch here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from tdq_core.layers.methods import Modes, Ranks
 from tdq_core.layers.table import Layer
-from tdq_core.ranks.allocate import solve_global
+from tdq_core.ranks.allocate import Taken, solve_global
 from tdq_core.ranks.budget import Budget, form_time
 from tdq_core.ranks.costs import max_ranks
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
@@ -19,17 +19,20 @@ from tdq_core.specs.choices import POLICIES
 
 Takers = Sequence[tuple[Layer, str]]
 """Layers that may be decomposed, in model order, with the method that each takes."""
+Share = Taken | Ranks | str
+"""What a layer becomes, or its ranks by the one method that it may take; or why it stays dense."""
 Shares = dict[str, Ranks | str]
-"""By layer its ranks, or why it stays dense."""
 
 
-def share_out(takers: Takers, budget: Budget) -> Shares:
+def share_out(takers: Takers, budget: Budget) -> dict[str, Taken | str]:
     """The ratio of the budget's rule, by its policy.
 
     Raises:
         Refused: the ratio is out of reach; the sentence names one that is not.
     """
-    return SHARERS[budget.rule.policy](takers, budget)
+    own = {la.name: method for la, method in takers}
+    found = SHARERS[budget.rule.policy](takers, budget)
+    return {name: s if isinstance(s, str | Taken) else Taken(own[name], s) for name, s in found.items()}
 
 
 def no_ranks(layer: Layer, method: str, budget: Budget) -> str | None:
@@ -100,7 +103,7 @@ def _by_modes(
     return at(bisected(lambda share: spent(share) <= allowed))
 
 
-SHARERS: dict[str, Callable[[Takers, Budget], Shares]] = {
+SHARERS: dict[str, Callable[[Takers, Budget], Mapping[str, Share]]] = {
     "uniform": _uniform,
     "later": _later,
     "energy": _energy,

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tdq_core.errors import Refused
-from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Change, Layer
-from tdq_core.ranks.allocate import Front, exchanged, front_of, least_cost, least_error
+from tdq_core.ranks.allocate import Front, Taken, exchanged, front_of, least_cost, least_error, united
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.costs import amounts, max_ranks
 from tdq_core.ranks.expected import changes_at, expected_error
@@ -21,8 +20,8 @@ NOT_MEASURED = "its sensitivity was not measured"
 REACH = "the smallest ranks that were measured give"
 
 
-def solve_predicted(takers: Sequence[tuple[Layer, str]], budget: Budget) -> dict[str, Ranks | str]:
-    """By layer its ranks, or why it stays dense, such that the changes add up to the least (to one exchange).
+def solve_predicted(takers: Sequence[tuple[Layer, str]], budget: Budget) -> dict[str, Taken | str]:
+    """By layer its form, or why it stays dense, such that the changes add up to the least (to one exchange).
 
     Raises:
         Refused: the smallest measured ranks everywhere are too dear; no layer was measured by its method.
@@ -32,8 +31,8 @@ def solve_predicted(takers: Sequence[tuple[Layer, str]], budget: Budget) -> dict
     allowed = allowance(layers, budget)
     chosen = exchanged(fronts, least_error(fronts, allowed), allowed)
     reason = f"at this ratio other layers give up {budget.unit} at a smaller predicted change"
-    found: dict[str, Ranks | str] = {la.name: NOT_MEASURED for la, _ in takers}
-    return found | {la.name: f.ranks[i] or reason for la, f, i in zip(layers, fronts, chosen, strict=True)}
+    found: dict[str, Taken | str] = {la.name: NOT_MEASURED for la, _ in takers}
+    return found | {la.name: f.form(i) or reason for la, f, i in zip(layers, fronts, chosen, strict=True)}
 
 
 def ratio_within(takers: Sequence[tuple[Layer, str]], budget: Budget, most: float) -> float:
@@ -58,7 +57,7 @@ def _fronts(takers: Sequence[tuple[Layer, str]], budget: Budget) -> tuple[list[L
     known = [(la, method) for la, method in takers if _form(la, method) and _form(la, "none")]
     if not known:
         raise Refused(f"No layer of '{budget.table.model}' was measured by this method: choose another policy.")
-    return [la for la, _ in known], [_front(la, method, budget) for la, method in known]
+    return united(known, lambda la, method: _front(la, method, budget))
 
 
 def _form(layer: Layer, method: str) -> Change | None:
@@ -69,7 +68,7 @@ def _front(layer: Layer, method: str, budget: Budget) -> Front:
     """The front of all ranks within the grid that save something, and of the dense layer."""
     dense, own = _form(layer, "none"), _form(layer, method)
     assert dense and own, "only layers that were measured take part"
-    whole = Front(np.array([budget.dense(layer)]), np.array([dense.rounding]), [()], [0])
+    whole = Front(np.array([budget.dense(layer)]), np.array([dense.rounding]), [()], [0], ["none"])
     multiple = budget.rule.multiple
     axes = [np.arange(multiple, top + 1, multiple) for top in max_ranks(layer, method)]
     grid = np.ix_(*axes)
@@ -80,4 +79,4 @@ def _front(layer: Layer, method: str, budget: Budget) -> Front:
     at = np.flatnonzero((params.ravel() < layer.params) & (prices < budget.dense(layer)) & np.isfinite(changes))
     places = np.unravel_index(at, params.shape)
     ranks = list(zip(*(axis[i].tolist() for axis, i in zip(axes, places, strict=True)), strict=True))
-    return front_of([whole, Front(prices[at], changes[at], ranks, [0] * len(at))])
+    return front_of([whole, Front(prices[at], changes[at], ranks, [0] * len(at), [method] * len(at))])

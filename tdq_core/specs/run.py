@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from msgspec import NODEFAULT, structs
 
 from tdq_core.errors import InputError
-from tdq_core.layers.methods import METHODS
+from tdq_core.layers.methods import METHODS, Chooser
+from tdq_core.specs.choices import POLICIES
 from tdq_core.specs.option import Field, Flat, Option, fields_of
 from tdq_core.specs.parts import Decomposition, ImageSpec, ModelSpec, Treatment
 from tdq_core.specs.precision import BACKENDS
@@ -214,6 +215,24 @@ def _require_method_and_rule(whole: Flat) -> None:
             f"The method '{whole['method']}' needs one way to choose ranks: a ratio, ranks by hand, kept energy or "
             "VBMF."
         )
+    chooser, rule = METHODS.get(whole["method"]), whole["rule"]
+    if isinstance(chooser, Chooser) and chooser.among and not _by_fronts(rule):
+        raise InputError(
+            f"The method '{chooser.name}' takes for each layer the form that loses least, which a ratio with the "
+            f"policy 'global' or 'predicted' finds. Got the rank rule '{rule.kind}' with the policy '{rule.policy}': "
+            "ask for these, or for the method 'auto'."
+        )
+    if isinstance(chooser, Chooser) and chooser.among and whole["bits"] == "auto":
+        raise InputError(
+            f"Bits are chosen by layer ('bits' auto) with one method. Got them with '{chooser.name}': ask for 'auto', "
+            "or for the same bits everywhere."
+        )
+
+
+def _by_fronts(rule: RankRule) -> bool:
+    """Whether ranks are found by what each form of each layer loses."""
+    policy = POLICIES[rule.policy]
+    return rule.kind == "ratio" and (policy.by_prediction or policy.by_sensitivities)
 
 
 def _require_effect(whole: Flat) -> None:
