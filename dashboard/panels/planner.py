@@ -87,7 +87,7 @@ def _run_button(draft: Draft, offers: Offers, plan: Plan | None) -> None:
 def _measure_button(subject: RunSpec, offers: Offers) -> None:
     """Where nothing is predicted yet: what to do about it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption("**Predicted drop**: not yet. It takes one measurement of what each layer does to the answers.")
+        st.caption("**Predicted drop**: not yet; it takes one measurement.")
         if start_button("Measure the layers", subject, offers, icon=":material/query_stats:", help=PREDICTED):
             submit(Request(kind="sensitivity", spec=subject, allowed_models=offers.allowed))
             st.rerun()
