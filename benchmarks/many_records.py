@@ -31,12 +31,12 @@ MODEL = "digits_resnet"
 PAGES = ("explore", "runs", "compare", "additivity")
 
 
-def make_records(folder: Path, number: int, *, seeded: int = 0) -> None:
-    """Write so many runs: shipped ones of the embedded model with other seeds, and other images right or wrong."""
+def make_records(folder: Path, number: int, *, seeded: int = 0, model: str = MODEL) -> None:
+    """Write so many runs: shipped ones of `model` with other seeds, and other images right or wrong."""
     draw = random.Random(seeded)
     folder.mkdir(parents=True, exist_ok=True)
     shipped = [json.loads(path.read_text()) for path in sorted(shipped_folder().glob("*.json"))]
-    kinds = [run for run in shipped if run["spec"]["model"] == MODEL and run["state"] == "complete"]
+    kinds = [run for run in shipped if run["spec"]["model"] == model and run["state"] == "complete"]
     for count in range(number):
         plain = json.loads(json.dumps(kinds[count % len(kinds)]))
         plain["spec"]["seed"] = count // len(kinds) + 1

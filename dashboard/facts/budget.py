@@ -1,5 +1,6 @@
 """The best measured run for a budget: chosen on one half of the images, judged on the other. Plain values."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -68,6 +69,19 @@ def answer(runs: Iterable[RunRecord], budget: Budget) -> Answer:
     met = sorted((j for j in judged if j.pick.met), key=lambda j: _rank(j, budget))
     nearest = min(judged, key=lambda j: (j.pick.chosen_drop[0], j.pick.bytes), default=None)
     return Answer(met[0] if met else None, tuple(met[1:]), nearest, len(fit))
+
+
+def smallest(runs: Iterable[RunRecord], budget: Budget) -> RunRecord | None:
+    """The best run of `answer` where size decides, without judging those that are larger; None where there is none."""
+    fit = sorted((r for r in runs if _fits(r, budget)), key=_bytes)
+    for _, same in itertools.groupby(fit, key=_bytes):
+        if met := [judged for r in same if (judged := _judge(r, budget)).pick.met]:
+            return min(met, key=lambda j: _rank(j, budget)).record
+    return None
+
+
+def _bytes(record: RunRecord) -> int:
+    return record.metrics.bytes if record.metrics else 0
 
 
 def _fits(record: RunRecord, budget: Budget) -> bool:

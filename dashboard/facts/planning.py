@@ -1,6 +1,6 @@
 """Ranks by hand and the table of planned layers: plain values, no streamlit."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tdq_core.layers.methods import Ranks
@@ -74,9 +74,3 @@ def _row(table: LayerTable, planned: LayerPlan) -> dict[str, Any]:
         **({"bits": planned.bits} if planned.bits else {}),
         "why": planned.skipped_because or "",
     }
-
-
-def largest(layers: Iterable[LayerPlan]) -> str | None:
-    """The name of the decomposed layer with the most params, None where none is decomposed."""
-    taken = [p for p in layers if p.method != "none"]
-    return max(taken, key=lambda p: p.layer.params).layer.name if taken else None

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import plotly.graph_objects as go
 
-from dashboard.figures.axes import log_range, log_ticks
+from dashboard.figures.axes import log_ticks
+from dashboard.figures.frame import HEIGHT, MARGIN, Frame, x_ends, y_ends
 from dashboard.words import text
 from dashboard.words.palette import ACCENT, GREY, Look, look_of
 from tdq_core.records.record import Metrics, RunRecord
@@ -129,18 +130,25 @@ def _metrics(record: RunRecord) -> Metrics:
     return record.metrics
 
 
-def tradeoff_figure(info: TradeoffInfo, *, intervals: bool = False) -> go.Figure:
-    """The chart; each point's `customdata` is its run's id."""
+def frame_of(info: TradeoffInfo) -> Frame:
+    """The ends of its axes."""
+    y = y_ends([100 * p.y for p in info.points]) if info.span is None else _y_range(info, info.span)
+    return Frame(info.x_axis, info.y_axis, x_ends([p.x for p in info.points]), y, info.dense)
+
+
+def tradeoff_figure(info: TradeoffInfo, frame: Frame | None = None, *, intervals: bool = False) -> go.Figure:
+    """The chart; each point's `customdata` is its run's id. Runs outside of the picture are not in it."""
     figure = go.Figure()
-    top = {*info.front, info.chosen}
-    for some in looks_of(p for p in info.points if p.run_id not in top):
+    top, reach = {*info.front, info.chosen}, math.inf if info.span is None else info.span
+    inside = [p for p in info.points if info.lost(p) <= reach]
+    for some in looks_of(p for p in inside if p.run_id not in top):
         figure.add_trace(_scatter(some, intervals, opacity=FADED if len(info.points) > MANY else OPAQUE))
     _draw_front(figure, info)
-    for some in looks_of(p for p in info.points if p.run_id in top):
+    for some in looks_of(p for p in inside if p.run_id in top):
         figure.add_trace(_scatter(some, intervals, opacity=OPAQUE))
     _draw_chosen(figure, info)
     _draw_legend(figure, info)
-    return _lay_out(figure, info)
+    return _lay_out(figure, frame or frame_of(info))
 
 
 class Drawn(Protocol):
@@ -233,21 +241,21 @@ def _key(name: str, marker: Mapping[str, object]) -> go.Scatter:
     return go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, hoverinfo="skip")
 
 
-def _lay_out(figure: go.Figure, info: TradeoffInfo) -> go.Figure:
-    x, y = X_AXES[info.x_axis], Y_AXES[info.y_axis]
-    ticks = log_ticks([p.x for p in info.points])
+def _lay_out(figure: go.Figure, frame: Frame) -> go.Figure:
+    x, y = X_AXES[frame.x_axis], Y_AXES[frame.y_axis]
+    ticks = log_ticks([10**end for end in frame.x])
     figure.update_xaxes(
-        title=f"{x.title}, log scale", type="log", zeroline=False, range=log_range([p.x for p in info.points]),
-        tickvals=ticks, ticktext=[_tick_text(tick, x) for tick in ticks],
+        title=f"{x.title}, log scale", type="log", zeroline=False, range=frame.x, tickvals=ticks,
+        ticktext=[_tick_text(tick, x) for tick in ticks], fixedrange=True,
     )  # fmt: skip
-    figure.update_yaxes(title=y.title, zeroline=info.y_axis == "drop", zerolinecolor=GREY, zerolinewidth=1)
-    if info.span is not None:
-        figure.update_yaxes(range=_y_range(info, info.span))
+    figure.update_yaxes(
+        title=y.title, zeroline=frame.y_axis == "drop", zerolinecolor=GREY, zerolinewidth=1, range=frame.y,
+        fixedrange=True,
+    )  # fmt: skip
     figure.update_layout(
-        height=500, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest",
-        uirevision=f"{info.x_axis}{info.y_axis}{info.span}",
-        legend={"itemclick": False, "itemdoubleclick": False, "orientation": "h", "y": -0.16, "yanchor": "top",
-                "entrywidth": 150},
+        height=HEIGHT, margin=MARGIN, hovermode="closest", dragmode=False,
+        legend={"itemclick": False, "itemdoubleclick": False, "orientation": "h", "y": -0.13, "yanchor": "top",
+                "entrywidth": 100, "font": {"size": 11}},
     )  # fmt: skip
     return figure
 

@@ -13,6 +13,8 @@ from dashboard.shelf.catalog import V
 from dashboard.shelf.state import in_address
 from dashboard.words import text
 from dashboard.words.markup import plain
+from tdq_core.prediction.predictor import Prediction
+from tdq_core.prediction.track import prediction_of
 from tdq_core.records.record import LayerRecord, RunRecord
 from tdq_core.records.store import Found, Kind
 from tdq_core.records.table import row, to_csv
@@ -58,10 +60,10 @@ def nothing_yet(sentence: str) -> NoReturn:
 
 
 def download_csv(records: Sequence[RunRecord], name: str, *, key: str) -> None:
-    """A button that downloads these runs as CSV, in full precision."""
+    """A button that downloads these runs as CSV, in full precision; it is written when it is asked for."""
     st.download_button(
         f"CSV of {len(records)} run{'s' * (len(records) != 1)}",
-        to_csv(records),
+        lambda: to_csv(records).encode(),
         f"{name}.csv",
         "text/csv",
         key=key,
@@ -156,9 +158,18 @@ def _numbers(record: RunRecord) -> None:
         f"**MACs per image** {text.count(m.macs)}: {text.both_ways(record.macs_ratio())}; "
         f"dense {text.count(base.macs)}",
     ]
+    if foretold := prediction_of(record):
+        lines.append(f"**Predicted before** {_foretold(foretold)}")
     if m.latency:
         lines.append(f"**Latency** {text.latency(record)}; quartiles [{m.latency.q1_ms:.2f}, {m.latency.q3_ms:.2f}]")
     st.markdown("  \n".join(lines))
+
+
+def _foretold(found: Prediction) -> str:
+    """The drop as it had been predicted, to hold beside the measured one."""
+    if found.drop is None or found.low is None or found.high is None:
+        return "nothing: " + plain(found.reason or "")
+    return f"{text.points(found.drop)} points, 90\N{NO-BREAK SPACE}% {text.interval(found.low, found.high)}"
 
 
 def _layers(record: RunRecord) -> None:

@@ -5,17 +5,16 @@ All but the rank rule's follow from the fields of the specs: a field with a labe
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.facts.draft import DEFAULT_RATIO, MANUAL, Draft, Ranking, goes_on_by_hand, in_effect
 from dashboard.panels import controls
-from dashboard.shelf import catalog
 from dashboard.shelf.state import choice, flag, held_draft, hold, number
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import METHODS, Method
-from tdq_core.records.store import RUNS
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.specs.choices import POLICIES, RULES, Policy
 from tdq_core.specs.option import Field, fields_of
@@ -23,13 +22,41 @@ from tdq_core.specs.run import defaults, fields
 
 _FIRST = ("method", "epc", "eta")
 """Fields that stand before the ranks."""
+_IN_SIGHT = (*_FIRST, "precision", "policy", "calibrated")
+"""What most plans are made with; the other fields stand behind a button."""
 Said = Mapping[str, Any]
 """Options by their names in JSON, as far as they have been said."""
+PLAN_KEYS = (
+    "rule", "ends", *RULES, *(f.key for f in (*fields(), *fields_of(RankRule)) if f.option.label),
+)  # fmt: skip
+"""What the controls below hold, by their keys."""
 
 
-def choose(subject: RunSpec) -> Draft:
-    """Rows of controls; each is there only where it has an effect. What they say, as the session's draft."""
-    shown = [f for f in fields() if f.option.label]
+class Rows(NamedTuple):
+    """Where controls stand: what is made of layers and numbers, how ranks are chosen, switches, and what is rarely
+    needed."""
+
+    top: DeltaGenerator
+    ranks: DeltaGenerator
+    switches: DeltaGenerator
+    more: DeltaGenerator
+
+    def of(self, field: Field) -> DeltaGenerator:
+        if field.key not in _IN_SIGHT:
+            return self.more
+        return self.switches if controls.plain(field.kind) is bool else self.top
+
+
+def _rows() -> Rows:
+    across: dict[str, Any] = {"horizontal": True, "gap": "small", "vertical_alignment": "bottom"}
+    top, ranks, switches = st.container(**across), st.container(**across), st.container(**across)
+    return Rows(top, ranks, switches, switches.popover("More", icon=":material/tune:", help="Other options"))
+
+
+def choose(subject: RunSpec, *, foretold: bool) -> Draft:
+    """The controls; each is there only where it has an effect. What they say, as the session's draft. `foretold`:
+    whether the network's sensitivities are known."""
+    shown, rows = [f for f in fields() if f.option.label], _rows()
     effective = in_effect(shown, _chosen(shown), defaults())
     first = [f for f in shown if f.key in effective and f.key in _FIRST]
     last = [f for f in shown if f.key in effective and f.key not in _FIRST]
@@ -38,10 +65,12 @@ def choose(subject: RunSpec) -> Draft:
         rule = RankRule("ratio", DEFAULT_RATIO, **(sharing or {}))
         return subject.changed(**said, rule=None if said["method"] == "none" else rule)
 
-    options = _row(first, {}, spec)
+    options = _drawn(first, {}, spec, rows)
     dense = options["method"] == "none"
-    ranking = Ranking(value=None) if dense else _ranking(lambda policy: _can_share(policy, options["method"], subject))
-    options = _row(last, options, lambda said: spec(said, ranking.sharing))
+    ranking = (
+        Ranking(value=None) if dense else _ranking(lambda p: _can_share(p, options["method"], foretold=foretold), rows)
+    )
+    options = _drawn(last, options, lambda said: spec(said, ranking.sharing), rows)
     held = held_draft() or Draft(subject=subject)
     return replace(held, subject=subject, options=options, ranking=ranking)
 
@@ -51,13 +80,13 @@ def _chosen(those: list[Field]) -> dict[str, Any]:
     return {f.key: controls.value_of(f, controls.setting(f).value()) for f in those}
 
 
-def _row(those: list[Field], said: Said, make: Callable[[Said], object]) -> dict[str, Any]:
-    """Controls side by side, in the order of the page, and what they say beside what was `said` before; of choices
+def _drawn(those: list[Field], said: Said, make: Callable[[Said], object], rows: Rows) -> dict[str, Any]:
+    """Controls, each in its row, in the order of the page, and what they say beside what was `said` before; of choices
     those with which the value that `make` makes of everything can be had."""
     said = dict(said)
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        for field in controls.in_order(those):
-            options = [name for name in controls.names(field) if _goes({**said, field.key: name}, make)]
+    for field in controls.in_order(those):
+        options = [name for name in controls.names(field) if _goes({**said, field.key: name}, make)]
+        with rows.of(field):
             said[field.key] = controls.draw(field, options or controls.names(field))
     return said
 
@@ -70,29 +99,31 @@ def _goes(said: Said, make: Callable[[Said], object]) -> bool:
     return True
 
 
-def _can_share(policy: Policy, method: str, subject: RunSpec) -> bool:
+def _can_share(policy: Policy, method: str, *, foretold: bool) -> bool:
     """Whether there is what the policy shares a ratio out by."""
     asked = METHODS[method]
     if policy.by_prediction and isinstance(asked, Method) and not asked.predicts:
         return False
-    return not policy.by_sensitivities or catalog.predictor(subject, catalog.read(RUNS)) is not None
+    return not policy.by_sensitivities or foretold
 
 
-def _ranking(can_share: Callable[[Policy], bool]) -> Ranking:
+def _ranking(can_share: Callable[[Policy], bool], rows: Rows) -> Ranking:
     labels = {name: rule.label for name, rule in RULES.items()}
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    with rows.ranks:
         kind = controls.side_by_side("Ranks by", labels, choice("rule", list(labels)), on_change=_rule_changed)
         value = _value(kind)
+    sharing = _sharing(can_share, rows) if kind == "ratio" else {}
+    with rows.switches:
         ends = st.toggle(
             "Keep first and last layer dense",
             disabled=kind == MANUAL,
             help="They are small and the most sensitive. By hand, every layer is its own choice.",
             **flag("ends", True),
         )
-    return Ranking(kind=kind, value=value, keep_ends=ends, sharing=_sharing(can_share) if kind == "ratio" else {})
+    return Ranking(kind=kind, value=value, keep_ends=ends, sharing=sharing)
 
 
-def _sharing(can_share: Callable[[Policy], bool]) -> dict[str, Any]:
+def _sharing(can_share: Callable[[Policy], bool], rows: Rows) -> dict[str, Any]:
     """What a ratio counts, and how it is shared out over the layers."""
 
     def rule(said: Said) -> RankRule:
@@ -103,7 +134,7 @@ def _sharing(can_share: Callable[[Policy], bool]) -> dict[str, Any]:
     shown = [f for f in fields_of(RankRule) if f.option.label]
     usual = {f.key: f.default for f in fields_of(RankRule)}
     effective = in_effect(shown, _chosen(shown), usual)
-    return _row([f for f in shown if f.key in effective], {}, rule)
+    return _drawn([f for f in shown if f.key in effective], {}, rule, rows)
 
 
 def _value(kind: str) -> float | None:
@@ -117,7 +148,7 @@ def _value(kind: str) -> float | None:
             1000.0,
             step=0.1,
             format="%.2f",
-            width=230,
+            width=150,
             help="Of the params or MACs of the whole model, or of the bytes of its file: 2 keeps half.",
             **number("ratio", DEFAULT_RATIO, 1.01, 1000.0),
         )

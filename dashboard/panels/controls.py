@@ -43,14 +43,14 @@ class Look(NamedTuple):
 
 
 LOOKS: Mapping[str, Look] = {
-    "method": Look(start=TUCKER2.name),
+    "method": Look(start=TUCKER2.name, width=112),
     "epc": Look(),
     "eta": Look(range=(0.0, MOST_ETA), step=0.01, width=220, slider=True),
     "budget": Look(),
-    "policy": Look(start="predicted", width=200),
+    "policy": Look(start="predicted", width=172),
     "depth": Look(range=(0.0, 4.0), step=0.25, width=200, slider=True),
     "multiple": Look(steps={"1": "any", "4": "multiples of 4", "8": "multiples of 8"}),
-    "precision": Look(width=330),
+    "precision": Look(width=145),
     "bits": Look(),
     "backend": Look(),
     "granularity": Look(width=240),

@@ -5,46 +5,92 @@ import contextlib
 import streamlit as st
 
 from dashboard.facts.draft import DEFAULT_RATIO, Draft, as_planned, on_table, started_by_hand
-from dashboard.facts.planning import hand_from, planned_bytes, untouched
+from dashboard.facts.foreseen import as_foreseen
+from dashboard.facts.planning import hand_from, untouched
+from dashboard.figures.live import live
 from dashboard.panels import ranks
 from dashboard.panels.choices import choose
+from dashboard.panels.costs import PREDICTED, budget_strip
+from dashboard.panels.head import Here
 from dashboard.panels.jobs import start_button, submit
-from dashboard.panels.prediction import chart, prediction
+from dashboard.panels.results import Drawn
 from dashboard.panels.sweeping import curve_button
+from dashboard.panels.targets import settle_bounds, targets_button
+from dashboard.panels.undo import remember, undo_and_redo
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
 from dashboard.shelf.state import fragment, hold
 from dashboard.words import text
 from dashboard.words.markup import plain
+from dashboard.words.palette import look_of
 from tdq_core.errors import Refused, TDQError
 from tdq_core.jobs.queue import Request
 from tdq_core.layers.table import LayerTable
 from tdq_core.prediction.allocation import shares_by_changes
+from tdq_core.prediction.predictor import Predictor
 from tdq_core.ranks.plan import Plan, lacks
 from tdq_core.specs import RankRule, RunSpec
 
+HEIGHT = 480
+"""Of the controls, which scroll, so that what they change stays in sight."""
+
 
 @fragment
-def planner(spec: RunSpec, offers: Offers) -> None:
-    """Everything from the choice of a method to the Run button, for the untouched network `spec`."""
-    st.subheader(f"Plan a run of {plain(spec.model.name)}", anchor=False)
-    draft = choose(spec)
-    try:
-        read_for = draft.read_for()
-    except TDQError as error:
-        st.warning(plain(text.on_screen(str(error))), icon=":material/block:")
-        return
-    table = _table_or_button(draft, read_for, offers)
-    if table is None:
-        return
-    draft = hold(_with_hand(on_table(draft, catalog.table_name(read_for)), read_for))
-    plan = _plan(draft, read_for)
+def planner(now: Here, drawn: Drawn | None, predictor: Predictor | None) -> None:
+    """From the choice of a method to the Run button; a moved control draws this anew and what lies over the chart, and
+    nothing else of the page."""
+    spec, offers = now.spec, now.offers
+    strip, bar, told = st.container(key="strip"), st.container(horizontal=True, gap="small"), st.container()
+    with st.container(height=HEIGHT, key="plan"):
+        draft = choose(spec, foretold=predictor is not None)
+        try:
+            read_for = draft.read_for()
+        except TDQError as error:
+            st.warning(plain(text.on_screen(str(error))), icon=":material/block:")
+            return
+        table = _table_or_button(draft, read_for, offers)
+        if table is None:
+            return
+        draft = hold(_with_hand(on_table(draft, catalog.table_name(read_for)), read_for))
+        plan = _plan(draft, read_for)
+        if plan:
+            draft = hold(as_planned(draft, hand_from(plan)))
+        sliders = st.container()
+    bounds = settle_bounds()
     if plan:
-        draft = hold(as_planned(draft, hand_from(plan)))
-    _costs_and_run(draft, offers, plan, table)
-    if plan:
-        chart(draft.spec(), plan)
-    ranks.layer_table_and_sliders(table, plan or untouched(table), draft, drawn=plan is not None)
+        found = predictor.predict(draft.spec(), plan.layers, images=spec.images.samples) if predictor else None
+        with strip:
+            budget_strip(plan, table, draft.precision, found, bounds)
+        if drawn:
+            curve = catalog.curve(draft.spec(), predictor, now.subject.runs, table.params)
+            here = as_foreseen(found, draft.spec(), plan, curve.files) if found else None
+            drawn.over.html(live(drawn.frame, curve, here, look_of(draft.spec()).variant.colour))
+    with sliders:  # last: they are many, and the point is waited for
+        ranks.layers_and_sliders(table, plan or untouched(table), draft, drawn=plan is not None)
+    with bar:
+        undo_and_redo(remember(draft))
+        if plan:
+            targets_button(draft.spec(), table, predictor)
+            curve_button(draft, offers)
+        _run_button(draft, offers, plan)
+    if predictor is None:
+        with told:
+            _measure_button(draft.subject, offers)
+
+
+def _run_button(draft: Draft, offers: Offers, plan: Plan | None) -> None:
+    if start_button("Run", draft.subject, offers, type="primary", icon=":material/play_arrow:", disabled=plan is None):
+        submit(Request(kind="run", spec=draft.spec(), allowed_models=offers.allowed))
+        st.rerun()
+
+
+def _measure_button(subject: RunSpec, offers: Offers) -> None:
+    """Where nothing is predicted yet: what to do about it."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption("**Predicted drop**: not yet; it takes one measurement.")
+        if start_button("Measure the layers", subject, offers, icon=":material/query_stats:", help=PREDICTED):
+            submit(Request(kind="sensitivity", spec=subject, allowed_models=offers.allowed))
+            st.rerun()
 
 
 def _table_or_button(draft: Draft, spec: RunSpec, offers: Offers) -> LayerTable | None:
@@ -96,32 +142,3 @@ def _plan(draft: Draft, read_for: RunSpec) -> Plan | None:
     except TDQError as error:
         st.warning(plain(text.on_screen(str(error))), icon=":material/block:")
         return None
-
-
-def _costs_and_run(draft: Draft, offers: Offers, plan: Plan | None, table: LayerTable) -> None:
-    *tiles, foreseen, right = st.columns([2, 2, 2, 3, 1], vertical_alignment="center")
-    if plan:
-        with foreseen:
-            prediction(draft.spec(), plan, offers)
-        size = plan.bytes or planned_bytes(plan, draft.precision)
-        told = "of the whole file" if plan.bytes else "a file also holds the graph and scales"
-        tiles[0].metric("Planned params", text.count(plan.params), help=f"{plan.params:,} of {table.params:,}")
-        tiles[0].caption(text.both_ways(plan.compression_ratio))
-        tiles[1].metric("Planned MACs per image", text.count(plan.macs), help=f"{plan.macs:,} of {table.macs:,}")
-        tiles[1].caption(text.both_ways(table.macs / plan.macs if plan.macs else 1.0))
-        tiles[2].metric(
-            "Planned bytes" if plan.bytes else "Planned bytes, weights only",
-            text.file_size(size),
-            help=f"{size:,} bytes; {told}.",
-        )
-        dense = table.files.fp32 if plan.bytes and table.files else 4 * table.params
-        tiles[2].caption(text.both_ways(dense / size))
-    with right:
-        pressed = start_button(
-            "Run", draft.subject, offers, type="primary", icon=":material/play_arrow:", disabled=plan is None
-        )
-    if pressed:
-        submit(Request(kind="run", spec=draft.spec(), allowed_models=offers.allowed))
-        st.rerun()
-    if plan:
-        curve_button(draft, offers)

@@ -1,22 +1,16 @@
-"""The table of layers, and rank sliders for the rows that are selected."""
+"""Rank sliders for the layers of a group, and the table of all layers on demand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
 
 from dashboard.facts.draft import MANUAL, Draft, with_ranks
-from dashboard.facts.planning import (
-    at_share,
-    can_be_decomposed,
-    largest,
-    layer_rows,
-    saving_limit,
-    starting_ranks,
-)
+from dashboard.facts.layer_groups import ALL, Groups, among, kernels, stages
+from dashboard.facts.planning import at_share, can_be_decomposed, layer_rows, saving_limit, starting_ranks
 from dashboard.figures.plan import plan_bars, plan_figure
 from dashboard.panels import charts
-from dashboard.shelf.state import held_draft, hold, number
+from dashboard.shelf.state import choice, flag, held_draft, hold, number
 from dashboard.words import text
 from dashboard.words.markup import plain
 from tdq_core.layers.methods import Ranks
@@ -25,7 +19,8 @@ from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.costs import max_ranks, method_for
 from tdq_core.ranks.plan import LayerPlan, Plan
 
-MOST_SLIDERS = 8
+MOST_SLIDERS = 6
+"""Layers with sliders at a time: what is sent whenever one of them moves."""
 _COLUMNS = {
     "params": st.column_config.NumberColumn("params", format="localized"),
     "share": st.column_config.NumberColumn("share", format="percent", help="Of the params of the whole model"),
@@ -36,108 +31,105 @@ _COLUMNS = {
 }
 
 
-def layer_table_and_sliders(table: LayerTable, plan: Plan, draft: Draft, *, drawn: bool = True) -> None:
-    """All layers as a table; sliders for the selected ones, or for the largest where none is selected. `drawn`: whether
-    there is a plan whose layers can be drawn."""
-    containing = st.text_input(
-        "Layers whose name contains", placeholder="all layers", key="layers_shown", persist_state="session", width=260
-    )
-    method, place = draft.method, draft.place
-    rows = layer_rows(table, plan, containing=containing or "")
-    if not rows:
-        st.info(f"None of the {len(table.layers)} layers has {plain(containing)} in its name.")
+def layers_and_sliders(table: LayerTable, plan: Plan, draft: Draft, *, drawn: bool = True) -> None:
+    """Which layers, their sliders, and the table of them. `drawn`: whether there is a plan to draw."""
+    names = _chosen(table)
+    if not names:
         return
-    left, right = st.columns([5, 3], gap="medium")
-    with left:
-        selected = _table(rows, place, containing)
-        if method != "none" and drawn:
-            with st.expander("What each layer keeps", expanded=True):
-                shown_bars = plan_bars(_among(plan, [str(row["layer"]) for row in rows]))
-                charts.draw(plan_figure(shown_bars), "plan_bars", bare=True)
-    if method == "none":
-        return
-    shown = [str(row["layer"]) for row in rows]
-    with right:
-        _apply_to_many(table, method, selected=selected, shown=shown)
-        _sliders(plan, draft, selected or [n for n in (largest(_among(plan, shown)),) if n] or shown[:1])
+    if draft.method != "none":
+        own = [p for p in plan.layers if p.layer.name in names and can_be_decomposed(p.layer, draft.method)]
+        _sliders(sorted(own, key=lambda p: -p.layer.params), draft)
+        _apply_to_many([p.layer for p in own], draft.method)
+    if st.toggle("Table of these layers", **flag("layers", False)):
+        st.dataframe(
+            pd.DataFrame([row for row in layer_rows(table, plan) if row["layer"] in names]), hide_index=True,
+            column_config=_COLUMNS, height="content" if len(names) <= 12 else 440,
+        )  # fmt: skip
+        if draft.method != "none" and drawn:
+            st.markdown("**What each layer keeps**")
+            kept = plan_bars(p for p in plan.layers if p.layer.name in names)
+            charts.draw(plan_figure(kept), "plan_bars", bare=True)
 
 
-def _among(plan: Plan, names: list[str]) -> list[LayerPlan]:
-    return [p for p in plan.layers if p.layer.name in names]
+def _chosen(table: LayerTable) -> list[str]:
+    """Names of the layers in the chosen stage, of the chosen kernel size, with the words in their names."""
+    by_stage, by_kernel = stages(table.layers), kernels(table.layers)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        stage = _group("Stage", "stage", by_stage)
+        kernel = _group("Kernel", "kernel", by_kernel)
+        words = st.text_input(
+            "Name contains", placeholder="any", key="layers_shown", persist_state="session", width=140
+        )
+    wanted = [among(by_stage, stage), among(by_kernel, kernel)]
+    found = [
+        la.name for la in table.layers
+        if all(names is None or la.name in names for names in wanted) and (words or "").lower() in la.name.lower()
+    ]  # fmt: skip
+    if not found and words:
+        st.info(f"None of the {len(table.layers)} layers there has {plain(words)} in its name.")
+    elif not found:
+        st.info("There is no such layer in that stage.")
+    return found
 
 
-def _table(rows: list[dict[str, object]], place: str, containing: str | None) -> list[str]:
-    """The names of the selected rows."""
-    event = st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        column_config=_COLUMNS,
-        on_select="rerun",
-        selection_mode="multi-row",
-        key=f"layers:{place}:{containing}",
-        height="content" if len(rows) <= 12 else 440,
-    )
-    st.caption(f"{len(rows)} layers. Select rows for their rank sliders.")
-    return [str(rows[i]["layer"]) for i in event.selection.rows if i < len(rows)]
+def _group(label: str, key: str, groups: Groups) -> str:
+    told = {ALL: "all"} | {name: f"{name} ({len(names)})" for name, names in groups.items()}
+    return st.selectbox(label, list(told), format_func=told.__getitem__, width=140, **choice(key, list(told)))
 
 
-def _apply_to_many(table: LayerTable, method: str, *, selected: list[str], shown: list[str]) -> None:
-    names = selected or shown
-    group = [table.layer(n) for n in names if can_be_decomposed(table.layer(n), method)]
-    which = "selected" if selected else "shown"
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+def _apply_to_many(group: Sequence[Layer], method: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.slider("Share of full rank (%)", 1, 100, **number("share", 50, 1, 100), width=230)
         st.button(
-            f"Apply to {len(group)} {which}",
-            on_click=_apply,
-            args=(group, method),
-            disabled=not group,
-            help="Sets the ranks of these layers by hand.",
-        )
+            f"Apply to {len(group)} shown", on_click=_apply, args=(group, method), disabled=not group,
+            help="Sets the ranks of the layers of this group by hand.",
+        )  # fmt: skip
 
 
-def _sliders(plan: Plan, draft: Draft, names: list[str]) -> None:
-    by_name = {p.layer.name: p for p in plan.layers}
-    for name in names[:MOST_SLIDERS]:
-        _one_layer(by_name[name], draft)
-    if len(names) > MOST_SLIDERS:
-        st.caption(f"Sliders for the first {MOST_SLIDERS} of {len(names)} selected layers; the share above sets all.")
-    if not draft.by_hand:
-        st.caption("Moving a slider goes on by hand, from the ranks of the rule.")
+def _sliders(layers: Sequence[LayerPlan], draft: Draft) -> None:
+    """Of the largest layers of the group."""
+    for planned in layers[:MOST_SLIDERS]:
+        _one_layer(planned, draft)
+    told = "None of these layers can be decomposed by this method." if not layers else ""
+    if len(layers) > MOST_SLIDERS:
+        told = f"The {MOST_SLIDERS} largest of {len(layers)} layers: a stage, a kernel size or a name shows others."
+    if layers and not draft.by_hand:
+        told += " Moving a slider goes on by hand, from the ranks of the rule."
+    if told:
+        st.caption(told)
 
 
 def _one_layer(planned: LayerPlan, draft: Draft) -> None:
     layer, method = planned.layer, draft.method
-    with st.container(border=True):
-        if not can_be_decomposed(layer, method):
-            st.markdown(f"**{plain(layer.name)}** {layer.shape_text}")
+    taken = planned.method != "none"
+    own = planned.method if taken else method_for(layer, method)
+    key = f"take:{draft.place}:{layer.name}"
+    st.session_state[key] = taken
+    kept = f"{text.percent(planned.cost.params / layer.params, 1)} of {text.count(layer.params)} kept"
+    with st.container(border=True, gap="small"):
+        st.checkbox(
+            f"**{plain(layer.name)}** {layer.shape_text}, {own}: {kept}", key=key, on_change=_take,
+            args=(layer, method, key), help=f"{planned.cost.params:,} of {layer.params:,} params; "
+            f"{saving_limit(layer, method)}",
+        )  # fmt: skip
+        if taken:
+            _rank_sliders(planned, own, draft.place)
+        else:
             st.caption(f"Left alone: {plain(planned.skipped_because)}.")
-            return
-        own = method_for(layer, method)
-        taken = planned.method != "none"
-        key = f"take:{draft.place}:{layer.name}"
-        st.session_state[key] = taken
-        name = plain(layer.name)
-        st.checkbox(f"**{name}** {layer.shape_text}, {own}", key=key, on_change=_take, args=(layer, method, key))
-        if not taken:
-            st.caption(f"Left alone: {plain(planned.skipped_because)}.")
-            return
-        _rank_sliders(planned, own, draft.place)
-        kept = text.percent(planned.cost.params / layer.params, 1)
-        st.caption(f"{planned.cost.params:,} of {layer.params:,} params ({kept}); {saving_limit(layer, method)}")
 
 
 def _rank_sliders(planned: LayerPlan, own: str, place: str) -> None:
     layer, tops = planned.layer, max_ranks(planned.layer, own)
     keys = [f"rank:{place}:{layer.name}:{i}" for i in range(len(tops))]
     names = method_of(own).names_of_ranks(layer)
-    for column, name, key, top, rank in zip(st.columns(len(tops)), names, keys, tops, planned.ranks, strict=True):
-        if st.session_state.get(key) != rank:
-            st.session_state[key] = rank
-        if top > 1:
-            column.slider(f"{name} (of {top})", 1, top, key=key, on_change=_moved, args=(layer.name, keys))
-        else:
-            column.caption(f"{name}: 1 of 1")
+    with st.container(horizontal=True, gap="medium"):
+        for name, key, top, rank in zip(names, keys, tops, planned.ranks, strict=True):
+            if st.session_state.get(key) != rank:
+                st.session_state[key] = rank
+            if top > 1:
+                st.slider(f"{name} (of {top})", 1, top, key=key, on_change=_moved, args=(layer.name, keys), width=205)
+            else:
+                st.caption(f"{name}: 1 of 1")
 
 
 def _set(ranks: Mapping[str, Ranks | None]) -> None:
@@ -155,6 +147,6 @@ def _take(layer: Layer, method: str, key: str) -> None:
     _set({layer.name: starting_ranks(layer, method) if st.session_state[key] else None})
 
 
-def _apply(group: list[Layer], method: str) -> None:
+def _apply(group: Sequence[Layer], method: str) -> None:
     share = st.session_state["share"] / 100
     _set({layer.name: at_share(layer, method, share) for layer in group})

@@ -1,15 +1,20 @@
-"""The chart of measured runs and the card of the run that is shown."""
+"""The chart of measured runs, and the card of the run that is shown."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.facts.budget import Budget
 from dashboard.facts.groups import Group, best_run, left_out_text
 from dashboard.facts.subject import Subject, placed
+from dashboard.figures.frame import Frame, blank
 from dashboard.figures.tradeoff import (
+    X_AXES,
     TradeoffInfo,
     better_corner,
+    frame_of,
     outside_text,
     tradeoff_figure,
     tradeoff_info,
@@ -20,9 +25,10 @@ from dashboard.panels.speed import speed_panel
 from dashboard.shelf import catalog
 from dashboard.shelf.catalog import Runs
 from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import choice, flag, fragment, record_choice, take_next
+from dashboard.shelf.state import Arguments, choice, flag, fragment, record_choice, take_next
 from dashboard.words.markup import plain
 from dashboard.words.text import run_label
+from tdq_core.layers.table import LayerTable
 from tdq_core.records.record import RunRecord
 
 _COLUMNS = (
@@ -54,67 +60,73 @@ _REACH = {"3": "3 points", "10": "10 points", "all": "all runs"}
 _Y_LABELS = {"drop": "drop", "top1": "top-1"}
 
 
-def results(subject: Subject, runs: Runs, offers: Offers) -> None:
-    """Everything measured of the subject."""
+class Drawn(NamedTuple):
+    """A chart that stands, and the place over it for what moves with the sliders."""
+
+    frame: Frame
+    over: DeltaGenerator
+
+
+def first_shown(subject: Subject) -> str:
+    """The run that is shown before one is chosen: the best for a point, else the nearest to it."""
+    best = catalog.smallest(subject, Budget(1.0))
+    return best.run_id if best else best_run(subject.runs)
+
+
+def choose_run(subject: Subject) -> Arguments | None:
+    """Settle which run is shown, before anything that depends on it is drawn; None where there is none."""
+    if subject.group is None or not subject.group.complete:
+        return None
+    names = list(_by_id(subject.group))
+    if (made := take_next("run")) in names:
+        st.session_state["run"] = made
+    return record_choice("run", names, default=first_shown(subject))
+
+
+def _by_id(group: Group) -> dict[str, RunRecord]:
+    return {r.run_id: r for r in (*group.complete, *group.unfinished)}
+
+
+def chart(subject: Subject, runs: Runs, table: LayerTable | None) -> Drawn | None:
+    """Everything measured of the subject, with a place over it; without a run, empty axes as soon as its layers are
+    known. It stands first, what it shows is chosen below it."""
     group = subject.group
     if group is None or not group.complete:
         with st.container(border=True):
             name, images = plain(subject.spec.model.name), plain(subject.spec.images.data)
             st.markdown(f"**No run of {name} on {images} has been measured yet.**")
-            st.markdown("Choose a method and ranks below and press **Run**: the first point appears here.")
-        return
-    made = take_next("run")
-    if made and any(r.run_id == made for r in (*group.complete, *group.unfinished)):
-        st.session_state["run"] = made
-    _show_group(group, runs, subject, offers)
-
-
-def first_shown(subject: Subject) -> str:
-    """The run that is shown before one is chosen: the best for a point, else the nearest to it."""
-    best = catalog.answer(subject, Budget(1.0)).best
-    return best.record.run_id if best else best_run(subject.runs)
-
-
-@fragment
-def _show_group(group: Group, runs: Runs, subject: Subject, offers: Offers) -> None:
-    by_id = {r.run_id: r for r in (*group.complete, *group.unfinished)}
-    with st.container(key="beside"):
-        left, right = st.columns([3, 2], gap="medium")
-    with right:
-        shown = st.selectbox(
-            "Run shown",
-            list(by_id),
-            format_func=lambda i: run_label(by_id[i]),
-            help="At first the smallest file that keeps a drop of at most a point, as the page Find judges.",
-            **record_choice("run", list(by_id), default=first_shown(subject)),
-        )
-        here = placed(by_id[shown].spec, subject.spec)
-        with st.container(border=True):
-            blocks.run_card(by_id[shown])
-            export_panel(by_id[shown], here, offers)
-    with left:
-        _chart(group, runs, by_id[shown])
-        speed_panel(by_id[shown], here, offers)
-    blocks.link("find", "The best of these for a budget: page Find")
-
-
-def _chart(group: Group, runs: Runs, shown: RunRecord) -> None:
-    """The chart stands first, what it shows is chosen below it."""
-    place = st.container()
+            st.markdown("Choose a method and ranks in the plan and press **Run**: the first point appears here.")
+        if table is None:
+            return None
+    with st.container(key="chart"):
+        place, over = st.container(), st.container(key="over")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         x = _one_of("X axis", _X_LABELS, "x", 150)
         y = _one_of("Y axis", _Y_LABELS, "y", 110)
         reach = _one_of("Drops up to", _REACH, "reach", 130)
         bars = st.toggle("95 % intervals", **flag("intervals", False))
     span = None if reach == "all" else int(reach) / 100
-    info = tradeoff_info(group.complete, x_axis=x, y_axis=y, chosen=shown.run_id, span=span)
+    records = group.complete if group else ()
+    info = tradeoff_info(records, x_axis=x, y_axis=y, chosen=st.session_state.get("run"), span=span)
+    frame = frame_of(info) if records else _blank(info, table)
     with place:
-        _draw(info, intervals=bars)
-    st.caption(f"{outside_text(info)} {left_out_text(group, runs.values)}")
-    with st.expander(f"Table of these {len(group.complete)} runs"):
-        frame = blocks.runs_frame(group.complete, _COLUMNS)
-        st.dataframe(frame, hide_index=True, column_config=blocks.RUN_COLUMNS, height=430)
-        blocks.download_csv(group.complete, f"tdq-{group.about.model.name}", key="csv-curve")
+        charts.draw(tradeoff_figure(info, frame, intervals=bars), "tradeoff", on_pick=_pick, bare=True)
+    told = outside_text(info), left_out_text(group, runs.values) if group else ""
+    st.caption(f"{better_corner(info)}. {_SIGNS} {' '.join(filter(None, told))}")
+    return Drawn(frame, over)
+
+
+_SIGNS = (
+    "Grey rings: the Pareto front, which no other run beats. Dashed, in its band of 90 %: what is predicted of the "
+    "plan's method and numbers. Orange dot: this plan. Press a point to see its run."
+)
+
+
+def _blank(info: TradeoffInfo, table: LayerTable | None) -> Frame:
+    dense = {"bytes": 4 * table.params, "params": table.params, "macs": table.macs} if table else {}
+    fewer = X_AXES[info.x_axis].small_is_good
+    span = 0.2 if info.span is None else info.span
+    return blank(info.x_axis, info.y_axis, dense.get(info.x_axis, 1), fewer=fewer, span=span, top1=info.dense)
 
 
 def _one_of(label: str, labels: Mapping[str, str], key: str, width: int) -> str:
@@ -122,14 +134,43 @@ def _one_of(label: str, labels: Mapping[str, str], key: str, width: int) -> str:
     return st.selectbox(label, options, format_func=labels.__getitem__, width=width, **choice(key, options))
 
 
-def _draw(info: TradeoffInfo, *, intervals: bool) -> None:
-    charts.draw(tradeoff_figure(info, intervals=intervals), "tradeoff", on_pick=_pick)
-    ringed = "Grey rings and the dotted line: the Pareto front, which no other run beats; the rest is faded."
-    st.caption(f"{better_corner(info)}. {ringed} Press a point to see its run.")
-
-
 def _pick() -> None:
     """A press on a point shows its run."""
     if points := st.session_state["tradeoff"].selection.points:
         run_id = points[0]["customdata"]
         st.session_state["run"] = run_id if isinstance(run_id, str) else run_id[0]
+
+
+def shown_run(subject: Subject, chosen: Arguments | None, offers: Offers) -> None:
+    """The card of the run that is marked in the chart, what can be done with it, and the table of all."""
+    group = subject.group
+    if group is None or chosen is None:
+        return
+    by_id = _by_id(group)
+    with st.container(key="beside-run"):
+        left, right = st.columns([2, 3], gap="medium")
+    with left:
+        shown = st.selectbox(
+            "Run shown", list(by_id), format_func=lambda i: run_label(by_id[i]), **chosen,
+            help="At first the smallest file that keeps a drop of at most a point, as the page Find judges.",
+        )  # fmt: skip
+        blocks.link("find", "The best of these for a budget: page Find")
+    with right:
+        _actions(by_id[shown], subject, offers)
+    with left, st.container(border=True):
+        blocks.run_card(by_id[shown])
+    with right:
+        table = st.expander(f"Table of these {len(group.complete)} runs", key="runs_table", on_change="rerun")
+    if not table.open:  # of thousands of runs it is long to make
+        return
+    with table:
+        frame = blocks.runs_frame(group.complete, _COLUMNS)
+        st.dataframe(frame, hide_index=True, column_config=blocks.RUN_COLUMNS, height=430)
+        blocks.download_csv(group.complete, f"tdq-{group.about.model.name}", key="csv-curve")
+
+
+@fragment
+def _actions(record: RunRecord, subject: Subject, offers: Offers) -> None:
+    here = placed(record.spec, subject.spec)
+    export_panel(record, here, offers)
+    speed_panel(record, here, offers)

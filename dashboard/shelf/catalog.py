@@ -11,17 +11,20 @@ import streamlit as st
 
 from cached_runs.costs import read_costs
 from cached_runs.study import NETWORKS, dense_spec, is_study_run
+from dashboard.facts.additions import Addition, additions_of
 from dashboard.facts.budget import Answer, Budget
 from dashboard.facts.budget import answer as best_for
-from dashboard.facts.foreseen import Foreseen
-from dashboard.facts.foreseen import front as foreseen_front
+from dashboard.facts.budget import smallest as smallest_of
+from dashboard.facts.foreseen import Curve, files_like, front, measured
 from dashboard.facts.groups import group_runs
 from dashboard.facts.subject import Subject
 from dashboard.shelf.offers import Offers, read_arguments
-from tdq_core.errors import InputError
+from tdq_core.analysis.additivity import Cells, find_cells
+from tdq_core.errors import InputError, TDQError
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.layer_files import find_layer_file, layer_file_name, read_layer_file
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
+from tdq_core.prediction.curve import Run
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
 from tdq_core.prediction.shelf import missing, predictor_for, sensitivities_for
@@ -88,6 +91,14 @@ def layer_table(spec: RunSpec) -> LayerTable | None:
     return _table(*_stamp(path), spec.model.name) if path else None
 
 
+def known_layers(spec: RunSpec) -> LayerTable | None:
+    """The same for a chart that can do without: None where the table is damaged too, which the plan tells."""
+    try:
+        return layer_table(spec)
+    except TDQError:
+        return None
+
+
 def plan(spec: RunSpec, method: str, rule: RankRule | None, precision: PrecisionSpec = FP32) -> Plan:
     """`make_plan` over the layer table that the spec's model has; it must exist."""
     path = find_layer_file(spec)
@@ -103,7 +114,7 @@ def predictor(spec: RunSpec, runs: Runs) -> Predictor | None:
     if found is None:
         return None
     own = [record for record in runs.values if record.spec.model == spec.model]
-    return _predictor(found.sensitivity_id, spec.images.data, tuple(r.run_id for r in own), found, spec, own)
+    return _predictor(found.sensitivity_id, spec.images.data, _content(own), found, spec, own)
 
 
 def plan_by_changes(spec: RunSpec) -> Plan:
@@ -118,17 +129,29 @@ def plan_by_changes(spec: RunSpec) -> Plan:
     return make_plan(found.table(spec), spec.method, spec.rule, spec.precision)
 
 
-def front(spec: RunSpec, predictor: Predictor) -> list[Foreseen]:
-    """What is predicted of the spec's pipeline at other ratios."""
+def curve(spec: RunSpec, predictor: Predictor | None, own: Sequence[RunRecord], params: int) -> Curve:
+    """What is predicted of the spec's pipeline at other ratios (nothing without a predictor), and what of it was
+    measured among `own`, the complete runs of its network, which has so many params."""
     rule = spec.rule
     sharing = (rule.policy, rule.budget, rule.multiple, rule.keep_ends) if rule and rule.kind == "ratio" else ()
     pipeline = spec.to_dict() | {"rule": sharing}
-    return _front(repr(sorted(pipeline.items())), len(predictor.runs), spec, predictor)
+    known = (predictor.sensitivities.sensitivity_id, len(predictor.runs)) if predictor else ()
+    return _curve(repr(sorted(pipeline.items())), known, _content(own), spec, predictor, own, params)
 
 
 def answer(subject: Subject, budget: Budget) -> Answer:
     """The best measured run of the subject for the budget."""
-    return _answer(tuple(r.run_id for r in subject.runs), budget, subject.runs)
+    return _answer(_content(subject.runs), budget, subject.runs)
+
+
+def smallest(subject: Subject, budget: Budget) -> RunRecord | None:
+    """Its best run alone, where size decides."""
+    return _smallest(_content(subject.runs), budget, subject.runs)
+
+
+def additions(subject: Subject) -> tuple[tuple[Cells, ...], tuple[Addition, ...]]:
+    """Its groups of four runs, and whether their drops add up."""
+    return _additions(_content(subject.runs), subject.runs)
 
 
 def offers() -> Offers:
@@ -139,6 +162,11 @@ def offers() -> Offers:
 def server_arguments() -> tuple[str, ...]:
     """What follows `--` where the router was started, by `tdq dashboard` or by Streamlit itself."""
     return tuple(sys.argv[1:]) if Path(sys.argv[0]).resolve() == ROUTER else ()
+
+
+def _content(records: Sequence[RunRecord]) -> int:
+    """Of records that never change: which they are, as a number that is found at once however many there are."""
+    return hash(tuple(record.run_id for record in records))
 
 
 def _stamp(path: Path) -> Stamp:
@@ -158,22 +186,43 @@ def _table(path: str, changed: int, size: int, model: str) -> LayerTable:
 
 @st.cache_resource(max_entries=20, show_spinner=False)
 def _predictor(
-    name: str, data: str, ids: tuple[str, ...], _found: Sensitivities, _spec: RunSpec, _own: list[RunRecord]
+    name: str, data: str, records: int, _found: Sensitivities, _spec: RunSpec, _own: list[RunRecord]
 ) -> Predictor:
-    return predictor_for(_spec, _found, _own)
+    return predictor_for(_spec, _found, _own, _runs_seen(name))
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def _runs_seen(sensitivities: str) -> dict[str, Run | None]:
+    """By id what runs say under these sensitivities: a new run is added, the others are not asked again."""
+    return {}
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)
-def _answer(ids: tuple[str, ...], budget: Budget, _runs: Sequence[RunRecord]) -> Answer:
+def _answer(records: int, budget: Budget, _runs: Sequence[RunRecord]) -> Answer:
     return best_for(_runs, budget)
 
 
-@st.cache_data(max_entries=50, show_spinner=False)
-def _front(pipeline: str, runs: int, _spec: RunSpec, _predictor: Predictor) -> list[Foreseen]:
-    return foreseen_front(_predictor, _spec)
+@st.cache_resource(max_entries=50, show_spinner=False)
+def _smallest(records: int, budget: Budget, _runs: Sequence[RunRecord]) -> RunRecord | None:
+    return smallest_of(_runs, budget)
 
 
-@st.cache_data(max_entries=200, show_spinner=False)
+@st.cache_resource(max_entries=20, show_spinner=False)
+def _additions(records: int, _runs: Sequence[RunRecord]) -> tuple[tuple[Cells, ...], tuple[Addition, ...]]:
+    cells = tuple(find_cells(_runs))
+    return cells, additions_of(cells)
+
+
+@st.cache_resource(max_entries=50, show_spinner=False)
+def _curve(
+    pipeline: str, known: tuple[Any, ...], records: int, _spec: RunSpec, _predictor: Predictor | None,
+    _own: Sequence[RunRecord], _params: int,
+) -> Curve:  # fmt: skip
+    files = files_like(_own, _spec, _params)
+    return Curve(front(_predictor, _spec, files) if _predictor else [], measured(_own, _spec), files)
+
+
+@st.cache_resource(max_entries=200, show_spinner=False)
 def _plan(
     path: str, changed: int, size: int, model: str, method: str, rule: dict[str, Any], numbers: dict[str, Any]
 ) -> Plan:

@@ -3,24 +3,23 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.facts.additions import MARGIN, addition_rows, additions_of, joined_runs, kind_rows, verdict_text
+from dashboard.facts.additions import MARGIN, addition_rows, joined_runs, kind_rows, verdict_text
 from dashboard.figures.additivity import additivity_figure
 from dashboard.panels import blocks, charts
 from dashboard.panels.head import here
+from dashboard.shelf import catalog
 from dashboard.words.glossary import meaning
-from tdq_core.analysis.additivity import find_cells
 
 POINTS = st.column_config.NumberColumn(format="%+.2f")
 P = st.column_config.NumberColumn(format="%.2g", help="Of no interaction: exact, corrected for all groups (Holm)")
 RUN = st.column_config.LinkColumn("run", display_text=r"run=(.{8})")
 
 subject = here().subject
-cells = find_cells(subject.runs)
+cells, additions = catalog.additions(subject)
 if not cells:
     blocks.nothing_yet(
         "No group of four runs is complete: dense, decomposed, quantized, and both, with the same ranks."
     )
-additions = additions_of(cells)
 st.markdown(verdict_text(additions), help=meaning("Interaction"))
 charts.draw(additivity_figure(additions), "additivity")
 n = subject.group.n if subject.group else 0

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -120,6 +121,11 @@ class Layer:
         return f"{self.c_in}→{self.c_out} {self.kernel[0]}x{self.kernel[1]}{groups}"
 
     @cached_property
+    def worked_out(self) -> dict[Any, Any]:
+        """What follows from the layer alone and takes long, by whoever has worked it out."""
+        return {}
+
+    @cached_property
     def one_group(self) -> "Layer":
         """One of its groups as a layer of its own; itself where it has one."""
         if self.groups == 1:
@@ -208,14 +214,17 @@ class LayerTable:
     files: Files | None = None
     dense_ns: int | None = None
 
+    @cached_property
+    def _by_name(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
     def layer(self, name: str) -> Layer:
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
+        if layer := self._by_name.get(name):
+            return layer
         raise InputError(f"The model '{self.model}' has no layer '{name}'; {self.near(name)}.")
 
     def has(self, name: str) -> bool:
-        return any(layer.name == name for layer in self.layers)
+        return name in self._by_name
 
     def near(self, name: str) -> str:
         """For a sentence about a name that is none of ours: those that resemble it, or the first ones."""

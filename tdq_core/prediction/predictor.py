@@ -11,7 +11,7 @@ from tdq_core.prediction.change import Asked, Unknown, change_of
 from tdq_core.prediction.curve import Curve, Prior, Run
 from tdq_core.prediction.prior import PRIOR
 from tdq_core.prediction.sensitivity import Sensitivities
-from tdq_core.ranks.costs import cost, dense_cost
+from tdq_core.ranks.costs import Cost
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
@@ -42,10 +42,19 @@ class Prediction(Struct, frozen=True, kw_only=True):
 class Predictor:
     """Of one network; asking it is arithmetic alone."""
 
-    def __init__(self, found: Sensitivities, records: Iterable[RunRecord] = (), *, prior: Prior = PRIOR) -> None:
+    def __init__(
+        self, found: Sensitivities, records: Iterable[RunRecord] = (), *, prior: Prior = PRIOR,
+        memory: dict[str, Run | None] | None = None,
+    ) -> None:  # fmt: skip
+        """`memory`: by id what `seen` says of runs under the same sensitivities and prior, so that one run more does
+        not cost all of them again; it is filled."""
         self.sensitivities = found
         self._prior = prior
-        self.runs = [run for record in records if (run := self.seen(record))]
+        known, records = {} if memory is None else memory, list(records)
+        for record in records:
+            if record.run_id not in known:
+                known[record.run_id] = self.seen(record)
+        self.runs = [run for record in records if (run := known[record.run_id])]
         self._curve = Curve(prior, found.flips, self.runs)
 
     def table(self, spec: RunSpec) -> LayerTable:
@@ -97,9 +106,8 @@ def planned(record: RunRecord, table: LayerTable) -> list[LayerPlan]:
     """The layers of a record as the plan that they were."""
     parts = []
     for kept in record.layers:
-        layer = table.layer(kept.name)
-        price = dense_cost(layer) if kept.method == "none" else cost(layer, kept.method, kept.ranks)
-        parts.append(LayerPlan(layer, kept.method, kept.ranks, price, kept.skipped_because))
+        price = Cost(kept.params, kept.macs)  # planned = counted = stored
+        parts.append(LayerPlan(table.layer(kept.name), kept.method, kept.ranks, price, kept.skipped_because))
     return parts
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from tdq_core.prediction.curve import Run
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import Sensitivities, subject_of
 from tdq_core.records.record import RunRecord
@@ -25,10 +26,12 @@ def sensitivities_for(
     return max(fitting, key=lambda s: (subject_of(s.spec) == wanted, s.images, s.sensitivity_id), default=None)
 
 
-def predictor_for(spec: RunSpec, found: Sensitivities, records: Iterable[RunRecord]) -> Predictor:
-    """Refitted on the runs of this network that were measured on the same images."""
+def predictor_for(
+    spec: RunSpec, found: Sensitivities, records: Iterable[RunRecord], memory: dict[str, Run | None] | None = None
+) -> Predictor:
+    """Refitted on the runs of this network that were measured on the same images; `memory`: see `Predictor`."""
     own = [record for record in records if same_images(record.spec.images.data, spec.images.data)]
-    return Predictor(found, own)
+    return Predictor(found, own, memory=memory)
 
 
 def same_images(a: str, b: str) -> bool:

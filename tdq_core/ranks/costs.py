@@ -1,10 +1,11 @@
 """Params and MACs of a factorised layer, by arithmetic alone, from the methods' descriptions."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tdq_core.layers import methods
-from tdq_core.layers.methods import METHODS, Chooser, Ranks, method
+from tdq_core.layers.methods import METHODS, Chooser, Method, Ranks, method
 from tdq_core.layers.table import Layer
 
 
@@ -54,15 +55,22 @@ def refusal(layer: Layer, name: str) -> str | None:
     return method(name).refusal(layer)
 
 
-def ladder(layer: Layer, name: str) -> list[tuple[Ranks, Cost]]:
+def ladder(layer: Layer, name: str) -> Sequence[tuple[Ranks, Cost]]:
     """Every rank worth considering, smallest first, each dearer than the one before, all with fewer params than dense.
 
-    Several ranks climb together, as tucker2's r_out / C_out = r_in / C_in up to rounding.
+    Several ranks climb together, as tucker2's r_out / C_out = r_in / C_in up to rounding. It is found once for as long
+    as the layer is held: a curve of plans and a moved slider ask for it again and again.
     """
-    rungs: list[tuple[Ranks, Cost]] = []
-    for ranks in method(name).climb(layer):
-        price = cost(layer, name, ranks)
+    asked = method(name)
+    if asked not in layer.worked_out:
+        layer.worked_out[asked] = tuple(_rungs(layer, asked))
+    found: Sequence[tuple[Ranks, Cost]] = layer.worked_out[asked]
+    return found
+
+
+def _rungs(layer: Layer, asked: Method) -> Iterator[tuple[Ranks, Cost]]:
+    for ranks in asked.climb(layer):
+        price = cost(layer, asked.name, ranks)
         if price.params >= layer.params:
-            break
-        rungs.append((ranks, price))
-    return rungs
+            return
+        yield ranks, price

@@ -28,11 +28,16 @@ Prices = Mapping[str, Sequence[int]]
 
 def offered(layer: Layer, method: str, budget: Budget) -> Ladder:
     """The rungs of the layer's ladder that the rule allows: multiples, and cheaper than dense in the budget too."""
-    return [
-        Rung(ranks, budget.price(layer, method, ranks))
-        for ranks, _ in ladder(layer, method)
-        if not any(r % budget.rule.multiple for r in ranks) and budget.saves(layer, method, ranks)
-    ]
+    dense, multiple, found = budget.dense(layer), budget.rule.multiple, []
+    for ranks, known in ladder(layer, method):
+        if multiple > 1 and any(r % multiple for r in ranks):
+            continue
+        price = getattr(known, budget.counts, None)  # of params and MACs it is known
+        if price is None:
+            price = budget.price(layer, method, ranks)
+        if price < dense:
+            found.append(Rung(ranks, price))
+    return found
 
 
 def allowance(layers: Iterable[Layer], budget: Budget) -> int:

@@ -32,19 +32,21 @@ def layers(at: AppTest) -> list[dict[str, object]]:
 
 
 def test_planned_bytes_are_those_of_the_plan(app: str, known: LayerTable) -> None:
-    at = opened(app, "views/explore.py", **BYTES, precision="w4a8")
+    at = opened(app, "views/explore.py", **BYTES, precision="w4a8", layers="True")
     plan = make_plan(known, "tucker2", RankRule("ratio", 9.0, budget="bytes"), PrecisionSpec("w4a8"))
     assert [r["ranks"] for r in layers(at)] == [p.layer.ranks_text(p.ranks) for p in plan.layers]
-    assert "Planned bytes" in metrics(at) and "Planned bytes, weights only" not in metrics(at)
+    assert "Planned bytes" in metrics(at) and "Weight bytes" not in metrics(at)
     assert plan.bytes and f"{known.files.fp32 / plan.bytes:.2f}x smaller" in words(at)
 
 
 def test_bits_are_shown_layer_by_layer_where_they_are_chosen(app: str, known: LayerTable) -> None:
-    at = opened(app, "views/explore.py", **BYTES, **PLAIN, precision="w8a8", policy="global", bits="auto")
+    at = opened(
+        app, "views/explore.py", **BYTES, **PLAIN, precision="w8a8", policy="global", bits="auto", layers="True"
+    )
     rule = RankRule("ratio", 9.0, budget="bytes", policy="global")
     plan = make_plan(known, "tucker2", rule, PrecisionSpec("w8a8", bits="auto"))
     assert [r["bits"] for r in layers(at)] == [p.bits for p in plan.layers]
-    same = opened(app, "views/explore.py", **BYTES, **PLAIN, precision="w8a8", policy="global")
+    same = opened(app, "views/explore.py", **BYTES, **PLAIN, precision="w8a8", policy="global", layers="True")
     assert not any("bits" in row for row in layers(same))
 
 

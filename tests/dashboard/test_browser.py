@@ -111,7 +111,7 @@ def points(page: "playwright.Page") -> int:
 
 def move_slider(page: "playwright.Page", key: str, *, presses: int) -> None:
     before = planned(page)
-    slider = page.get_by_test_id("stSlider").filter(has_text="rank out").get_by_role("slider")
+    slider = page.get_by_test_id("stSlider").filter(has_text="rank out").get_by_role("slider").first
     slider.focus()
     for _ in range(presses):
         page.keyboard.press(key)

@@ -6,12 +6,21 @@ from made_up import N, four_cells, record
 from msgspec.structs import replace
 from test_views import metrics, opened, words
 
-from dashboard.facts.budget import Budget, answer, conditions_text, rows, speed_words, timed_under, verdict_words
+from dashboard.facts.budget import (
+    Budget,
+    answer,
+    conditions_text,
+    rows,
+    smallest,
+    speed_words,
+    timed_under,
+    verdict_words,
+)
 from dashboard.facts.failing import cause_text, failures, taken_text
 from dashboard.figures.failing import layers_figure, steps_figure
 from dashboard.words import text
 from tdq_core.records.record import Latency, Metrics, RunRecord
-from tdq_core.records.store import RunStore
+from tdq_core.records.store import RUNS, RunStore, Store, shipped_folder
 from tdq_core.specs import RankRule
 from tdq_core.stats.verdict import Verdict
 
@@ -120,3 +129,14 @@ def test_why_int8_fails_is_told_at_the_ratio_where_it_takes_most() -> None:
     (bare, _, mended, _) = layers_figure(worst).data
     assert list(bare.y) == [60.0] and list(mended.y) == [5.0]
     assert failures(four_cells()) == []
+
+
+@pytest.mark.parametrize("points", [0.2, 1.0, 5.0])
+def test_the_smallest_alone_is_the_best_of_all_that_were_judged(points: float) -> None:
+    every = Store(RUNS, shipped_folder()).found().values
+    for model in ("resnet20_cifar10", "alexnet_cifar10", "resnet50_cifar10"):
+        own = [r for r in every if r.spec.model.name == model]
+        best = answer(own, Budget(points)).best
+        assert smallest(own, Budget(points)) == (best.record if best else None)
+    dense = [r for r in every if r.spec.method == "none" and r.bytes_ratio() <= 1]
+    assert smallest(dense, Budget(points)) is None

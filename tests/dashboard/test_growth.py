@@ -162,10 +162,10 @@ def test_a_new_precision_is_chosen_planned_and_drawn(
     monkeypatch.setitem(PRECISIONS, "w2", Precision(
         name="w2", label="W2 (simulated)", text="2-bit weights (simulated)", kind="simulated", weight_bits=2,
         symbol="cross"))  # fmt: skip
-    at = opened(app, "views/explore.py", precision="w2")
+    at = opened(app, "views/explore.py", precision="w2", layers="True")
     assert "2-bit weights (simulated)" in offered(at, "precision") and offered(at, "backend") == ["PyTorch"]
     params = layer_plan_params(at)
-    assert metrics(at)["Planned bytes, weights only"] == text.file_size(-(-params * 2 // 8))
+    assert metrics(at)["Weight bytes"] == text.file_size(-(-params * 2 // 8))
     press_run(at)
     assert asked[0].spec.precision.name == "w2"
     one = record("9", method="svd")

@@ -82,6 +82,9 @@ def test_explore_shows_the_chosen_run_as_the_core_computes_it(app: str, filled: 
 def test_explore_draws_one_group_and_says_what_it_left_out(app: str, filled: Path) -> None:
     at = opened(app, "views/explore.py")
     assert "3 runs not drawn: 1 failed, 1 refused, 1 on another model or other images." in words(at)
+    assert not at.dataframe, "made when it is looked at"
+    at.session_state["runs_table"] = True
+    at.run()
     assert at.dataframe[0].value["run_id"].tolist() == [f"explore?run={name * 16}" for name in "acbd"]
 
 
@@ -106,8 +109,8 @@ def test_the_plan_is_the_cores_plan(app: str, filled: Path) -> None:
         plan = make_plan(layer_table(), method, rule)
         shown = metrics(at)
         assert shown["Planned params"] == text.count(plan.params)
-        assert shown["Planned MACs per image"] == text.count(plan.macs)
-        assert shown["Planned bytes, weights only"] == text.file_size(plan.params)
+        assert shown["Planned MACs"] == text.count(plan.macs)
+        assert shown["Weight bytes"] == text.file_size(plan.params)
 
 
 def test_moving_a_slider_goes_on_by_hand_from_the_rules_ranks(app: str, filled: Path) -> None:
@@ -254,7 +257,7 @@ def test_a_record_of_a_newer_schema_is_told_and_not_guessed(app: str, filled: Pa
 
 
 def test_a_search_that_finds_no_layer_says_so(app: str, filled: Path) -> None:
-    at = opened(app, "views/explore.py")
+    at = opened(app, "views/explore.py", layers="True")
     layers_before = len(at.dataframe)
     at.text_input(key="layers_shown").set_value("zzz").run()
     assert not at.exception and len(at.dataframe) == layers_before - 1
