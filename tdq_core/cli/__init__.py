@@ -21,6 +21,7 @@ from tdq_core.cli import (
     recipe,
     records,
     run,
+    saturation,
     sweep,
     training,
 )
@@ -50,6 +51,7 @@ app.command("csv")(records.csv)
 app.command("bench")(bench.bench)
 app.command("export")(export.export)
 app.command("verify")(export.verify)
+app.command("saturation")(saturation.saturation)
 app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
 app.command("cache")(cache.cache)
