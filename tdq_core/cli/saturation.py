@@ -51,8 +51,8 @@ def saturation(
             _print_repaired(done, within)
     if done and not done.enough:
         complain(
-            f"With all guilty layers at 7 bits {100 * done.lost:+.2f} points are lost, more than {within:g}: that is what "
-            "rounding to 7 bits costs."
+            f"With all guilty layers at 7 bits {100 * done.lost:+.2f} points are lost, more than {within:g}: that is "
+            "what rounding to 7 bits costs."
         )
         raise typer.Exit(1)
 
