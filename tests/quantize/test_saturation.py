@@ -1,7 +1,7 @@
-"""Pairs of 8-bit products in 16 bits: the law against the instruction, files against the law, and what keeps them safe."""
+"""Pairs of 8-bit products in 16 bits: the law against the instruction, files against the law, and what keeps them safe.
+"""
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
