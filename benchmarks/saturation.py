@@ -5,7 +5,7 @@
     python -m benchmarks.saturation --masked 64                                  # against ONNX Runtime's own kernels
 
 `--masked` runs each file by ONNX Runtime itself on an emulated CPU that has AVX2 and no VNNI (`qemu-x86_64 -cpu
-Haswell`, Debian's qemu-user), on so many images, and counts the logits that are not, bit for bit, those of the emulation.
+Haswell`, Debian's qemu-user), on so many images, and counts the logits that are not bit for bit what is emulated here.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import torch
 from tdq_core.compression.quantize.saturation.emulated import Emulated
 from tdq_core.data.sources import open_images
 from tdq_core.errors import TDQError
-from tdq_core.pipeline.exports.export import Exported, export_run
+from tdq_core.pipeline.exports.export import export_run
 from tdq_core.pipeline.exports.saturation import WITHIN, repair
 from tdq_core.pipeline.exports.told import Told
 from tdq_core.pipeline.exports.without_vnni import Saturation
@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] = ()) -> None:
             for method in asked.methods:
                 at = Path(folder) / f"{name}-{method}"
                 try:
-                    _row(_exported(name, method, asked, session, at), asked, at)
+                    _exported(name, method, asked, session, at)
+                    _row(name, method, asked, at)
                     if asked.masked:
                         print(f"    {_against_masked(str(qemu), at, asked)}", flush=True)
                 except TDQError as error:
@@ -78,20 +79,19 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(list(arguments))
 
 
-def _exported(name: str, method: str, asked: argparse.Namespace, session: Session, folder: Path) -> Exported:
+def _exported(name: str, method: str, asked: argparse.Namespace, session: Session, folder: Path) -> None:
     compressed = {} if method == "none" else {"method": method, "rule": RankRule("ratio", asked.ratio)}
     spec = RunSpec.of(name, asked.data, samples=asked.samples, precision="int8", backend="onnxruntime", **compressed)
-    return export_run(run(spec, session=session).record, spec, "onnx", folder, session=session)
+    export_run(run(spec, session=session).record, spec, "onnx", folder, session=session)
 
 
-def _row(exported: Exported, asked: argparse.Namespace, folder: Path) -> None:
+def _row(name: str, method: str, asked: argparse.Namespace, folder: Path) -> None:
     start, to = time.perf_counter(), folder / "repaired"
     done = repair(folder, to, within=asked.within)
     found, after = Saturation.read(folder), done.found
-    assert found and exported.record
+    assert found, "as the repair has found it"
     lost, low, high = (100 * x for x in found.drop())
     drop = f"{lost:+.2f} [{low:+.2f}, {high:+.2f}]"
-    name, method = exported.record.spec.model.name, exported.record.spec.decomposition.method
     print(
         f"{name:<20}{method:<9}{_percent(found, 'exact'):>8}{_percent(found, 'saturating'):>9}"
         f"  {drop:<25}{f'{len(found.layers)}/{found.of}':>9}{len(after.seven_bits):>11}{_percent(after, 'exact'):>8}"
