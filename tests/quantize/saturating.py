@@ -1,10 +1,12 @@
 """The instruction that saturates, and files of one operator to try it on."""
 
 import ctypes
+import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,33 @@ def one_by_one(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
         pairs = [sum(products[at : at + 2]) for at in range(0, len(products), 2)]
         out[i, j] = sum(min(max(pair, -32768), 32767) for pair in pairs)
     return out
+
+
+MASKED = """
+import sys
+sys.path[:0] = {paths!r}
+import numpy as np, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads, options.log_severity_level = 1, 3
+for file in {files!r}:
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    images = np.load(file + ".images.npy")
+    np.save(file + ".answers.npy", session.run(None, {{session.get_inputs()[0].name: images}})[0])
+"""
+
+
+def by_the_runtime_without_vnni(files: Mapping[Path, np.ndarray]) -> list[np.ndarray]:
+    """What ONNX Runtime itself answers, with its kernels for AVX2, on an emulated CPU without VNNI; skips where there
+    is no emulator."""
+    if platform.machine().lower() not in ("x86_64", "amd64") or (qemu := shutil.which("qemu-x86_64")) is None:
+        pytest.skip("needs qemu-x86_64 (Debian: qemu-user), whose Haswell has AVX2 and no VNNI")
+    for path, images in files.items():
+        np.save(f"{path}.images.npy", images)
+    paths = [path for path in sys.path if path.endswith("site-packages")]
+    lines = MASKED.format(paths=paths, files=[str(path) for path in files])
+    command = [qemu, "-cpu", "Haswell", os.path.realpath(sys.executable), "-I", "-c", lines]
+    subprocess.run(command, check=True, stderr=subprocess.PIPE)
+    return [np.load(f"{path}.answers.npy") for path in files]
 
 
 X_ZERO, X_SCALE, Y_ZERO = 117, 0.02, 9

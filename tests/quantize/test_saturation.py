@@ -1,5 +1,4 @@
-"""Pairs of 8-bit products in 16 bits: the law against the instruction, files against the law, and what keeps them safe.
-"""
+"""Pairs of 8-bit products in 16 bits: the law against the instruction, files against the law and the runtime."""
 
 import itertools
 from pathlib import Path
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from onnx import helper
-from saturating import X_SCALE, X_ZERO, Sums, by_instruction, convolution, one_by_one, save
+from saturating import X_SCALE, X_ZERO, Sums, by_instruction, by_the_runtime_without_vnni, convolution, one_by_one, save
 from torch import nn
 
 from tdq_core.compression.quantize import Artefact, Request
@@ -135,6 +134,30 @@ def test_pairs_are_taken_as_the_kernel_takes_them(kind: str, tmp_path: Path) -> 
         expected = (one_by_one_fast(columns, rows) - exact(columns, rows)).reshape(len(x), -1, len(rows))
         given = found.sums[:, group * len(rows) : (group + 1) * len(rows)].reshape(len(x), len(rows), -1)
         assert np.array_equal(given.swapaxes(1, 2), expected)
+
+
+@pytest.mark.long
+def test_what_is_emulated_is_what_the_runtime_computes_without_vnni(
+    woven: tuple[Artefact, torch.Tensor], tmp_path: Path
+) -> None:
+    """Every kind of convolution, and a network with all that is told apart, bit for bit."""
+    shown: dict[Path, torch.Tensor] = {woven[0].path: 3 * woven[1]}
+    for kind in CONVOLUTIONS:
+        folder = tmp_path / kind
+        folder.mkdir()
+        path, _, images = made(folder, kind)
+        shown[path] = images
+    depthwise = [tmp_path / "5.onnx", tmp_path / "16.onnx"]  # for 16 channels there is a kernel of its own
+    for path in depthwise:
+        channels = int(path.stem)
+        convolution(path, np.full((channels, 1, 3, 3), 127, np.int8), group=channels, pads=[1, 1, 1, 1])
+        shown[path] = torch.linspace(2, 2.7, 2 * channels * 36).reshape(2, channels, 6, 6)
+    answers = by_the_runtime_without_vnni({path: images.numpy() for path, images in shown.items()})
+    for (path, images), answer in zip(shown.items(), answers, strict=True):
+        emulated = Emulated(path, 1)
+        assert np.array_equal(emulated.saturating()(images).numpy(), answer)
+        exact = np.array_equal(emulated.exact(images).numpy(), answer)
+        assert exact == (path in depthwise), "there is something to tell apart, but where products are widened first"
 
 
 def one_by_one_fast(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ class Window:
 
     def _sides(self, sizes: tuple[int, ...]) -> list[tuple[int, int]]:
         if self.pads is not None:
-            return list(itertools.batched(np.reshape(self.pads, (2, -1)).T.ravel().tolist(), 2))  # type: ignore[arg-type]
+            return list(zip(self.pads[: len(sizes)], self.pads[len(sizes) :], strict=True))
         sides = []
         for size, span, step in zip(sizes, self._spans(), self.strides, strict=True):
             missing = max((math.ceil(size / step) - 1) * step + span - size, 0)
