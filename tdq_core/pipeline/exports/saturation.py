@@ -24,6 +24,7 @@ from tdq_core.pipeline.exports.told import Told, noise
 from tdq_core.pipeline.exports.verify import images_of
 from tdq_core.pipeline.exports.without_vnni import NAME, LayerLoss, Saturation
 from tdq_core.system.files import file_sha256, write_atomically
+from tdq_core.system.leftovers import temporary_folder
 from tdq_core.system.progress import Progress, silent
 from tdq_core.system.threads import all_threads
 
@@ -110,16 +111,18 @@ def repair(
         return Repaired(None, found, lost, True)
     names = {layer.name: layer.weight for layer in emulated.layers}
     weights = [names[layer.name] for layer in found.layers]
-    target = to / subject.path.name
 
     def loss(count: int) -> float:
-        keep_in_seven_bits(subject.path, target, weights[:count])
-        without = Emulated(target, all_threads()).saturating()
-        right = subject.outcomes(without, f"{count} layers at 7 bits", on_progress)
+        with temporary_folder() as folder:
+            keep_in_seven_bits(subject.path, tried := folder / subject.path.name, weights[:count])
+            right = subject.outcomes(
+                Emulated(tried, all_threads()).saturating(), f"{count} layers at 7 bits", on_progress
+            )
         return exact - float(right.mean())
 
     count = _fewest(loss, len(weights), within / 100)
-    keep_in_seven_bits(subject.path, target, weights[:count])
+    to.mkdir(parents=True, exist_ok=True)
+    keep_in_seven_bits(subject.path, target := to / subject.path.name, weights[:count])
     again = _written(subject, to, target, on_progress)
     lost = exact - again.score("saturating")[0]
     return Repaired(to, again, lost, lost <= within / 100)
