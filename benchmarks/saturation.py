@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,6 +73,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", default="digits", help="as `tdq run --data` takes it")
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--networks", nargs="+", default=["digits_resnet"])
+    parser.add_argument("--weights", nargs="+", default=(), metavar="NAME=FILE", help="in place of registered ones")
     parser.add_argument("--methods", nargs="+", default=["none", "tucker2"])
     parser.add_argument("--ratio", type=float, default=2.0, help="of what is compressed")
     parser.add_argument("--within", type=float, default=WITHIN)
@@ -80,7 +82,10 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _exported(name: str, method: str, asked: argparse.Namespace, session: Session, folder: Path) -> None:
-    compressed = {} if method == "none" else {"method": method, "rule": RankRule("ratio", asked.ratio)}
+    rule = RankRule("ratio", asked.ratio)
+    compressed: dict[str, Any] = {} if method == "none" else {"method": method, "rule": rule, "calibrated": True}
+    weights = dict(each.split("=", 1) for each in asked.weights).get(name)
+    compressed |= {"weights": weights} if weights else {}
     spec = RunSpec.of(name, asked.data, samples=asked.samples, precision="int8", backend="onnxruntime", **compressed)
     export_run(run(spec, session=session).record, spec, "onnx", folder, session=session)
 
@@ -99,7 +104,11 @@ def _row(name: str, method: str, asked: argparse.Namespace, folder: Path) -> Non
         flush=True,
     )
     for layer in found.layers[:3]:
-        print(f"    {layer.name}: {layer.pairs:,} pairs, {100 * layer.share:.2f} % of its output", flush=True)
+        print(
+            f"    {layer.name}: {layer.pairs:,} pairs, {100 * layer.share:.2f} % of its output, "
+            f"{100 * layer.answers:.2f} % of the answers",
+            flush=True,
+        )
 
 
 def _percent(found: Saturation, way: str) -> str:
@@ -117,7 +126,8 @@ def _against_masked(qemu: str, folder: Path, asked: argparse.Namespace) -> str:
     lines = MASKED.format(
         paths=paths, file=str(file), images=str(folder / "images.npy"), logits=str(folder / "logits.npy")
     )
-    subprocess.run([qemu, "-cpu", "Haswell", os.path.realpath(sys.executable), "-I", "-c", lines], check=True)
+    command = [qemu, "-cpu", "Haswell", os.path.realpath(sys.executable), "-I", "-c", lines]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)  # where it names what else it cannot emulate
     masked, emulated = np.load(folder / "logits.npy"), Emulated(file, 1)
     here, exact = emulated.saturating()(batch).numpy(), emulated.exact(batch).numpy()
     return (

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from tdq_core.cli.export import ModelFlag, placed
@@ -37,12 +38,13 @@ def saturation(
         folder = _folder(what, data, calib, model, on_progress)
         from tdq_core.pipeline.exports import saturation as both
 
+        done = None
         if repair is None:
-            found, done = both.saturation(folder, data=data, on_progress=on_progress), None
+            both.saturation(folder, data=data, on_progress=on_progress)
         else:
             done = both.repair(folder, user_path(repair), within=within, data=data, on_progress=on_progress)
-            found = Saturation.read(folder)
-            assert found, "as the repair has found it"
+        found = Saturation.read(folder)
+        assert found, "as it was written there"
     if as_json:
         say_json({"folder": str(folder)} | _plain(found) | ({"repaired": _repaired(done)} if done else {}))
     else:
@@ -80,8 +82,10 @@ def _print(found: Saturation) -> None:
     lost = len(found.layers)
     say(f"  {lost} of {found.of} layers lose something; {len(found.seven_bits)} are within 7 bits and cannot")
     if lost:
-        rows = [(each.name, f"{each.pairs:,}", f"{100 * each.share:.2f} %") for each in found.layers[:SHOWN]]
-        say_table(("layer", "pairs saturated", "of its output"), rows, right=("pairs saturated", "of its output"))
+        headers = ("layer", "pairs saturated", "of its output", "of the answers")
+        shown = found.layers[:SHOWN]
+        rows = [(la.name, f"{la.pairs:,}", f"{100 * la.share:.2f} %", f"{100 * la.answers:.2f} %") for la in shown]
+        say_table(headers, rows, right=headers[1:])
     if lost > SHOWN:
         say(f"  and {lost - SHOWN} more, which lose less")
 
@@ -102,7 +106,7 @@ def _plain(found: Saturation) -> dict[str, object]:
         "drop": [drop, low, high],
         "n": found.n,
         "changed": found.changed(),
-        "layers": [{"name": each.name, "pairs": each.pairs, "share": each.share} for each in found.layers],
+        "layers": [msgspec.to_builtins(each) for each in found.layers],
         "of": found.of,
         "seven_bits": list(found.seven_bits),
     }

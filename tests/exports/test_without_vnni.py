@@ -45,7 +45,7 @@ def bright(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tdq.ImagePai
     pictures = torch.rand(60, 3, 8, 8, generator=torch.Generator().manual_seed(5)) + 0.5
     module = Bright().eval()
     with torch.no_grad():
-        module.last.bias -= module(pictures).mean(0)  # no class is everybody's
+        module.last.bias.sub_(module(pictures).mean(0))  # no class is everybody's
     net = tdq.wrap(module, size=8)
     file = tdq.quantize(net, "int8", backend="onnxruntime", calib=tdq.images(pictures).eval, to=folder / "own")
     images = tdq.images((pictures, file.artefact.predict(pictures).argmax(1)))
@@ -133,7 +133,7 @@ def test_images_without_labels_are_refused(bright: tuple[Path, tdq.ImagePair]) -
 def made_up(**fields: object) -> Saturation:
     return Saturation.of_outcomes(
         np.array([1, 1, 1, 0], bool), np.array([1, 0, 0, 1], bool), sha256="a", source=None, digest="b", of=9,
-        **{"layers": (LayerLoss(name="conv", pairs=3, share=0.5),)} | fields,
+        **{"layers": (LayerLoss(name="conv", pairs=3, share=0.5, answers=0.1),)} | fields,
     )  # fmt: skip
 
 

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from tdq_core.system import machine
 
@@ -103,13 +104,13 @@ def by_the_runtime_without_vnni(files: Mapping[Path, np.ndarray]) -> list[np.nda
 X_ZERO, X_SCALE, Y_ZERO = 117, 0.02, 9
 
 
-def convolution(path: Path, weights: np.ndarray, size: int = 6, **attributes: object) -> Path:
+def convolution(path: Path, weights: np.ndarray, size: int = 6, **attributes: Any) -> Path:
     """A file of one QLinearConv between rounding and floats: (N, C, size, ...) float32 to the same kind.
 
     Its sums are given as they are, but for a scale that fits them into 8 bits.
     """
     m, dims = len(weights), weights.ndim - 2
-    given = {
+    given: dict[str, Any] = {
         "x_scale": np.float32(X_SCALE), "x_zero": np.uint8(X_ZERO), "w": weights,
         "w_scale": np.linspace(0.5, 1.5, m, dtype=np.float32), "w_zero": np.zeros(m, np.int8),
         "y_scale": np.float32(X_SCALE * 127 * 16), "y_zero": np.uint8(Y_ZERO), "b": np.arange(m, dtype=np.int32) * 50,
@@ -120,11 +121,11 @@ def convolution(path: Path, weights: np.ndarray, size: int = 6, **attributes: ob
                          ["y"], **attributes),
         helper.make_node("DequantizeLinear", ["y", "y_scale", "y_zero"], ["out"]),
     ]  # fmt: skip
-    channels = weights.shape[1] * int(str(attributes.get("group", 1)))
+    channels = weights.shape[1] * attributes.get("group", 1)
     return save(path, nodes, given, ("N", channels, *[size] * dims), 2 + dims)
 
 
-def save(path: Path, nodes: list, given: dict[str, np.ndarray], shape: tuple, rank: int) -> Path:
+def save(path: Path, nodes: list[NodeProto], given: dict[str, Any], shape: tuple[Any, ...], rank: int) -> Path:
     """A file of these operators from 'in' to 'out', float32."""
     graph = helper.make_graph(
         nodes, "graph",

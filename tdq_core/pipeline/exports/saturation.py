@@ -1,5 +1,6 @@
 """Will an int8 export survive CPUs without VNNI? Both scores from one machine, the guilty layers, and a repair."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from tdq_core.compression.quantize.onnx_session import session_predict
 from tdq_core.compression.quantize.onnx_version import told as versions_of
 from tdq_core.compression.quantize.saturation.emulated import Emulated, Losses
 from tdq_core.compression.quantize.saturation.seven_bits import keep_in_seven_bits
-from tdq_core.data.images import Images
+from tdq_core.data.images import Images, batch_size
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.pipeline.evaluate import Predict, outcomes
 from tdq_core.pipeline.export import require_export
@@ -28,6 +29,8 @@ from tdq_core.system.leftovers import temporary_folder
 from tdq_core.system.progress import Progress, silent
 from tdq_core.system.threads import all_threads
 
+ALONE = 100
+"""Images on which layers saturate one by one."""
 WITHIN = 0.2
 """Points of top-1 that a repaired file may lose without VNNI, where nothing else is asked for."""
 
@@ -91,8 +94,9 @@ def repair(
     data: str | Images | None = None,
     on_progress: Progress = silent,
 ) -> Repaired:
-    """Write the export again into the folder `to` with the weights of its guilty layers within 7 bits: the worst ones
-    first, and as few as it takes for the score without VNNI to be at most `within` points below the one with.
+    """Write the export again into the folder `to` with the weights of guilty layers within 7 bits: those first that
+    change the answers most, and as few as it takes for the score without VNNI to be at most `within` points below the
+    one with.
 
     How many it takes is found by halving, on the images that it is told of: their number is what it is good for.
     Raises as `saturation`; InputError: a folder that cannot be written to.
@@ -172,12 +176,32 @@ def _both_ways(subject: Subject, path: Path, emulated: Emulated, on_progress: Pr
     losses: dict[str, Losses] = {}
     exact = subject.outcomes(emulated.exact, "with VNNI", on_progress)
     saturating = subject.outcomes(emulated.saturating(losses), "without VNNI", on_progress)
-    guilty = sorted(((n, each) for n, each in losses.items() if each.pairs), key=lambda item: -item[1].share)
+    guilty = {name: each for name, each in losses.items() if each.pairs}
+    answers = _answers_alone(subject, emulated, list(guilty), on_progress)
+    layers = [LayerLoss(name=n, pairs=each.pairs, share=each.share, answers=answers[n]) for n, each in guilty.items()]
     return Saturation.of_outcomes(
         exact, saturating, sha256=file_sha256(path), source=subject.source, digest=subject.images.digest,
-        layers=tuple(LayerLoss(name=name, pairs=each.pairs, share=each.share) for name, each in guilty),
+        layers=tuple(sorted(layers, key=lambda layer: (-layer.answers, -layer.share))),
         of=len(emulated.layers), seven_bits=tuple(layer.name for layer in emulated.layers if layer.in_seven_bits),
     )  # fmt: skip
+
+
+def _answers_alone(subject: Subject, emulated: Emulated, names: list[str], on_progress: Progress) -> dict[str, float]:
+    """By how much each layer alone changes the logits of the first images where it saturates, as `LayerLoss` has it."""
+    prepared, found = subject.told.preprocessing, {}
+    shown: list[torch.Tensor] = []
+    for batch, _ in subject.images.batches(prepared, batch_size=batch_size(prepared)):
+        shown.append(batch)
+        if sum(map(len, shown)) >= ALONE:
+            break
+    exact = torch.cat([emulated.exact(batch) for batch in shown])
+    spread = (exact - exact.mean(0)).square().mean()
+    for done, name in enumerate(names, start=1):
+        alone = emulated.saturating(only=name)
+        off = (torch.cat([alone(batch) for batch in shown]) - exact).square().mean()
+        found[name] = math.sqrt(off / max(float(spread), torch.finfo(torch.float32).tiny))
+        on_progress("each layer alone", done, len(names))
+    return found
 
 
 def _written(subject: Subject, to: Path, target: Path, on_progress: Progress) -> Saturation:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from tdq_core.errors import InputError
-from tdq_core.records.bounds import Named, Natural, Positive, Share
+from tdq_core.records.bounds import Amount, Named, Natural, Positive, Share
 from tdq_core.records.record import Kept, read_kept, require_schema
 from tdq_core.stats.intervals import pack_outcomes, paired_mean, unpack_outcomes, wilson
 from tdq_core.stats.verdict import Interval
@@ -25,11 +25,14 @@ class LayerLoss(Kept, frozen=True):
         name: as its weights are named.
         pairs: of products that saturated, on all images.
         share: of the spread of its outputs, what they lost, root mean squares.
+        answers: by how much the logits change where this layer alone saturates, of their spread, root mean squares over
+            the first images.
     """
 
     name: Named
     pairs: Positive
     share: Share
+    answers: Amount
 
 
 class Saturation(Kept, frozen=True):
@@ -38,7 +41,8 @@ class Saturation(Kept, frozen=True):
     Attributes:
         sha256: of the file; source, digest, n: of the images, see `told.Seen`.
         exact, saturating: per image right or wrong, packed: with VNNI, and without.
-        layers: those that lose something, the worst first; of: how many could, having sums in pairs at all.
+        layers: those that lose something, first those that change the answers most.
+        of: how many layers there are with sums in pairs.
         seven_bits: layers whose weights are kept within 7 bits in this file.
     """
 

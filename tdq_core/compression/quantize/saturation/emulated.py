@@ -92,12 +92,18 @@ class Emulated:
         """Logits (N, classes) of images (N, C, H, W) float32 with sums in 32 bits, as with VNNI."""
         return self._run(images, lambda layer, known: None)
 
-    def saturating(self, losses: dict[str, Losses] | None = None) -> Predict:
-        """The function that gives them with sums of pairs in 16 bits, as without VNNI; it adds what each layer loses to
-        `losses`, by name."""
+    def saturating(self, losses: dict[str, Losses] | None = None, *, only: str | None = None) -> Predict:
+        """The function that gives them with sums of pairs in 16 bits, as without VNNI.
+
+        Args:
+            losses: by name, to which it adds what each layer loses.
+            only: the one layer that saturates; None: all do.
+        """
         losses = {} if losses is None else losses
 
         def lost(layer: IntegerLayer, known: Mapping[str, np.ndarray]) -> Lost | None:
+            if only not in (None, layer.name):
+                return None
             if found := layer.lost(known[layer.x]):
                 losses.setdefault(layer.name, Losses()).add_lost(layer, found)
             return found

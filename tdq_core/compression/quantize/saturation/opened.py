@@ -61,11 +61,11 @@ def _parts(layer: IntegerLayer, constants: dict[str, TensorProto], found: ModelP
         yield helper.make_node("Add", [last, constant("bias", bias.reshape(beside))], [last := f"{y}/biased"])
     yield helper.make_node("Cast", [last], [f"{y}/float"], to=TensorProto.FLOAT)
     scale = constant("scale", layer.scale.reshape(beside))
-    plain = bias is not None and bias.dtype == np.float32
-    scaled = f"{y}/scaled" if layer.rounded or plain else y
+    plain = bias if bias is not None and bias.dtype == np.float32 else None
+    scaled = y if plain is None and not layer.rounded else f"{y}/scaled"
     yield helper.make_node("Mul", [f"{y}/float", scale], [scaled])
-    if plain:
-        yield helper.make_node("Add", [scaled, constant("bias", bias)], [y])
+    if plain is not None:
+        yield helper.make_node("Add", [scaled, constant("bias", plain)], [y])
     if layer.rounded:
         zero = given(at.y_zero)
         offset = 0.0 if zero is None else float(zero.item())

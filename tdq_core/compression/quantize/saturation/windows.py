@@ -68,7 +68,7 @@ def of_convolution(padded: np.ndarray, window: Window, channels: range) -> Activ
         place, channel = divmod(k, len(channels))
         steps = zip(places[place], window.dilations, window.strides, sizes, strict=True)
         cut = tuple(slice(p * d, p * d + s * (n - 1) + 1, s) for p, d, s, n in steps)
-        return padded[(slice(None), channels[channel], *cut)].ravel()
+        return padded[:, channels[channel]][(slice(None), *cut)].ravel()
 
     return at
 
