@@ -125,6 +125,25 @@ def convolution(path: Path, weights: np.ndarray, size: int = 6, **attributes: An
     return save(path, nodes, given, ("N", channels, *[size] * dims), 2 + dims)
 
 
+def two_with_one_scale(path: Path, weights: np.ndarray, scale: np.ndarray) -> Path:
+    """A file of two convolutions behind DequantizeLinear, as quantizers write them: weights 'a' and 'b' are equal, and
+    their scale is one constant, as are the biases'."""
+    given = {
+        "x_scale": np.float32(X_SCALE), "x_zero": np.uint8(X_ZERO), "a": weights, "b": weights, "scale": scale,
+        "bias": np.arange(len(weights), dtype=np.int32) * 777, "bias_scale": (scale * X_SCALE).astype(np.float32),
+    }  # fmt: skip
+    nodes = [helper.make_node("QuantizeLinear", ["in", "x_scale", "x_zero"], ["x"]),
+             helper.make_node("DequantizeLinear", ["x", "x_scale", "x_zero"], ["x_float"])]  # fmt: skip
+    for name in "ab":
+        nodes += [
+            helper.make_node("DequantizeLinear", [name, "scale"], [f"{name}_float"], axis=0),
+            helper.make_node("DequantizeLinear", ["bias", "bias_scale"], [f"{name}_bias"], axis=0),
+            helper.make_node("Conv", ["x_float", f"{name}_float", f"{name}_bias"], [f"{name}_out"]),
+        ]
+    nodes.append(helper.make_node("Sub", ["a_out", "b_out"], ["out"]))
+    return save(path, nodes, given, ("N", weights.shape[1], 6, 6), 4)
+
+
 def save(path: Path, nodes: list[NodeProto], given: dict[str, Any], shape: tuple[Any, ...], rank: int) -> Path:
     """A file of these operators from 'in' to 'out', float32."""
     graph = helper.make_graph(

@@ -4,10 +4,21 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from onnx import helper
-from saturating import X_SCALE, X_ZERO, Sums, by_instruction, by_the_runtime_without_vnni, convolution, one_by_one, save
+from onnx import helper, numpy_helper
+from saturating import (
+    X_SCALE,
+    X_ZERO,
+    Sums,
+    by_instruction,
+    by_the_runtime_without_vnni,
+    convolution,
+    one_by_one,
+    save,
+    two_with_one_scale,
+)
 from torch import nn
 
 from tdq_core.compression.quantize import Artefact, Request
@@ -239,6 +250,35 @@ def test_layers_within_7_bits_answer_alike_everywhere(woven: tuple[Artefact, tor
     assert torch.equal(after.saturating()(wide), after.exact(wide))
     off, spread = (after.exact(images) - before.exact(images)).abs().max(), before.exact(images).std()
     assert off < 0.2 * spread, "biases follow their weights, and one bit is rounded away"
+
+
+@pytest.mark.parametrize("scale", [np.array([0.1, 0.02, 0.3], np.float32), np.array(0.05, np.float32)])
+def test_steps_grow_by_what_a_channel_needs(scale: np.ndarray, tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).integers(-128, 128, (3, 4, 3, 3), dtype=np.int8)
+    weights[1] //= 2  # within 7 bits as it is
+    source, target = tmp_path / "source.onnx", tmp_path / "target.onnx"
+    images = torch.rand(2, 4, 6, 6) * 3
+    before = session_predict(two_with_one_scale(source, weights, scale), 1)(images)
+    assert not before.any(), "both are the same"
+    keep_in_seven_bits(source, target, ["a"])
+    held = {t.name: numpy_helper.to_array(t) for t in onnx.load(target).graph.initializer}
+    assert np.array_equal(held["b"], weights) and np.array_equal(held["scale"], scale), "what others share stays"
+    wide, bias = held["a_wide"], held["bias_wide"] * held["bias_scale_wide"]
+    steps = np.broadcast_to(wide.reshape(-1, *[1] * 3 * wide.ndim), weights.shape)
+    was = weights * scale.reshape(-1, *[1] * 3 * scale.ndim)
+    assert np.abs(held["a"].astype(int)).max() == 64 and (np.abs(held["a"] * steps - was) <= steps * 0.5001).all()
+    assert (np.abs(bias - held["bias"] * held["bias_scale"]) <= held["bias_scale_wide"] * 0.5001).all()
+    if scale.ndim:
+        assert np.array_equal(held["a"][1], weights[1]) and wide[1] == scale[1]
+    off = session_predict(target, 1)(images)
+    assert off.any() and off.abs().max() <= 36 * 3 * steps.max() / 2
+
+
+def test_one_layer_alone_saturates(woven: tuple[Artefact, torch.Tensor]) -> None:
+    emulated, images, losses = Emulated(woven[0].path, 1), 3 * woven[1], dict[str, Losses]()
+    given = emulated.saturating(losses, only="grouped")(images)
+    assert {name for name, each in losses.items() if each.pairs} == {"grouped"}
+    assert not torch.equal(given, emulated.exact(images)) and not torch.equal(given, emulated.saturating()(images))
 
 
 def test_only_the_layers_that_are_named_change(woven: tuple[Artefact, torch.Tensor], tmp_path: Path) -> None:

@@ -70,16 +70,19 @@ def _narrow(held: _Held, name: str) -> None:
     wide = held.add(f"{name}_wide", (scale * wider).astype(np.float32))
     for reader in readers:
         reader.input[1] = wide
-        for node in held.graph.node:
-            if reader.output[0] in node.input and len(node.input) > 2:
-                _follow(held, node.input[2], wider)
+    given = {reader.output[0] for reader in readers}
+    own = [node for node in held.graph.node if given & set(node.input)]
+    for bias in dict.fromkeys(node.input[2] for node in own if len(node.input) > 2):
+        if held.uses[bias] > sum(bias in node.input for node in own):
+            raise RunFailed(f"The bias '{bias}' of the weights '{name}' is another layer's too: it cannot follow them.")
+        _follow(held, bias, wider)
 
 
 def _follow(held: _Held, name: str, wider: np.ndarray) -> None:
     """The integers of a bias in the wider steps of its weights."""
     giver = held.givers.get(name)
-    if giver is None or giver.op_type != DQ or held.uses[name] > 1:
-        raise RunFailed(f"The bias '{name}' is not one of a single layer at int8: its file is to be exported again.")
+    if giver is None or giver.op_type != DQ:
+        raise RunFailed(f"The bias '{name}' is not behind {DQ}, as those of TDQ's files are: export it again.")
     _set(held, giver, 0, np.rint(held.values(giver.input[0]) / wider).astype(np.int32))
     _set(held, giver, 1, (held.values(giver.input[1]) * wider).astype(np.float32))
 
