@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -83,7 +84,7 @@ def test_within_7_bits_nothing_is_lost() -> None:
     assert risky_pairs(np.array([[64, 65]], np.int8)) and risky_pairs(np.array([[-65, -64]], np.int8))
 
 
-CONVOLUTIONS: dict[str, tuple[tuple[int, ...], dict[str, object]]] = {
+CONVOLUTIONS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "3x3": ((16, 8, 3, 3), {"pads": [1, 1, 1, 1]}),
     "first layer": ((16, 3, 3, 3), {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
     "pointwise": ((24, 12, 1, 1), {}),
@@ -103,7 +104,7 @@ def sides(kind: str) -> list[tuple[int, int]]:
     (_, _, *kernel), attributes = CONVOLUTIONS[kind]
     if "auto_pad" in attributes:
         return {"same": [(0, 1), (0, 1)], "same, lower": [(2, 1), (2, 1)]}[kind]
-    pads = np.reshape(attributes.get("pads", [0] * 2 * len(kernel)), (2, -1))  # type: ignore[call-overload]
+    pads = np.reshape(attributes.get("pads", [0] * 2 * len(kernel)), (2, -1))
     return [(int(before), int(behind)) for before, behind in pads.T]
 
 
@@ -113,7 +114,7 @@ def made(folder: Path, kind: str) -> tuple[Path, np.ndarray, torch.Tensor]:
     draw = np.random.default_rng(len(kind))
     weights = draw.integers(-128, 128, shape, dtype=np.int8)
     path = convolution(folder / "file.onnx", weights, **attributes)
-    images = draw.integers(-X_ZERO, 256 - X_ZERO, (3, shape[1] * attributes.get("group", 1), *[6] * (len(shape) - 2)))  # type: ignore[operator]
+    images = draw.integers(-X_ZERO, 256 - X_ZERO, (3, shape[1] * attributes.get("group", 1), *[6] * (len(shape) - 2)))
     return path, weights, torch.tensor(images * X_SCALE, dtype=torch.float32)
 
 
