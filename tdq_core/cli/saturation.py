@@ -53,8 +53,8 @@ def saturation(
             _print_repaired(done, within)
     if done and not done.enough:
         complain(
-            f"With all guilty layers at 7 bits {100 * done.lost:+.2f} points are lost, more than {within:g}: that is "
-            "what rounding to 7 bits costs."
+            f"{100 * done.lost:+.2f} points are lost all the same, more than {within:g}: rounding to 7 bits costs some "
+            "too, and no other number of layers that was tried loses less."
         )
         raise typer.Exit(1)
 

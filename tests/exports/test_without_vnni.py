@@ -86,7 +86,8 @@ def test_fewest_layers_are_found_by_halving() -> None:
             tried.append(count)
             return 0.0 if count >= enough else 1.0
 
-        assert _fewest(loss, 19, 0.5) == enough and len(tried) <= 5
+        assert _fewest(loss, 19, 0.5) == enough and len(tried) <= 6
+    assert _fewest(lambda count: abs(count - 15) + 1.0, 19, 0.5) == 15, "none is enough: the least loss that was seen"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -43,7 +43,7 @@ class Repaired:
         folder: of the new export; None: none was needed.
         found: of the repaired file, against its own scores.
         lost: top-1 of the file before with VNNI less that of the repaired one without, a share.
-        enough: it is within what was asked for; where not, all guilty layers are within 7 bits all the same.
+        enough: it is within what was asked for; where not, the file loses least of those that were tried.
     """
 
     folder: Path | None
@@ -133,12 +133,17 @@ def repair(
 
 
 def _fewest(loss: Callable[[int], float], most: int, within: float) -> int:
-    """The least number of layers, in 1 to `most`, whose loss is `within` limits, taken to fall as they grow."""
+    """The least number of layers, in 1 to `most`, whose loss is `within` limits, found by halving as if it fell with
+    their number; where none that is tried is, the one of least loss: rounding more layers costs something too."""
+    tried: dict[int, float] = {}
     low, high = 1, most
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if loss(middle) <= within else (middle + 1, high)
-    return low
+        tried[middle] = loss(middle)
+        low, high = (low, middle) if tried[middle] <= within else (middle + 1, high)
+    if low not in tried:
+        tried[low] = loss(low)
+    return min(tried, key=lambda count: (max(tried[count], within), count))
 
 
 def _opened(folder: str | Path, data: str | Images | None, on_progress: Progress) -> Subject:
