@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tdq_core.api.bench import Race, bench
-    from tdq_core.api.exports import Exported, Verified, export, verify
+    from tdq_core.api.exports import Exported, Repaired, Saturation, Verified, export, repair, saturation, verify
     from tdq_core.api.image_sets import ImagePair, images
     from tdq_core.api.networks import Network, load, load_export, wrap
     from tdq_core.api.predictions import predict
@@ -35,7 +35,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _FROM = {
     "tdq_core.api.networks": ("Network", "load", "load_export", "wrap"),
     "tdq_core.api.bench": ("Race", "bench"),
-    "tdq_core.api.exports": ("Exported", "Verified", "export", "verify"),
+    "tdq_core.api.exports": (
+        "Exported",
+        "Repaired",
+        "Saturation",
+        "Verified",
+        "export",
+        "repair",
+        "saturation",
+        "verify",
+    ),
     "tdq_core.api.image_sets": ("ImagePair", "images"),
     "tdq_core.api.verbs": ("Quantized", "Score", "compress", "measure", "plan", "quantize"),
     "tdq_core.api.predictions": ("predict",),
@@ -55,9 +64,11 @@ __all__ = [
     "Race",
     "RankRule",
     "Refused",
+    "Repaired",
     "RunFailed",
     "RunSpec",
     "Runs",
+    "Saturation",
     "Score",
     "SweptRuns",
     "TDQError",
@@ -72,8 +83,10 @@ __all__ = [
     "plan",
     "predict",
     "quantize",
+    "repair",
     "run",
     "runs",
+    "saturation",
     "sweep",
     "verify",
     "wrap",

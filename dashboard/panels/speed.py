@@ -10,7 +10,10 @@ from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf.offers import Offers
 from dashboard.words.markup import plain
 from dashboard.words.speed import layer_rows, race_rows, verdicts
+from tdq_core.errors import InputError
 from tdq_core.jobs.queue import Request
+from tdq_core.pipeline.exports.told import export_folder
+from tdq_core.pipeline.exports.without_vnni import Saturation
 from tdq_core.pipeline.speed.record import SPEEDS, Speed
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
@@ -36,10 +39,21 @@ def speed_panel(record: RunRecord, spec: RunSpec, offers: Offers) -> None:
             st.caption("Not timed yet. It is timed in turn with the dense model at the same numbers and at FP32.")
         else:
             _shown(speed, record)
+        if survival := _survival(record.run_id):
+            st.caption(survival)
         label = "Time it again" if speed else "Time it"
         if start_button(label, spec, offers, key=f"bench-{record.run_id}", icon=":material/timer:"):
             submit(Request(kind="bench", spec=spec, allowed_models=offers.allowed, run_id=record.run_id))
             st.rerun()
+
+
+def _survival(run_id: str) -> str:
+    """What the exported INT8 file scores on CPUs without VNNI; empty: it was not checked."""
+    try:
+        found = Saturation.read(export_folder(run_id, "onnx"))
+    except InputError as error:
+        return plain(error)
+    return plain(f"{found.sentence()}: its exported INT8 file, emulated.") if found else ""
 
 
 def _shown(speed: Speed, record: RunRecord) -> None:

@@ -14,8 +14,12 @@ from tdq_core.models.weights_ref import RANKS
 from tdq_core.pipeline.export import require_export
 from tdq_core.pipeline.exports.export import Exported as Exported
 from tdq_core.pipeline.exports.export import Made, Source, export_run, finish, require_free
+from tdq_core.pipeline.exports.saturation import Repaired as Repaired
+from tdq_core.pipeline.exports.saturation import repair as repair
+from tdq_core.pipeline.exports.saturation import saturation as saturation
 from tdq_core.pipeline.exports.verify import Verified as Verified
 from tdq_core.pipeline.exports.verify import verify as verify
+from tdq_core.pipeline.exports.without_vnni import Saturation as Saturation
 from tdq_core.records.record import RunRecord
 from tdq_core.specs.formats import FORMATS
 from tdq_core.specs.option import require_choice

@@ -22,6 +22,7 @@ from tdq_core.cli import (
     recipe,
     records,
     run,
+    saturation,
     sweep,
     training,
 )
@@ -52,6 +53,7 @@ app.command("bench")(bench.bench)
 app.command("layer-times")(layer_times.layer_times)
 app.command("export")(export.export)
 app.command("verify")(export.verify)
+app.command("saturation")(saturation.saturation)
 app.command("dashboard")(dashboard.dashboard)
 app.command("doctor")(doctor.doctor)
 app.command("cache")(cache.cache)

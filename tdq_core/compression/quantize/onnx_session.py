@@ -16,6 +16,18 @@ def session_predict(graph: Path | bytes, threads: int, *, literally: bool = Fals
 
     `literally`: operator by operator as the graph has them, nothing fused; slow.
     """
+    session = open_session(graph, threads, literally=literally)
+    name = session.get_inputs()[0].name
+
+    def predict(images: Tensor) -> Tensor:
+        (logits,) = session.run(None, {name: images.detach().contiguous().numpy()})
+        return torch.from_numpy(logits)
+
+    return predict
+
+
+def open_session(graph: Path | bytes, threads: int, *, literally: bool = False) -> onnxruntime.InferenceSession:
+    """A session of a graph; `literally` as in `session_predict`."""
     options = onnxruntime.SessionOptions()
     if literally:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -24,11 +36,4 @@ def session_predict(graph: Path | bytes, threads: int, *, literally: bool = Fals
     # between calls the threads sleep: spinning ones would slow whatever torch does next
     options.add_session_config_entry("session.force_spinning_stop", "1")
     source = graph if isinstance(graph, bytes) else str(graph)
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def predict(images: Tensor) -> Tensor:
-        (logits,) = session.run(None, {name: images.detach().contiguous().numpy()})
-        return torch.from_numpy(logits)
-
-    return predict
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

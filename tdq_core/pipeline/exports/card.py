@@ -6,12 +6,15 @@ from pathlib import Path
 from tdq_core.models.registry import is_known_code
 from tdq_core.pipeline.exports.loading import lines
 from tdq_core.pipeline.exports.told import NAME, Told
+from tdq_core.pipeline.exports.without_vnni import Saturation
 from tdq_core.records.record import RunRecord
 from tdq_core.specs.formats import FORMATS
 from tdq_core.specs.precision import PRECISIONS
 from tdq_core.stats.sizes import both_ways
 from tdq_core.system.files import write_atomically
 from tdq_core.system.plain_text import printable
+
+_WITHOUT_VNNI = "## On a CPU without VNNI"
 
 
 def write_card(folder: Path, told: Told, record: RunRecord | None, *, notes: Sequence[str] = ()) -> Path:
@@ -39,6 +42,20 @@ def card(told: Told, record: RunRecord | None, *, notes: Sequence[str] = ()) -> 
     if kept:
         parts += ["## What to know", "\n".join(f"- {_code(note)}" for note in dict.fromkeys(kept))]
     return "\n\n".join(parts) + "\n"
+
+
+def tell_saturation(folder: Path, found: Saturation) -> None:
+    """Put what was found of CPUs without VNNI at the end of the card in `folder`, where there is one."""
+    try:
+        before = (folder / "README.md").read_text().partition(_WITHOUT_VNNI)[0].rstrip()
+    except OSError:  # somebody has removed it: it is not missed
+        return
+    lines = [_WITHOUT_VNNI, f"{found.sentence()}. Emulated: pairs of 8-bit products saturate there in 16 bits."]
+    if found.seven_bits:
+        lines.append(f"Within 7 bits, where they cannot: {', '.join(map(_code, found.seven_bits))}.")
+    if found.layers:
+        lines.append(f"What saturates, the worst first: {', '.join(_code(layer.name) for layer in found.layers)}.")
+    write_atomically(folder / "README.md", "\n\n".join([before, *lines]) + "\n")
 
 
 def snippet(told: Told) -> str:

@@ -17,6 +17,7 @@ from tdq_core.models.weights_file import load_weights
 from tdq_core.pipeline.evaluate import outcomes
 from tdq_core.pipeline.export import export_again, require_export
 from tdq_core.pipeline.exports import told as telling
+from tdq_core.pipeline.exports import without_vnni
 from tdq_core.pipeline.exports.card import write_card
 from tdq_core.pipeline.exports.check import SAME_LOGITS, answers, answers_of, apart
 from tdq_core.pipeline.exports.told import Seen, Told, noise
@@ -177,7 +178,7 @@ def finish(
     """
     path = made.artefact.path
     format = path.suffix.removeprefix(".")
-    for stale in (telling.NAME, "README.md"):
+    for stale in (telling.NAME, without_vnni.NAME, "README.md"):
         (folder / stale).unlink(missing_ok=True)
     images = source.images if source else None
     if FORMATS[format].rebuilt and isinstance(made.model, nn.Module):

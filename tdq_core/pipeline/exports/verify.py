@@ -60,7 +60,7 @@ def verify(
     folder = Path(folder)
     told = Told.read(folder)
     path = require_file(folder, told)
-    images = _images(told, data, on_progress)
+    images = images_of(told, data, on_progress)
     _require_named(told, folder, model)
     if isinstance(model, nn.Module) and FORMATS[told.format].rebuilt:
         seen_as = told.preprocessing
@@ -80,7 +80,8 @@ def verify(
     return Verified(told, off, seen, changed, tuple(_what_is_wrong(told, off, seen, changed)))
 
 
-def _images(told: Told, data: str | Images | None, on_progress: Progress) -> Images | None:
+def images_of(told: Told, data: str | Images | None, on_progress: Progress) -> Images | None:
+    """The images that are given, or those that the export names; None: none are."""
     if data is not None and not isinstance(data, str):
         return data
     seen = told.images
