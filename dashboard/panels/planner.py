@@ -13,6 +13,7 @@ from dashboard.panels.choices import choose
 from dashboard.panels.costs import PREDICTED, budget_strip
 from dashboard.panels.head import Here
 from dashboard.panels.jobs import start_button, submit
+from dashboard.panels.latency import latency
 from dashboard.panels.results import Drawn
 from dashboard.panels.sweeping import curve_button
 from dashboard.panels.targets import settle_bounds, targets_button
@@ -27,6 +28,7 @@ from tdq_core.errors import Refused, TDQError
 from tdq_core.jobs.queue import Request
 from tdq_core.layers.table import LayerTable
 from tdq_core.prediction.allocation import shares_by_changes
+from tdq_core.prediction.layer_times import plans_by_time
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.ranks.plan import Plan, lacks
 from tdq_core.specs import RankRule, RunSpec
@@ -73,9 +75,10 @@ def planner(now: Here, drawn: Drawn | None, predictor: Predictor | None) -> None
             targets_button(draft.spec(), table, predictor)
             curve_button(draft, offers)
         _run_button(draft, offers, plan)
-    if predictor is None:
-        with told:
+    with told:
+        if predictor is None:
             _measure_button(draft.subject, offers)
+        latency(draft, plan, offers)
 
 
 def _run_button(draft: Draft, offers: Offers, plan: Plan | None) -> None:
@@ -136,6 +139,8 @@ def _with_hand(draft: Draft, read_for: RunSpec) -> Draft:
 def _plan(draft: Draft, read_for: RunSpec) -> Plan | None:
     """The plan that follows from the draft; None where it cannot be made, with the reason on the page."""
     try:
+        if plans_by_time(draft.spec()):
+            return catalog.plan_by_time(draft.spec(), read_for)
         if shares_by_changes(draft.spec()):
             return catalog.plan_by_changes(draft.spec())
         return catalog.plan(read_for, draft.method, draft.rule(), draft.spec().precision)

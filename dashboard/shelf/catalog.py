@@ -24,7 +24,9 @@ from tdq_core.errors import InputError, TDQError
 from tdq_core.layers.table import LayerTable
 from tdq_core.models.layer_files import find_layer_file, layer_file_name, read_layer_file
 from tdq_core.models.registry import MODELS, WEIGHTS_FOLDER
+from tdq_core.prediction.allocation import shares_by_changes
 from tdq_core.prediction.curve import Run
+from tdq_core.prediction.layer_times import LAYER_TIMES, LayerTimes, require_times, timed, times_for
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
 from tdq_core.prediction.shelf import missing, predictor_for, sensitivities_for
@@ -127,6 +129,27 @@ def plan_by_changes(spec: RunSpec) -> Plan:
     if found is None:
         raise InputError(missing(spec))
     return make_plan(found.table(spec), spec.method, spec.rule, spec.precision)
+
+
+def times(spec: RunSpec) -> LayerTimes | None:
+    """How long the layers of the spec's network take here at its precision; None where they were not timed."""
+    return times_for(spec, read(LAYER_TIMES).values)
+
+
+def plan_by_time(spec: RunSpec, read_for: RunSpec) -> Plan:
+    """A plan whose ratio is one of times, on the layer table of `read_for`.
+
+    Raises:
+        InputError: the layers were not timed, or read.
+    """
+    found = require_times(spec, read(LAYER_TIMES).values)
+    known = predictor(spec, read(RUNS)) if shares_by_changes(spec) else None
+    if known is None and shares_by_changes(spec):
+        raise InputError(missing(spec))
+    table = known.table(spec) if known else layer_table(read_for)
+    if table is None:
+        raise InputError(f"The layers of '{spec.model.name}' have not been read yet: press 'Read the layers'.")
+    return make_plan(timed(table, found), spec.method, spec.rule, spec.precision)
 
 
 def curve(spec: RunSpec, predictor: Predictor | None, own: Sequence[RunRecord], params: int) -> Curve:

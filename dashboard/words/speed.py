@@ -69,3 +69,10 @@ def layer_rows(told: Profile) -> list[Row]:
         for kind in kinds
     ]
     return layers + rest
+
+
+def told_time(ns: int, dense_ns: int, conditions: str) -> str:
+    """What a plan is told to take, in Markdown."""
+    ratio = dense_ns / ns
+    against = f"{ratio:.2f}x as fast as" if ratio >= 1 else f"**slower** than, {1 / ratio:.2f}x the time of,"
+    return f"**Latency**, told: {ns / 1e6:.3g} ms a call, {against} dense (ONNX Runtime here, {conditions})"

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tdq_core.errors import InputError, Refused
-from tdq_core.layers.methods import METHODS, Method, Modes, Ranks, method
+from tdq_core.layers.methods import METHODS, Chooser, Method, Modes, Ranks, method
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.allocate import Taken, solve_with_bits
 from tdq_core.ranks.budget import FP32, Budget, form_time
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.packed import END_BITS, Packed
-from tdq_core.ranks.policies import share_out
+from tdq_core.ranks.policies import BY_FRONTS, share_out
 from tdq_core.ranks.takers import takers_of, why_left
 from tdq_core.specs.choices import POLICIES, RULES
 from tdq_core.specs.precision_spec import PrecisionSpec, require_countable
@@ -176,6 +176,8 @@ def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
             f"The policy '{rule.policy}' predicts a layer's error from its spectra, and no spectrum predicts that of "
             f"{asked.label}: share the ratio out by 'uniform' or 'later'. Got '{name}'."
         )
+    if isinstance(asked, Chooser) and asked.among and rule.policy not in BY_FRONTS:
+        raise InputError(f"The method '{name}' goes with the policies {' and '.join(BY_FRONTS)}. Got '{rule.policy}'.")
     shares: dict[str, Taken | str] = {la.name: reason for la in table.layers if (reason := why_left(la, name, budget))}
     takers = takers_of(name, budget)
     if budget.precision.bits == "auto":

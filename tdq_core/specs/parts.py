@@ -120,8 +120,8 @@ class Decomposition(Value, frozen=True):
             flag="--method",
             label="Method",
             choices=lambda: ("none", *METHODS),
-            help="How layers are factorised; auto takes tucker2 for k x k kernels and svd for 1x1 and Linear, mixed for "
-            "each layer the form that loses least.",
+            help="How layers are factorised; auto takes tucker2 for k x k kernels and svd for 1x1 and Linear, mixed "
+            "for each layer the form that loses least.",
             labels=lambda: {"none": "dense"} | {n: m.label for n, m in METHODS.items()},
         ),
     ]

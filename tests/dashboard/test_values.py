@@ -42,7 +42,7 @@ def test_the_run_shown_first_is_the_smallest_that_loses_at_most_a_point() -> Non
 
 def test_by_hand_from_a_rule_is_the_same_plan() -> None:
     table = layer_table()
-    for method in METHODS:
+    for method in set(METHODS) - {"mixed"}:  # whose forms a plan chooses, so that by hand there is none
         plan = make_plan(table, method, RankRule("ratio", 1.8))
         by_hand = make_plan(table, method, planning.hand_rule(planning.hand_from(plan)))
         assert (by_hand.params, by_hand.macs) == (plan.params, plan.macs)

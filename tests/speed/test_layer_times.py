@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import Answer
 from msgspec import structs
 from torch import Tensor, nn
 
@@ -180,7 +180,7 @@ def test_ranks_end_where_more_would_take_longer(spectra: LayerTable) -> None:
         assert part.ranks[0] % 4 == 0 or part.ranks[0] == top or part.cost.params >= part.layer.params * 0.8
 
 
-def test_without_times_there_is_one_sentence(spectra: LayerTable, tdq: Callable[..., Answer]) -> None:
+def test_without_times_there_is_one_sentence(spectra: LayerTable, tdq: Callable[..., Any]) -> None:
     rule = RankRule("ratio", 1.2, budget="latency")
     with pytest.raises(InputError, match="tdq layer-times"):
         make_plan(spectra, "svd", rule, INT8)
