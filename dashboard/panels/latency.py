@@ -29,6 +29,8 @@ def latency(draft: Draft, plan: Plan | None, offers: Offers) -> None:
         if plans_by_time(spec):
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.caption("**Latency**: the layers were not timed on this machine yet.")
+                if offers.why_not(spec):
+                    return  # the Run button says why
                 if start_button("Time the layers", spec, offers, icon=":material/timer:", help=_HELP):
                     submit(Request(kind="layer_times", spec=spec, allowed_models=offers.allowed))
                     st.rerun()

@@ -91,6 +91,8 @@ def _measure_button(subject: RunSpec, offers: Offers) -> None:
     """Where nothing is predicted yet: what to do about it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("**Predicted drop**: not yet; it takes one measurement.")
+        if offers.why_not(subject):
+            return  # the Run button says why
         if start_button("Measure the layers", subject, offers, icon=":material/query_stats:", help=PREDICTED):
             submit(Request(kind="sensitivity", spec=subject, allowed_models=offers.allowed))
             st.rerun()
