@@ -56,6 +56,12 @@ def says_what_a_word_means() -> None:
 
 
 holds(
+    "docs/deploy.md",
+    "It is a command of its own, for it asks another question than `verify`",
+    "Depthwise convolutions widen first and lose nothing",
+    "`--repair` writes the export again with the weights of guilty layers within **7 bits**",
+)(says_what_a_word_means)
+holds(
     "README.md",
     "the smallest INT8 file that loses at most one point on the images that choose",
     "*Shown*: there the interval ends within a point",
