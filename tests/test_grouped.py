@@ -133,6 +133,8 @@ def test_planned_is_what_is_counted_and_what_is_stored(method, rule, tmp_path):
     described = METHODS[method]
     if rule.policy == "global" and isinstance(described, Method) and not described.predicts:
         pytest.skip("no spectrum predicts its error")
+    if not isinstance(described, Method) and described.among and rule.policy != "global":
+        pytest.skip("it goes with policies that find forms")
     plan = make_plan(table, method, rule)
     built, made = apply_plan(model, plan)
     assert (count_params(built), count_macs(built, x)) == (plan.params, plan.macs)

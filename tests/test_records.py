@@ -248,7 +248,7 @@ def test_the_table_shows_what_the_record_holds_and_the_csv_is_harmless():
     [
         (
             {"method": "tucker", "rule": RankRule("ratio", 2)},
-            "one of none, tucker2, cp, svd, spatial, auto. Got 'tucker'",
+            "one of none, tucker2, cp, svd, spatial, auto, mixed. Got 'tucker'",
         ),
         ({"precision": "int4"}, "Got 'int4'"),
         ({"backend": "tf"}, "Got 'tf'"),

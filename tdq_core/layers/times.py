@@ -5,12 +5,13 @@ as one of 32. So ranks are kept apart by the largest of these numbers that divid
 joined by straight lines.
 """
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 STEPS = (16, 8, 4, 1)
 MIDDLE = 6
@@ -36,11 +37,15 @@ class Grid:
     def at(self, ranks: Any) -> Any:
         """Nanoseconds along straight lines between what was timed; below the smallest ranks as long as there."""
         grid = np.array(self.ns, dtype=float).reshape([len(row) for row in self.ranks])
-        places = [np.interp(np.asarray(rank, dtype=float), row, np.arange(len(row)))
-                  for rank, row in zip(ranks, self.ranks, strict=True)]  # fmt: skip
-        at = np.array(np.broadcast_arrays(*places))
-        found = map_coordinates(grid, at.reshape(len(places), -1), order=1, mode="nearest")
-        return np.ceil(found - ROUNDING).astype(np.int64).reshape(at.shape[1:])
+        at = [np.interp(np.asarray(rank, dtype=float), row, np.arange(len(row)))
+              for rank, row in zip(ranks, self.ranks, strict=True)]  # fmt: skip
+        below = [place.astype(int) for place in at]
+        found: Any = 0.0
+        for corner in itertools.product((0, 1), repeat=len(at)):
+            axes = list(zip(at, below, corner, grid.shape, strict=True))
+            share = math.prod(place - low if up else 1 - (place - low) for place, low, up, _ in axes)
+            found = found + share * grid[tuple(np.minimum(low + up, size - 1) for _, low, up, size in axes)]
+        return np.ceil(found - ROUNDING).astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class _Steps:
 
     seen: Moments
     mu: float
-    count: int
+    count: int = STEPS
 
     def missed(self, factors: list[Tensor]) -> float:
         return self.seen.missed(torch.einsum("or,ir,kr->oik", *factors).flatten(1))
