@@ -62,6 +62,7 @@ ROUNDED_AT = 0.42
 BALANCED_FOR = Scheme(8, 8)
 
 MOST_OF_SLOWEST = 256
+"""The same of CP without the correction, which is looked for with the usual effort."""
 
 
 @dataclass(frozen=True)

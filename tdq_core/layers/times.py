@@ -7,7 +7,7 @@ joined by straight lines.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,20 @@ class FormTime:
     def least(self) -> int:
         """At the ranks that take least."""
         return min((min(grid.ns) for grid in self.grids), default=self.dense)
+
+
+def of_plan(dense_ns: int, parts: Iterable[tuple[Iterable[FormTime], str, Any]]) -> int | None:
+    """Nanoseconds of a network that takes `dense_ns` dense, from `parts`: of each layer the forms that were timed,
+    the method that it takes ('none': dense), and the ranks. None where it was not timed in that form."""
+    whole = dense_ns
+    for forms, method, ranks in parts:
+        if method == "none":
+            continue
+        known = {form.method: form for form in forms}
+        if method not in known or "none" not in known:
+            return None
+        whole += int(known[method].at(ranks)) - known["none"].dense
+    return max(whole, 0)
 
 
 def rows(top: int, step: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import msgspec
 
 from tdq_core.errors import InputError
 from tdq_core.layers.table import LayerTable
-from tdq_core.layers.times import FormTime, sound
+from tdq_core.layers.times import FormTime, of_plan, sound
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.records.bounds import Id, Named, Positive
 from tdq_core.records.record import Kept, read_kept, require_schema
@@ -133,15 +133,7 @@ def timed(table: LayerTable, found: LayerTimes) -> LayerTable:
 
 def time_of(found: LayerTimes, layers: Iterable[LayerPlan]) -> int | None:
     """Nanoseconds of a call of the network whose layers become `layers`; None where one was not timed in its form."""
-    whole = found.dense_ns
-    for part in layers:
-        forms = {form.method: form for form in found.layers.get(part.layer.name, ())}
-        if part.method == DENSE:
-            continue
-        if part.method not in forms:
-            return None
-        whole += int(forms[part.method].at(part.ranks)) - forms[DENSE].dense
-    return max(whole, 0)
+    return of_plan(found.dense_ns, ((found.layers.get(p.layer.name, ()), p.method, p.ranks) for p in layers))
 
 
 def require_times(spec: RunSpec, every: Iterable[LayerTimes], *, digest: str | None = None) -> LayerTimes:

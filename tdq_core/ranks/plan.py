@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from tdq_core.errors import InputError, Refused
 from tdq_core.layers.methods import METHODS, Chooser, Method, Modes, Ranks, method
 from tdq_core.layers.table import Layer, LayerTable
+from tdq_core.layers.times import of_plan
 from tdq_core.ranks.allocate import Taken, solve_with_bits
-from tdq_core.ranks.budget import FP32, Budget, form_time
+from tdq_core.ranks.budget import FP32, Budget
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.packed import END_BITS, Packed
-from tdq_core.ranks.policies import BY_FRONTS, share_out
+from tdq_core.ranks.policies import share_out
 from tdq_core.ranks.takers import takers_of, why_left
 from tdq_core.specs.choices import POLICIES, RULES
 from tdq_core.specs.precision_spec import PrecisionSpec, require_countable
@@ -150,15 +151,7 @@ def _ns(table: LayerTable, plans: Sequence[LayerPlan]) -> int | None:
     """What a call of the whole takes; None where it was not timed, or a layer not in its form."""
     if table.dense_ns is None:
         return None
-    whole = table.dense_ns
-    for p in plans:
-        if p.method == "none":
-            continue
-        now, before = form_time(p.layer, p.method), form_time(p.layer, "none")
-        if now is None or before is None:
-            return None
-        whole += int(now.at(p.ranks)) - int(before.at(()))
-    return max(whole, 0)
+    return of_plan(table.dense_ns, ((p.layer.times, p.method, p.ranks) for p in plans))
 
 
 def _left(layer: Layer, reason: str) -> LayerPlan:
@@ -176,8 +169,9 @@ def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
             f"The policy '{rule.policy}' predicts a layer's error from its spectra, and no spectrum predicts that of "
             f"{asked.label}: share the ratio out by 'uniform' or 'later'. Got '{name}'."
         )
-    if isinstance(asked, Chooser) and asked.among and rule.policy not in BY_FRONTS:
-        raise InputError(f"The method '{name}' goes with the policies {' and '.join(BY_FRONTS)}. Got '{rule.policy}'.")
+    if isinstance(asked, Chooser) and asked.among and not POLICIES[rule.policy].finds_forms:
+        able = " and ".join(row.name for row in POLICIES.values() if row.finds_forms)
+        raise InputError(f"The method '{name}' goes with the policies {able}. Got '{rule.policy}'.")
     shares: dict[str, Taken | str] = {la.name: reason for la in table.layers if (reason := why_left(la, name, budget))}
     takers = takers_of(name, budget)
     if budget.precision.bits == "auto":

@@ -24,10 +24,6 @@ Share = Taken | Ranks | str
 Shares = dict[str, Ranks | str]
 
 
-BY_FRONTS = ("global", "predicted")
-"""Policies that find the form of a layer with its ranks."""
-
-
 def share_out(takers: Takers, budget: Budget) -> dict[str, Taken | str]:
     """The ratio of the budget's rule, by its policy.
 

@@ -36,6 +36,11 @@ class Policy(Choice):
     by_sensitivities: bool = False
     has_depth: bool = False
 
+    @property
+    def finds_forms(self) -> bool:
+        """Whether it finds the method of a layer with its ranks, by what each form loses."""
+        return self.by_prediction or self.by_sensitivities
+
 
 POLICIES: dict[str, Policy] = {
     row.name: row

@@ -216,7 +216,11 @@ def _require_method_and_rule(whole: Flat) -> None:
             "VBMF."
         )
     chooser, rule = METHODS.get(whole["method"]), whole["rule"]
-    if isinstance(chooser, Chooser) and chooser.among and not _by_fronts(rule):
+    if (
+        isinstance(chooser, Chooser)
+        and chooser.among
+        and (rule.kind, POLICIES[rule.policy].finds_forms) != ("ratio", True)
+    ):
         raise InputError(
             f"The method '{chooser.name}' takes for each layer the form that loses least, which a ratio with the "
             f"policy 'global' or 'predicted' finds. Got the rank rule '{rule.kind}' with the policy '{rule.policy}': "
@@ -227,12 +231,6 @@ def _require_method_and_rule(whole: Flat) -> None:
             f"Bits are chosen by layer ('bits' auto) with one method. Got them with '{chooser.name}': ask for 'auto', "
             "or for the same bits everywhere."
         )
-
-
-def _by_fronts(rule: RankRule) -> bool:
-    """Whether ranks are found by what each form of each layer loses."""
-    policy = POLICIES[rule.policy]
-    return rule.kind == "ratio" and (policy.by_prediction or policy.by_sensitivities)
 
 
 def _require_effect(whole: Flat) -> None:
