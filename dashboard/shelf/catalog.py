@@ -110,9 +110,14 @@ def plan(spec: RunSpec, method: str, rule: RankRule | None, precision: Precision
     return _plan(*_stamp(path), spec.model.name, method, rule.to_dict() if rule else {}, numbers)
 
 
+def sensitivities(spec: RunSpec) -> Sensitivities | None:
+    """Of the spec's network; None where they were never measured."""
+    return sensitivities_for(spec, read(SENSITIVITIES).values)
+
+
 def predictor(spec: RunSpec, runs: Runs) -> Predictor | None:
     """Of the spec's network, refitted on its runs; None where its sensitivities were never measured."""
-    found = sensitivities_for(spec, read(SENSITIVITIES).values)
+    found = sensitivities(spec)
     if found is None:
         return None
     own = [record for record in runs.values if record.spec.model == spec.model]

@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard.facts.additions import MARGIN, addition_rows, joined_runs, kind_rows, verdict_text
 from dashboard.figures.additivity import additivity_figure
-from dashboard.panels import blocks, charts
+from dashboard.panels import blocks, charts, layer_map
 from dashboard.panels.head import here
 from dashboard.shelf import catalog
 from dashboard.words.glossary import meaning
@@ -48,5 +48,6 @@ with st.expander(f"All {len(additions)} groups, exceptions first", expanded=True
         icon=":material/download:",
         on_click="ignore",
     )
+layer_map.show(subject.spec)
 blocks.download_csv(joined_runs(cells), f"tdq-cells-{subject.spec.model.name}", key="csv-cells")
 blocks.link("components", "Why does INT8 fail where it does? Page Components")

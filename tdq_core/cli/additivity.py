@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from tdq_core.analysis.additivity import Interval, Judged, find_cells, judged, require_margin
+from tdq_core.cli.meeting import print_meetings
 from tdq_core.cli.options import JsonFlag
 from tdq_core.cli.records import ModelFilter, chosen, end
 from tdq_core.cli.terminal import say, say_json, say_table
+from tdq_core.errors import InputError
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import method_text, ranks_text
 from tdq_core.stats.equivalence import Equivalence
@@ -21,11 +23,26 @@ SAID = {Equivalence.WITHIN: "additive", Equivalence.BEYOND: "not additive", Equi
 def additivity(
     model: ModelFilter = None,
     margin: Annotated[
-        float, typer.Option(help="Points of top-1 by which the joint drop may miss the sum and still be additive.")
-    ] = 1.0,
+        float | None,
+        typer.Option(help="Points of top-1 by which the joint drop may miss the sum and still be additive; 1 if none."),
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="By layer: where decomposition and rounding meet, by the sensitivities.")
+    ] = False,
+    precision: Annotated[
+        str | None, typer.Option(help="With --layers: the numbers that layers are rounded to; int8 if none.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Hold every joint drop against the sum of the drop by decomposition and the drop by quantization."""
+    if layers:
+        if margin is not None:
+            raise InputError("A margin is one of runs: --layers tells it layer by layer. Leave it out.")
+        print_meetings(model, precision or "int8", as_json=as_json)
+        return
+    if precision is not None:
+        raise InputError("A precision is one of --layers: without it, all runs are judged. Leave it out.")
+    margin = 1.0 if margin is None else margin
     share = require_margin(margin / 100)
     records, told = chosen(model)
     groups = {what: _worst_first(judged(find_cells(own), share)) for what, own in _by_images(records).items()}
