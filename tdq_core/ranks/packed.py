@@ -1,10 +1,11 @@
 """Bytes of the packed file of simulated bits, by arithmetic alone: what `compression.quantize.simulated_file` writes.
 
-A safetensors file is 8 bytes, a header of JSON filled up to a multiple of 8, and the tensors without gaps. The header
-is a good part of a small network's file: every tensor has its name, its shape and its place in it. No torch here.
+A safetensors file is 8 bytes, a header of JSON filled up to a multiple of 8, and the tensors without gaps. The numbers
+of all layers stand in a few tensors; each layer has its name, its bits and its shape in the header. No torch here.
 """
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,15 @@ from tdq_core.specs.precision_spec import PrecisionSpec
 
 END_BITS = 8
 """Of the first convolution and of the last layer, which are small and the most sensitive."""
-SCALES, ZERO_POINTS = "activations.scale", "activations.zero_point"
+FORMAT = 2
 ABOUT = "tdq"
 """The key of the file's metadata."""
+SCALE_BYTES, UNIT_BYTES, BIAS_BYTES, GRID_BYTES = 2, 1, 4, 5
+"""Of a scale, of the power of two that a layer's scales share, of a bias, of the grid of one call's input."""
 ALIGNED = 8
+JOINED = (("tdq.integers", "U8"), ("tdq.scales", "F16"), ("tdq.units", "I8"), ("tdq.biases", "F32"),
+          ("tdq.steps", "F32"), ("tdq.zero_points", "U8"))  # fmt: skip
+"""The tensors that hold the numbers of all layers, and their types."""
 _ORDER = ("I64", "F64", "C64", "I32", "F32", "F16", "BF16", "I16", "I8", "U8", "BOOL")
 """Types as they follow each other in a file; those of one type by name."""
 
@@ -86,10 +92,8 @@ class Packed:
     def size(self, parts: Sequence[Part]) -> int:
         """Bytes of the file of a network that is made of these parts, and of what is no layer."""
         parts = [*parts, *self._idle]
-        tensors = [*self.files.others, *(t for part in parts for t in self._tensors(part)), *_grids(parts)]
-        about = {"weights": {p.name: [p.bits, list(p.shape)] for p in parts},
-                 "activations": {p.name: self._told(p) for p in parts if p.calls}}  # fmt: skip
-        return file_size(tensors, {ABOUT: json.dumps(about, separators=(",", ":"))})
+        idle = sum(self._numbers(part) - UNIT_BYTES for part in parts if not part.counts)
+        return file_size([*self.files.others, *self._joined(parts)], {ABOUT: self._about(parts)}) - idle
 
     def data(self, layer: Layer, name: str, ranks: Any, bits: int) -> Any:
         """Bytes of the tensors of `layer` alone; `ranks` may be arrays that broadcast."""
@@ -98,51 +102,65 @@ class Packed:
         kept |= {0: END_BITS} if layer.name == self._first else {}
         kept |= {len(stages) - 1: END_BITS} if layer.name == self._last else {}
         channels = self._precision.granularity == "channel"
-        total: Any = 4 * layer.c_out * self.files.packed[layer.name]
+        total: Any = BIAS_BYTES * layer.c_out * self.files.packed[layer.name]
         for at, stage in enumerate(stages):
-            total = total + -(-stage.numbers(layer) * kept[at] // 8) + 4 * (stage.out if channels else 1)
+            scales = SCALE_BYTES * (stage.out if channels else 1)
+            total = total + -(-stage.numbers(layer) * kept[at] // 8) + scales + UNIT_BYTES
         if self._precision.numbers.activation_bits:
-            total = total + 5 * layer.calls * len(stages)
+            total = total + GRID_BYTES * layer.calls * len(stages)
         return total
 
     def most(self, parts: Iterable[Part], digits: int) -> int:
-        """Bytes that these parts add to a file whose size has so many `digits`, at most: their tensors, and what the
+        """Bytes that these parts add to a file whose size has so many `digits`, at most: their numbers, and what the
         header says of them."""
         total = 0
         for part in parts:
-            tensors = self._tensors(part)
-            total += sum(t.bytes * t.counts + len(_entry(t, "9" * digits, "9" * digits)) + 1 for t in tensors)
-            told = json.dumps({part.name: [part.bits, list(part.shape)]}, separators=(",", ":"))
+            told = json.dumps({part.name: self._told(part)}, separators=(",", ":"))
             total += len(json.dumps(told)) - 3  # quotes and braces go, a comma comes
-            if part.calls:
-                told = json.dumps({part.name: self._told(part)}, separators=(",", ":"))
-                total += len(json.dumps(told)) - 3 + 5 * part.calls
+            total += self._numbers(part) if part.counts else UNIT_BYTES
         return total
 
     def frame(self, digits: int) -> int:
         """Bytes of a file of so many `digits` without its layers, at most."""
-        grids = [Stored(SCALES, "F32", (10**digits,), 0), Stored(ZERO_POINTS, "U8", (10**digits,), 0)]
-        told = json.dumps({ABOUT: json.dumps({"weights": {}, "activations": {}}, separators=(",", ":"))})
-        entries = sum(len(_entry(t, "9" * digits, "9" * digits)) + 1 for t in (*self.files.others, *grids))
+        names = [Stored(name, kind, (10**digits,), 0) for name, kind in JOINED]
+        told = json.dumps({ABOUT: self._about([])})
+        entries = sum(len(_entry(t, "9" * digits, "9" * digits)) + 1 for t in (*self.files.others, *names))
         own = sum(t.bytes for t in self.files.others if t.counts) + self.most(self._idle, digits)
         return 8 + len('{"__metadata__":}') + len(told) + entries + ALIGNED + own
 
-    def _tensors(self, part: Part) -> list[Stored]:
-        numbers = 1
-        for size in part.shape:
-            numbers *= size
-        scales = part.shape[0] if self._precision.granularity == "channel" else 1
-        packed = -(-numbers * part.bits // 8)
-        found = [
-            Stored(f"{part.name}.weight", "U8", (packed,), packed, part.counts),
-            Stored(f"{part.name}.weight.scale", "F32", (scales,), 4 * scales, part.counts),
-        ]
-        bias = Stored(f"{part.name}.bias", "F32", (part.bias,), 4 * part.bias, part.counts)
-        return [*found, bias] if part.bias else found
+    def _numbers(self, part: Part) -> int:
+        """Bytes of its numbers."""
+        return (self._integers(part) + SCALE_BYTES * self._scales(part) + UNIT_BYTES + BIAS_BYTES * part.bias
+                + GRID_BYTES * part.calls)  # fmt: skip
 
-    def _told(self, part: Part) -> int | list[int]:
-        bits = self._precision.numbers.activation_bits or 0
-        return bits if part.calls == 1 else [bits, part.calls]
+    def _integers(self, part: Part) -> int:
+        return -(-math.prod(part.shape) * part.bits // 8)
+
+    def _scales(self, part: Part) -> int:
+        return part.shape[0] if self._precision.granularity == "channel" else 1
+
+    def _joined(self, parts: Sequence[Part]) -> list[Stored]:
+        """The tensors that hold the numbers of all layers."""
+        calls = sum(part.calls for part in parts)
+        counts = (sum(map(self._integers, parts)), sum(map(self._scales, parts)), len(parts),
+                  sum(part.bias for part in parts), calls, calls)  # fmt: skip
+        sizes = {"U8": 1, "I8": 1, "F16": 2, "F32": 4}
+        rows = zip(JOINED, counts, strict=True)
+        found = [Stored(name, kind, (count,), sizes[kind] * count) for (name, kind), count in rows]
+        return found if calls else found[:-2]
+
+    def _about(self, parts: Sequence[Part]) -> str:
+        granularity = "channel" if all(self._scales(part) == part.shape[0] for part in parts) else "tensor"
+        told = {part.name: self._told(part) for part in parts}
+        return json.dumps({"format": FORMAT, "granularity": granularity, "layers": told}, separators=(",", ":"))
+
+    def _told(self, part: Part) -> list[Any]:
+        inputs = [self._input_bits, part.calls] if part.calls else []
+        return [part.bits, list(part.shape), part.bias, *inputs]
+
+    @property
+    def _input_bits(self) -> int:
+        return self._precision.numbers.activation_bits or 0
 
 
 def file_size(tensors: Iterable[Stored], metadata: dict[str, str] | None = None) -> int:
@@ -165,11 +183,6 @@ def _entry(tensor: Stored, begin: Any, end: Any) -> bytes:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def _grids(parts: Sequence[Part]) -> list[Stored]:
-    count = sum(part.calls for part in parts)
-    return [Stored(SCALES, "F32", (count,), 4 * count), Stored(ZERO_POINTS, "U8", (count,), count)] if count else []
 
 
 def _shape(layer: Layer, stage: Stage) -> tuple[int, ...]:

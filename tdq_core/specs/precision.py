@@ -88,9 +88,10 @@ class Backend:
         return precision.kind in self.kinds or precision.name in self.also
 
 
-TORCH = Backend(name="torch", label="PyTorch", kinds=("fp32", "fp16", "int8", "simulated"), generation={})
+TORCH = Backend(name="torch", label="PyTorch", kinds=("fp32", "fp16", "int8", "simulated"), generation={"simulated": 2})
 ONNXRUNTIME = Backend(
-    name="onnxruntime", label="ONNX Runtime", kinds=("fp32", "fp16", "int8"), generation={"int8": 2}, dash="dashdot",
+    name="onnxruntime", label="ONNX Runtime", kinds=("fp32", "fp16", "int8"), generation={"int8": 2, "simulated": 2},
+    dash="dashdot",
     also=("w4", "w4a8"),
 )  # fmt: skip
 BACKENDS: dict[str, Backend] = {row.name: row for row in (TORCH, ONNXRUNTIME)}

@@ -1,18 +1,26 @@
 """The file of simulated bits: packed integers, scales, and what stays fp32, in one safetensors file.
 
-Of a layer 'L': 'L.weight' (uint8, see `packing`) and 'L.weight.scale' (float32, one per output channel or one).
-'activations.scale' and 'activations.zero_point' hold one number for each layer whose input is rounded, or one for each
-of its calls in a pass. The metadata 'tdq' is JSON: {"weights": {layer: [bits, shape]}, "activations": {layer: bits}},
-the second in the order of those numbers; a layer with several has [bits, calls] there. Every other tensor is as
-in the model's state dict.
+The layers' numbers stand one after another, each layer from a byte of its own, for a header with a name for each would
+be a good part of a small network's file:
+
+    tdq.integers     uint8: the packed weights, see `packing`
+    tdq.scales       float16: one for each output channel of a layer, or one a layer, times two to the power of
+    tdq.units        int8: one a layer
+    tdq.biases       float32: of the layers that have one
+    tdq.steps, tdq.zero_points   float32 and uint8: one for each call of a layer whose input is rounded
+
+The metadata 'tdq' is JSON: {"format": 2, "granularity": "channel" or "tensor", "layers": {layer: [bits, shape, biases,
+bits of its input, calls]}}, in the order of those numbers, the last two left out where inputs are not rounded. Every
+other tensor is as in the model's state dict. Files of format 1 are read as well: a tensor for each weight and scale.
 """
 
-import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -20,9 +28,12 @@ from torch import Tensor
 
 from tdq_core.compression.quantize.activation_grid import ActivationGrid
 from tdq_core.compression.quantize.packing import pack, packed_size, unpack
-from tdq_core.compression.quantize.weight_grid import RoundedWeight
+from tdq_core.compression.quantize.simulated_format_1 import read_format_1
+from tdq_core.compression.quantize.weight_grid import SCALE_BYTES, RoundedWeight, from_halves, in_halves
 
-SCALES, ZERO_POINTS = "activations.scale", "activations.zero_point"
+FORMAT = 2
+INTEGERS, SCALES, UNITS, BIASES = "tdq.integers", "tdq.scales", "tdq.units", "tdq.biases"
+STEPS, ZERO_POINTS = "tdq.steps", "tdq.zero_points"
 ABOUT = "tdq"
 """The key of the metadata."""
 
@@ -50,13 +61,14 @@ class Simulated:
         weight = self.weights.get(name.removesuffix(".weight"))
         if weight is None or not name.endswith(".weight"):
             return self.rest[name].nbytes
-        return packed_size(weight.integers.numel(), weight.bits) + weight.scale.nbytes
+        return packed_size(weight.integers.numel(), weight.bits) + SCALE_BYTES * weight.scale.numel()
 
     def numbers_by_type(self) -> dict[str, int]:
         """How many numbers the file holds of each type; packed integers count as what they are."""
         counts: dict[str, int] = {}
         numbers = [(f"int{w.bits}", w.integers.numel()) for w in self.weights.values()]
-        numbers += [(_type_of(t), t.numel()) for t in (*self.rest.values(), *(w.scale for w in self.weights.values()))]
+        numbers += [(_type_of(t), t.numel()) for t in self.rest.values()]
+        numbers += [("float16", sum(w.scale.numel() for w in self.weights.values())), ("int8", len(self.weights))]
         if self.activations:
             grids = sum(len(calls) for calls in self.activations.values())
             numbers += [("float32", grids), ("uint8", grids)]
@@ -66,44 +78,79 @@ class Simulated:
 
 
 def save_simulated(model: Simulated, path: Path) -> None:
-    """Write `model` to `path`."""
-    tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.rest.items()}
-    for name, weight in model.weights.items():
-        tensors[f"{name}.weight"] = torch.from_numpy(pack(weight.integers.numpy(), weight.bits))
-        tensors[f"{name}.weight.scale"] = weight.scale
-    grids = [grid for calls in model.activations.values() for grid in calls]
-    if model.activations:
-        tensors[SCALES] = torch.tensor([grid.scale for grid in grids], dtype=torch.float32)
+    """Write `model` to `path`; scales that are not `storable` are rounded to what is."""
+    layers = model.weights
+    own = {name: model.rest[f"{name}.bias"] for name in layers if _has_bias(model, name)}
+    tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.rest.items()
+               if name not in {f"{layer}.bias" for layer in own}}  # fmt: skip
+    integers = [pack(w.integers.numpy(), w.bits) for w in layers.values()]
+    scales = [in_halves(w.scale) for w in layers.values()]
+    grids = [grid for name in layers for grid in model.activations.get(name, ())]
+    tensors[INTEGERS] = torch.from_numpy(np.concatenate([*integers, np.empty(0, np.uint8)]))
+    tensors[SCALES] = torch.cat([*(halves for halves, _ in scales), torch.empty(0, dtype=torch.float16)])
+    tensors[UNITS] = torch.tensor([unit for _, unit in scales], dtype=torch.int8)
+    tensors[BIASES] = torch.cat([*(bias.detach() for bias in own.values()), torch.empty(0)])
+    if grids:
+        tensors[STEPS] = torch.tensor([grid.scale for grid in grids], dtype=torch.float32)
         tensors[ZERO_POINTS] = torch.tensor([grid.zero_point for grid in grids], dtype=torch.uint8)
     about = {
-        "weights": {name: [w.bits, list(w.integers.shape)] for name, w in model.weights.items()},
-        "activations": {name: _told(calls) for name, calls in model.activations.items()},
+        "format": FORMAT,
+        "granularity": "channel" if all(len(w.scale) == len(w.integers) for w in layers.values()) else "tensor",
+        "layers": {
+            name: [w.bits, list(w.integers.shape), len(own.get(name, ())), *_told(model.activations.get(name, ()))]
+            for name, w in layers.items()
+        },
     }
     save_file(tensors, path, metadata={ABOUT: json.dumps(about, separators=(",", ":"))})
 
 
 def load_simulated(path: Path) -> Simulated:
-    """What `save_simulated` wrote."""
+    """What `save_simulated` wrote, now or in earlier formats."""
     with safe_open(path, "pt") as file:
         about = json.loads(file.metadata()[ABOUT])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    weights = {}
-    for name, (bits, shape) in about["weights"].items():
-        integers = unpack(tensors.pop(f"{name}.weight").numpy(), bits, tuple(shape))
-        weights[name] = RoundedWeight(torch.from_numpy(integers), tensors.pop(f"{name}.weight.scale"), bits)
-    activations = {}
-    if about["activations"]:
-        numbers = zip(tensors.pop(SCALES).tolist(), tensors.pop(ZERO_POINTS).tolist(), strict=True)
-        for name, told in about["activations"].items():
-            bits, calls = told if isinstance(told, list) else (told, 1)
-            grids = itertools.islice(numbers, calls)
-            activations[name] = tuple(ActivationGrid(scale, zero, 2**bits - 1) for scale, zero in grids)
+    if "format" not in about:
+        return Simulated(*read_format_1(about, tensors), tensors)
+    if about["format"] != FORMAT:
+        raise ValueError(f"Packed integers of format {about['format']}: this TDQ reads up to {FORMAT}")
+    integers, scales, units, biases = (_Reader(tensors.pop(name)) for name in (INTEGERS, SCALES, UNITS, BIASES))
+    steps, zeros = (_Reader(tensors.pop(name, torch.empty(0))) for name in (STEPS, ZERO_POINTS))
+    weights, activations = {}, {}
+    for name, (bits, shape, bias, *inputs) in about["layers"].items():
+        packed = integers.take(packed_size(math.prod(shape), bits)).numpy()
+        halves = scales.take(shape[0] if about["granularity"] == "channel" else 1)
+        scale = from_halves(halves, int(units.take(1)))
+        weights[name] = RoundedWeight(torch.from_numpy(unpack(packed, bits, tuple(shape))), scale, bits)
+        if bias:
+            tensors[f"{name}.bias"] = biases.take(bias).clone()
+        if inputs:
+            levels, calls = 2 ** inputs[0] - 1, inputs[1]
+            pairs = zip(steps.take(calls).tolist(), zeros.take(calls).tolist(), strict=True)
+            activations[name] = tuple(ActivationGrid(step, int(zero), levels) for step, zero in pairs)
     return Simulated(weights, activations, tensors)
 
 
-def _told(calls: tuple[ActivationGrid, ...]) -> int | list[int]:
-    bits = calls[0].levels.bit_length()
-    return bits if len(calls) == 1 else [bits, len(calls)]
+class _Reader:
+    """Takes numbers from the front of a tensor; ValueError where it is at its end."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor, self._at = tensor, 0
+
+    def take(self, count: int) -> Tensor:
+        start, self._at = self._at, self._at + count
+        if count < 0 or self._at > len(self._tensor):
+            raise ValueError("It holds fewer numbers than it says")
+        return self._tensor[start : self._at]
+
+
+def _has_bias(model: Simulated, name: str) -> bool:
+    bias = model.rest.get(f"{name}.bias")
+    return bias is not None and bias.dtype == torch.float32 and len(bias) == len(model.weights[name].integers)
+
+
+def _told(calls: tuple[ActivationGrid, ...]) -> list[int]:
+    """Bits of a layer's input, and in how many calls; nothing where it is not rounded."""
+    return [calls[0].levels.bit_length(), len(calls)] if calls else []
 
 
 def _type_of(tensor: Tensor) -> str:

@@ -11,6 +11,9 @@ SHARES = torch.linspace(1.0, 0.2, 100).tolist()
 """Ranges that the search for the least squared error tries, as shares of the largest absolute weight."""
 
 TINY = torch.finfo(torch.float32).tiny
+SCALE_BYTES = 2
+"""Of a scale in the file."""
+LEAST_HALF = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class RoundedWeight:
 
     Attributes:
         integers: int8, of the weight's shape.
-        scale: (C_out,) or (1,) float32, positive.
+        scale: (C_out,) or (1,) float32, positive; `storable` ones are kept exactly.
         bits: of an integer.
     """
 
@@ -41,7 +44,8 @@ def round_weight(weight: Tensor, scheme: Scheme) -> RoundedWeight:
 
 
 def weight_scale(weight: Tensor, scheme: Scheme) -> Tensor:
-    """(C_out,) or (1,): max|w| / limit, or with ranges 'mse' the one of SHARES of it with the least squared error.
+    """(C_out,) or (1,), storable: max|w| / limit, or with ranges 'mse' that one of SHARES of it with the least squared
+    error.
 
     The whole range is tried first, and a smaller one is taken only where its error is lower: never worse than min-max.
     A channel of zeros gets the smallest positive scale.
@@ -49,7 +53,7 @@ def weight_scale(weight: Tensor, scheme: Scheme) -> Tensor:
     rows = weight.detach().flatten(1) if scheme.granularity == "channel" else weight.detach().reshape(1, -1)
     widest = (rows.abs().amax(dim=1) / scheme.weight_limit).clamp_min(TINY)
     if scheme.ranges == "minmax":
-        return widest
+        return storable(widest)
     best, least = widest, torch.full_like(widest, torch.inf)
     for share in SHARES:
         scale = (widest * share).clamp_min(TINY)
@@ -57,7 +61,26 @@ def weight_scale(weight: Tensor, scheme: Scheme) -> Tensor:
         off = scaled.round().clamp(-scheme.weight_limit, scheme.weight_limit) - scaled
         error = off.square().sum(dim=1) * (scale / widest).square()  # in units of the widest scale: no underflow
         best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
-    return best
+    return storable(best)
+
+
+def storable(scale: Tensor) -> Tensor:
+    """The nearest scales, (n,) float32, that a file holds: of 11 significant bits, coarser far below the layer's largest,
+    never zero."""
+    for _ in range(2):  # the largest may rise to the next power of two, which moves the unit
+        scale = from_halves(*in_halves(scale))
+    return scale
+
+
+def in_halves(scale: Tensor) -> tuple[Tensor, int]:
+    """As float16 in [2^-24, 2], and the power of two that they are multiplied by: exact where they are `storable`."""
+    unit = int(torch.frexp(scale.detach().max().double()).exponent) - 1
+    return (scale.detach().double() * 2.0**-unit).clamp_min(LEAST_HALF).half(), unit
+
+
+def from_halves(halves: Tensor, unit: int) -> Tensor:
+    """The inverse of `in_halves`."""
+    return (halves.double() * 2.0**unit).float().clamp_min(TINY)
 
 
 def _by_row(scale: Tensor, ndim: int) -> Tensor:

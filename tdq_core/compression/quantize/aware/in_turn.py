@@ -16,7 +16,7 @@ from tdq_core.compression.quantize.aware.feedback import OnGrid, round_with_feed
 from tdq_core.compression.quantize.aware.inner_chains import inner_chains
 from tdq_core.compression.quantize.aware.quadratic import quadratic
 from tdq_core.compression.quantize.scheme import Scheme
-from tdq_core.compression.quantize.weight_grid import RoundedWeight, round_weight
+from tdq_core.compression.quantize.weight_grid import RoundedWeight, round_weight, storable
 from tdq_core.errors import RunFailed
 from tdq_core.graph.calls import why_unpaired
 from tdq_core.graph.change import change_inputs
@@ -151,7 +151,7 @@ class _Walk:
         found = round_with_feedback(error, scheme, start=start) if last or start is None else start
         scale = found.scale.flatten()[:1] if scheme.granularity == "tensor" else found.scale.flatten()
         integers = found.integers.reshape(layer.weight.shape).to(torch.int8)
-        rounded = RoundedWeight(integers, scale.float(), scheme.weight_bits)
+        rounded = RoundedWeight(integers, storable(scale.float()), scheme.weight_bits)
         if bias is not None:
             patches = means.patches.view(groups_of(layer), 1, -1)
             bias.data = (means.wanted - (found.to_weight() * patches).sum(2).flatten()).to(bias.dtype)
