@@ -96,7 +96,7 @@ def test_grids_of_activations_are_part_of_what_names_a_run(tmp_path: Path) -> No
     with safe_open(file, "pt") as held:
         about = held.metadata()
     tensors = load_file(file)
-    tensors["activations.scale"] *= 2
+    tensors["tdq.steps"] *= 2
     save_file(tensors, file, metadata=about)
     after = load("digits_resnet", weights=str(tmp_path / "out"))
     images = torch.rand(4, *before.preprocessing.input_shape, generator=torch.Generator().manual_seed(0))

@@ -4,14 +4,13 @@ import json
 import math
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, dict]]:
-    """Tensors by name, each layer's packed integers and scales apart, and the bits and shapes of weights and the bits of
-    inputs by layer."""
+    """Tensors by name, the packed integers and scales of each layer apart; by layer, bits and shapes of weights and bits of
+    inputs."""
     with safe_open(path, "pt") as file:
         stored = {name: file.get_tensor(name) for name in file.keys()}
         about = json.loads(file.metadata()["tdq"])

@@ -65,8 +65,8 @@ def weight_scale(weight: Tensor, scheme: Scheme) -> Tensor:
 
 
 def storable(scale: Tensor) -> Tensor:
-    """The nearest scales, (n,) float32, that a file holds: of 11 significant bits, coarser far below the layer's largest,
-    never zero."""
+    """The nearest scales, (n,) float32, that a file holds: of 11 significant bits, coarser far below the largest, never
+    zero."""
     for _ in range(2):  # the largest may rise to the next power of two, which moves the unit
         scale = from_halves(*in_halves(scale))
     return scale
