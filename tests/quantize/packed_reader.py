@@ -9,8 +9,7 @@ from torch import Tensor
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, dict]]:
-    """Tensors by name, the packed integers and scales of each layer apart; by layer, bits and shapes of weights and bits of
-    inputs."""
+    """Tensors by name, each layer's packed integers and scales apart; and by layer what its weight and input are."""
     with safe_open(path, "pt") as file:
         stored = {name: file.get_tensor(name) for name in file.keys()}
         about = json.loads(file.metadata()["tdq"])

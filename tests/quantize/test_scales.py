@@ -1,7 +1,7 @@
 """Scales as files hold them: 16 bits each, times a power of two that a layer's scales share."""
 
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tdq_core.compression.quantize.weight_grid import TINY, from_halves, in_halves, storable
@@ -10,6 +10,7 @@ scales = st.lists(st.floats(TINY, 2.0**100, width=32), min_size=1, max_size=9).m
 
 
 @given(scales)
+@example(torch.tensor([2 - 2.0**-13, 3 * 2.0**-24]))  # the largest rises, and the unit with it
 def test_what_is_storable_is_kept_exactly_and_stays_positive(scale: torch.Tensor) -> None:
     kept = storable(scale)
     assert kept.dtype == torch.float32 and (kept > 0).all() and kept.isfinite().all()
