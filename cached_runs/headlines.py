@@ -9,7 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cached_runs.pipelines import HALVES, OWN, PIPELINES, POINT, STUDYS, Chosen, over_halves, random_halves, smallest
+from cached_runs.pipelines import (
+    FEW_BITS,
+    HALVES,
+    OWN,
+    PIPELINES,
+    POINT,
+    STUDYS,
+    Chosen,
+    over_halves,
+    random_halves,
+    smallest,
+)
 from tdq_core.recipes.choices import Pick
 from tdq_core.records.record import RunRecord
 from tdq_core.stats.verdict import verdict
@@ -60,14 +71,15 @@ def verdicts(models: Sequence[str], records: Sequence[RunRecord]) -> Verdicts:
                     (smallest(own, p, POINT, looked_at=even)[1], smallest(own, p, POINT, looked_at=~even)[1]),
                     over_halves(own, p, POINT, halves),
                 )
-                for p in PIPELINES
+                for p in (*PIPELINES, FEW_BITS)
+                if p in PIPELINES or p.runs(own)
             },
         )
     return found
 
 
 def halves_table(models: Sequence[str], known: Verdicts) -> str:
-    """The smallest INT8 file that loses at most one point, by network and pipeline, and by the half that chooses it."""
+    """The smallest file that loses at most one point, by network and pipeline, and by the half that chooses it."""
     heads = ("network, test images", "pipeline", "chosen on every other image", "chosen on the images between",
              f"over {HALVES:,} random halves")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]

@@ -38,6 +38,12 @@ def is_own_pipeline(record: RunRecord) -> bool:
     return fitted and spec.precision.name == "int8" and spec.treatment.condition
 
 
+def is_few_bits(record: RunRecord) -> bool:
+    """The same to weights of few bits, found by what layers compute."""
+    made, precision = record.spec.decomposition, record.spec.precision
+    return made is not None and made.calibrated and precision.quantization_aware
+
+
 class Pipeline(NamedTuple):
     name: str
     holds: Callable[[RunRecord], bool]
@@ -50,6 +56,7 @@ class Pipeline(NamedTuple):
 STUDYS = Pipeline("the study's", is_study_pipeline)
 OWN = Pipeline("TDQ's own", is_own_pipeline)
 PIPELINES = (STUDYS, OWN)
+FEW_BITS = Pipeline("TDQ's own at 3 and 4 bits", is_few_bits)
 
 
 def smallest(

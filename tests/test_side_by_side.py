@@ -75,6 +75,32 @@ def test_a_process_that_is_lost_costs_nothing_that_was_asked(two_processes):
     assert side_by_side.side_by_side(dies_elsewhere, [1, 2, 3, 4], costs=[1, 2, 3, 4]) == [-1, -2, -3, -4]
 
 
+def test_every_result_is_handed_out_when_it_comes_so_that_a_failure_loses_one(two_processes):
+    kept: dict[int, int] = {}
+    with pytest.raises(InputError, match="two"):
+        side_by_side.side_by_side(fails_at_two, [0, 1, 2, 3, 4], costs=[1, 2, 3, 4, 5], on_result=kept.__setitem__)
+    assert {0, 1} <= set(kept) and 2 not in kept and all(kept[which] == which for which in kept)
+
+
+def test_factors_that_were_found_outlive_a_kill(monkeypatch, tmp_path):
+    monkeypatch.setenv("TDQ_CACHE_GB", "1")
+    monkeypatch.setattr(memory, "WORTH", 0.0)
+    cache = Cache(tmp_path)
+    found, made = memory._found, []
+
+    def stopped(job):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(job[0])
+        return found(job)
+
+    monkeypatch.setattr(memory, "_found", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        Memory(cache).find([Wanted(KERNEL, "svd", (rank,), Options()) for rank in (1, 2, 3)])
+    monkeypatch.setattr(memory, "_found", lambda job: pytest.fail("it was found before"))
+    assert len(Memory(cache).find(made)) == 2
+
+
 def test_each_piece_has_one_thread(two_processes):
     before = torch.get_num_threads()
     torch.set_num_threads(2)

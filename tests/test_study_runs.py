@@ -31,6 +31,7 @@ from tdq_core.analysis.additivity import find_cells
 from tdq_core.compression.decompose.cp import Cp
 from tdq_core.compression.decompose.factors import Factors
 from tdq_core.compression.decompose.modules import kernel_of
+from tdq_core.compression.decompose.spatial import Spatial
 from tdq_core.compression.decompose.svd import Svd
 from tdq_core.compression.decompose.tucker2 import Tucker2
 from tdq_core.compression.methods import IMPLEMENTATIONS
@@ -118,6 +119,8 @@ def test_the_images_are_those_of_the_records(model, shared, monkeypatch, tmp_pat
 def shaped(weight: torch.Tensor, method: str, ranks: tuple[int, ...]) -> Factors:
     """Factors of the right shapes, for counting."""
     c_out, c_in, *kernel = weight.shape
+    if method == "spatial":
+        return Spatial(torch.ones(*ranks, c_in, kernel[0]), torch.ones(c_out, *ranks, kernel[1]))
     if method == "svd":
         return Svd(torch.ones(c_out, *ranks), torch.ones(*ranks, c_in, *kernel))
     if method == "tucker2":

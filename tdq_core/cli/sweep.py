@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from tdq_core.cli.options import JsonFlag, LogFlag
 from tdq_core.cli.sweep_live import live, minutes
 from tdq_core.cli.terminal import complain, percent, say, say_json, say_table, tell
 from tdq_core.errors import InputError, NotNow
-from tdq_core.records.logs import logging_to
+from tdq_core.records.logs import Keep, logging_to
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
 from tdq_core.records.table import method_text, ranks_text
@@ -19,6 +20,7 @@ from tdq_core.sweeps.grid import Grid, grid_of
 from tdq_core.sweeps.planned import Forecast, forecast
 from tdq_core.sweeps.spec import read_sweep
 from tdq_core.sweeps.sweep import Machines, Swept, carry_out, workers_here
+from tdq_core.sweeps.watch import Watch
 from tdq_core.system.extras import require_extra
 from tdq_core.system.files import user_path
 
@@ -46,8 +48,8 @@ def sweep(
         _print_plan(grid, planned, machines, as_json=as_json)
         return
     with logging_to(log or []) as keep:
-        swept = _carried_out(grid, planned, machines)
-        not_logged = keep(swept.records)
+        swept = _carried_out(grid, planned, machines, keep)
+        not_logged = keep(swept.records)  # what was measured before, and what a log could not be told as it came
     _print(grid, swept, as_json=as_json)
     for sentence in (*swept.complaints, *swept.not_kept, *not_logged):
         complain(sentence)
@@ -55,11 +57,11 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _carried_out(grid: Grid, planned: Forecast, machines: Machines) -> Swept:
+def _carried_out(grid: Grid, planned: Forecast, machines: Machines, keep: Keep) -> Swept:
     done = [planned.measured]
     try:
         with live(done, grid.specs) as screen:
-            return carry_out(grid, machines=machines, watch=screen.watch, on_progress=screen.on_progress)
+            return carry_out(grid, machines=machines, watch=_logged(screen.watch, keep), on_progress=screen.on_progress)
     except (KeyboardInterrupt, SystemExit) as stop:
         _tell_rest(grid, done[0])
         code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
@@ -67,6 +69,19 @@ def _carried_out(grid: Grid, planned: Forecast, machines: Machines) -> Swept:
     except NotNow:
         _tell_rest(grid, done[0])
         raise
+
+
+def _logged(watch: Watch, keep: Keep) -> Watch:
+    """The logs are told of every record as it comes: whatever stops the sweep, they know what was done. After one of
+    them has failed they are told at the end, so that no run waits again for a server that is gone."""
+    failed: list[str] = []
+
+    def on_record(record: RunRecord, seconds: float, not_kept: str) -> None:
+        watch.on_record(record, seconds, not_kept)
+        if not failed:
+            failed.extend(keep([record]))
+
+    return replace(watch, on_record=on_record)
 
 
 def _tell_rest(grid: Grid, done: int) -> None:

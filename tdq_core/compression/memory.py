@@ -82,12 +82,16 @@ class Memory:
         def on_done(done: int) -> None:
             on_progress(stage, have + done, len(wanted))
 
+        names = list(new)
+
+        def on_result(which: int, found: tuple[Factors, float]) -> None:
+            known[names[which]] = found[0]
+            self._keep(names[which], *found)
+
         on_done(0)
         jobs = [(each, found_below.get(name)) for name, each in new.items()]
-        found = side_by_side(_found, jobs, costs=[each.cost for each in new.values()], on_done=on_done)
-        for name, (made, seconds) in zip(new, found, strict=True):
-            known[name] = made
-            self._keep(name, made, seconds)
+        costs = [each.cost for each in new.values()]
+        side_by_side(_found, jobs, costs=costs, on_done=on_done, on_result=on_result)
         return [factors for each in wanted if (factors := known[each.name]) is not None]
 
     def _known(self, name: str) -> Factors | None:

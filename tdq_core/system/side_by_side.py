@@ -1,6 +1,7 @@
 """Independent pieces of work side by side, in as many processes as cores are free; the results do not depend on it."""
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ def side_by_side(
     *,
     costs: Sequence[float],
     on_done: Callable[[int], None] = lambda done: None,
+    on_result: Callable[[int, Result], None] = lambda which, result: None,
 ) -> list[Result]:
     """`work` of each job, in the order of `jobs`, each on one thread.
 
@@ -42,8 +44,10 @@ def side_by_side(
         work: a function of a module; jobs and results can be pickled.
         costs: of the jobs, in any unit.
         on_done: told how many are done.
+        on_result: given each result as it comes, one at a time: what is kept then outlives whatever ends the rest.
     """
-    pieces = _Pieces(work, jobs, deque(sorted(range(len(jobs)), key=costs.__getitem__)), on_done)
+    waiting = deque(sorted(range(len(jobs)), key=costs.__getitem__))
+    pieces = _Pieces(work, jobs, waiting, on_done, on_result)
     pieces.here(until=time.monotonic() + PATIENCE)
     if helpers := _helpers(len(pieces.waiting)):
         pieces.with_help(helpers)
@@ -65,15 +69,17 @@ class _Pieces(Generic[Job, Result]):
     """What is still `waiting`, the cheapest first, and what is `done`."""
 
     def __init__(
-        self, work: Callable[[Job], Result], jobs: Sequence[Job], waiting: deque[int], on_done: Callable[[int], None]
-    ) -> None:
-        self.work, self.jobs, self.waiting, self.on_done = work, jobs, waiting, on_done
+        self, work: Callable[[Job], Result], jobs: Sequence[Job], waiting: deque[int], on_done: Callable[[int], None],
+        on_result: Callable[[int, Result], None],
+    ) -> None:  # fmt: skip
+        self.work, self.jobs, self.waiting, self.on_done, self.on_result = work, jobs, waiting, on_done, on_result
         self.done: dict[int, Result] = {}
+        self._one_at_a_time = threading.Lock()
 
     def here(self, until: float = math.inf) -> None:
         """From the cheap end, in this process."""
         while time.monotonic() < until and (which := _taken(self.waiting.popleft)) is not None:
-            self.done[which] = alone(self.work, self.jobs[which])
+            self._have(which, alone(self.work, self.jobs[which]))
             self.on_done(len(self.done))
 
     def with_help(self, helpers: int) -> None:
@@ -94,9 +100,15 @@ class _Pieces(Generic[Job, Result]):
     def _elsewhere(self, pool: Executor) -> None:
         while (which := _taken(self.waiting.pop)) is not None:
             try:
-                self.done[which] = pool.submit(alone, self.work, self.jobs[which]).result()
+                made = pool.submit(alone, self.work, self.jobs[which]).result()
             except BrokenProcessPool:
-                self.done[which] = alone(self.work, self.jobs[which])
+                made = alone(self.work, self.jobs[which])
+            self._have(which, made)
+
+    def _have(self, which: int, made: Result) -> None:
+        with self._one_at_a_time:
+            self.on_result(which, made)
+            self.done[which] = made
 
 
 def _taken(take: Callable[[], int]) -> int | None:

@@ -8,10 +8,12 @@ from types import ModuleType, SimpleNamespace
 import pandas as pd
 import pytest
 
+from tdq_core.cli.sweep import _logged
 from tdq_core.errors import InputError
 from tdq_core.records.logs import logging_to, open_log
 from tdq_core.records.store import RunStore, shipped_folder
 from tdq_core.records.table import COLUMNS, row, to_csv
+from tdq_core.sweeps.watch import UNWATCHED, Watch
 
 RECORDS = [r for r in RunStore(shipped_folder()).all() if r.spec.model.name == "digits_resnet"][:6]
 
@@ -54,6 +56,22 @@ def test_a_file_that_is_no_log_is_left_as_it_is(tmp_path, kind, content):
     with pytest.raises(InputError, match=r"'.*mine' (cannot be read|is not one of TDQ's).*Name another file\.$"):
         open_log(f"{kind}:{path}")
     assert path.read_bytes() == content
+
+
+def test_a_sweep_tells_its_logs_of_each_run_as_it_comes_until_one_fails(tmp_path):
+    seen: list[str] = []
+    watch = Watch(on_record=lambda record, seconds, not_kept: seen.append(record.run_id))
+    with logging_to([f"csv:{tmp_path / 'log.csv'}"]) as keep:
+        logged = _logged(watch, keep)
+        for count, record in enumerate(RECORDS[:3], 1):
+            logged.on_record(record, 1.0, "")
+            assert len(pd.read_csv(tmp_path / "log.csv")) == count
+    assert seen == [r.run_id for r in RECORDS[:3]]
+    asked: list[str] = []
+    dead = _logged(UNWATCHED, lambda records, files=None: (asked.append(records[0].run_id), ("it is gone",))[1])
+    for record in RECORDS[:3]:
+        dead.on_record(record, 1.0, "")
+    assert asked == [RECORDS[0].run_id]
 
 
 @pytest.mark.parametrize("text", ["", "csv", "csv:", "tsv:x", "mlflow:", "parquet:", "xml"])
