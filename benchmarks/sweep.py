@@ -1,6 +1,6 @@
 """What a sweep saves: the same runs by one `tdq sweep`, by one worker, and by a loop of separate `tdq run` calls.
 
-    python -m benchmarks.sweep [--data DATA] [--images N] [--configurations N] [--model NAME] [--only WHICH]
+    python -m benchmarks.sweep [--data DATA] [--images N] [--configurations N] [--model NAME] [--only WHICH] [--one-in K]
 
 Tucker-2 and CP + EPC at some ratios in three precisions (fp32, w8, int8 by ONNX Runtime), each way with folders of its
 own: `loop` starts one process a run, without what earlier ones have found; `one` and `two` are sweeps on one and two
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--configurations", type=int, default=60, help="a multiple of six")
     parser.add_argument("--threads", help="OMP_NUM_THREADS of the loop; the default is torch's own")
     parser.add_argument("--only", default="two,one,loop,precision,ratio,images", help="some of these, with commas")
+    parser.add_argument("--one-in", type=int, default=1, help="the loop runs one in K, and counts K times their time")
     asked = parser.parse_args()
     ways = asked.only.split(",")
     subject = {"model": asked.model, "data": asked.data, "samples": asked.images}
@@ -101,11 +102,11 @@ def main() -> None:
         root = Path(name)
         for way in ways:
             work = {
-                "loop": lambda: loop(specs, root / "loop", asked.threads),
+                "loop": lambda: loop(specs[:: asked.one_in], root / "loop", asked.threads),
                 "one": lambda: sweep(grid, root / "one", 1),
                 "two": lambda: sweep(grid, root / "two", 2),
             }.get(way, lambda way=way: sweep(more[way], root / "two", 2))  # type: ignore[misc]
-            took[way] = timed(work)
+            took[way] = timed(work) * (asked.one_in if way == "loop" else 1)
             runs = len(specs) if way not in more else len(grid_of(sweep_of(more[way])).specs)
             times = f", loop / {way} = {took['loop'] / took[way]:.2f}" if "loop" in took else ""
             print(f"{way:10}{runs:4} runs {took[way]:8.1f} s{times}", flush=True)
