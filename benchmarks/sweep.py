@@ -1,6 +1,6 @@
 """What a sweep saves: the same runs by one `tdq sweep`, by one worker, and by a loop of separate `tdq run` calls.
 
-    python -m benchmarks.sweep [--data DATA] [--images N] [--configurations N] [--model NAME] [--only WHICH] [--one-in K]
+    python -m benchmarks.sweep [--data DATA] [--images N] [--configurations N] [--only WHICH] [--one-in K]
 
 Tucker-2 and CP + EPC at some ratios in three precisions (fp32, w8, int8 by ONNX Runtime), each way with folders of its
 own: `loop` starts one process a run, without what earlier ones have found; `one` and `two` are sweeps on one and two

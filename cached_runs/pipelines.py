@@ -56,7 +56,7 @@ class Pipeline(NamedTuple):
 STUDYS = Pipeline("the study's", is_study_pipeline)
 OWN = Pipeline("TDQ's own", is_own_pipeline)
 PIPELINES = (STUDYS, OWN)
-FEW_BITS = Pipeline("TDQ's own at 3 and 4 bits", is_few_bits)
+FEW_BITS = Pipeline("TDQ's own, few bits", is_few_bits)
 
 
 def smallest(

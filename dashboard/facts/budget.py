@@ -4,15 +4,20 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from dashboard.facts.comparison import conditions, times
 from dashboard.words import text
 from tdq_core.recipes.choices import LEAST_IMAGES, Pick, pick, verdict_on
 from tdq_core.recipes.target import Target
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
+from tdq_core.stats.intervals import upper_bounds
 from tdq_core.stats.verdict import Verdict, images_to_settle
 
 MOST_ROWS = 12
+SLACK = 1e-6
+"""Two ways to the same bound differ by less."""
 MB = 1e6
 Conditions = tuple[object, ...]
 """Batch, threads, machine and what runs it: see `conditions`."""
@@ -73,11 +78,24 @@ def answer(runs: Iterable[RunRecord], budget: Budget) -> Answer:
 
 def smallest(runs: Iterable[RunRecord], budget: Budget) -> RunRecord | None:
     """The best run of `answer` where size decides, without judging those that are larger; None where there is none."""
-    fit = sorted((r for r in runs if _fits(r, budget)), key=_bytes)
+    fit = sorted(_not_beyond([r for r in runs if _fits(r, budget)], budget), key=_bytes)
     for _, same in itertools.groupby(fit, key=_bytes):
         if met := [judged for r in same if (judged := _judge(r, budget)).pick.met]:
             return min(met, key=lambda j: _rank(j, budget)).record
     return None
+
+
+def _not_beyond(runs: Sequence[RunRecord], budget: Budget) -> list[RunRecord]:
+    """Without those whose bound on the half that chooses lies clearly beyond the budget's; found for all at once."""
+    lost, won, images = [], [], []
+    for record in runs:
+        assert record.metrics and record.baseline, "complete"
+        before, after = record.baseline.correct()[::2], record.metrics.correct()[::2]
+        lost.append(np.count_nonzero(before & ~after))
+        won.append(np.count_nonzero(after & ~before))
+        images.append(len(before))
+    bounds = upper_bounds(np.array(lost), np.array(won), np.array(images))
+    return [r for r, bound in zip(runs, bounds, strict=True) if bound <= budget.target.limit + SLACK]
 
 
 def _bytes(record: RunRecord) -> int:

@@ -1,10 +1,12 @@
 """The change that a plan makes to the answers: what its layers do, added up; or why it is not known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer
 from tdq_core.prediction.sensitivity import DENSE, LayerChanges, Point, Sensitivities
 from tdq_core.ranks.expected import BEYOND, changes_at, expected_error
@@ -69,18 +71,44 @@ def require_measured(spec: RunSpec) -> None:
         raise Unknown(f"the sensitivities were measured without {' and '.join(named)}")
 
 
-def change_of(found: Sensitivities, layers: Sequence[LayerPlan], asked: Asked) -> float:
+class Part(NamedTuple):
+    """What becomes of the layer of this name: 'none' for a method where it stays dense."""
+
+    layer: str
+    method: str
+    ranks: Ranks
+
+
+def change_of(found: Sensitivities, layers: Iterable[LayerPlan], asked: Asked) -> float:
     """The sum over the layers.
 
     Raises:
         Unknown: a method, ranks or bits that were not measured.
     """
-    return sum(layer_change(found, part, asked) for part in layers)
+    return sum(layer_change(found, Part(p.layer.name, p.method, p.ranks), asked) for p in layers)
 
 
-def layer_change(found: Sensitivities, part: LayerPlan, asked: Asked) -> float:
+class Changes:
+    """The same of many plans of one network: what one layer adds is found once."""
+
+    def __init__(self, found: Sensitivities) -> None:
+        self._found = found
+        self._known: dict[Asked, dict[Part, float]] = {}
+
+    def of(self, parts: Iterable[Part], asked: Asked) -> float:
+        """As `change_of` has it."""
+        known = self._known.setdefault(asked, {})
+        total = 0.0
+        for part in parts:
+            if part not in known:
+                known[part] = layer_change(self._found, part, asked)
+            total += known[part]
+        return total
+
+
+def layer_change(found: Sensitivities, part: Part, asked: Asked) -> float:
     """What one layer adds; see `change_of`."""
-    name, own = part.layer.name, found.layers.get(part.layer.name)
+    name, own = part.layer, found.layers.get(part.layer)
     if own is None:
         if part.method == "none":
             return 0.0  # a layer that no step takes up stays in floats as well

@@ -7,11 +7,10 @@ from msgspec import Struct
 
 from tdq_core.layers.table import LayerTable
 from tdq_core.prediction.allocation import plan_table
-from tdq_core.prediction.change import Asked, Unknown, change_of
+from tdq_core.prediction.change import Asked, Changes, Part, Unknown, change_of
 from tdq_core.prediction.curve import Curve, Prior, Run
 from tdq_core.prediction.prior import PRIOR
 from tdq_core.prediction.sensitivity import Sensitivities
-from tdq_core.ranks.costs import Cost
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
@@ -49,7 +48,7 @@ class Predictor:
         """`memory`: by id what `seen` says of runs under the same sensitivities and prior, so that one run more does
         not cost all of them again; it is filled."""
         self.sensitivities = found
-        self._prior = prior
+        self._prior, self._changes = prior, Changes(found)
         known, records = {} if memory is None else memory, list(records)
         for record in records:
             if record.run_id not in known:
@@ -85,10 +84,11 @@ class Predictor:
         if record.metrics is None or record.digests.get("model") != self.sensitivities.digests["model"]:
             return None
         table = self.table(record.spec)
-        if not all(table.has(layer.name) for layer in record.layers):
+        parts = [Part(kept.name, kept.method, kept.ranks) for kept in record.layers]
+        if not all(table.has(part.layer) for part in parts):
             return None
         try:
-            change = change_of(self.sensitivities, planned(record, table), Asked.of(record.spec, table.layers))
+            change = self._changes.of(parts, Asked.of(record.spec, table.layers))
         except Unknown:
             return None
         drop, low, high = record.drop()
@@ -100,15 +100,6 @@ class Predictor:
 
     def _offset(self, spec: RunSpec) -> float:
         return math.exp(self._prior.offset.get(spec.method, 0.0))
-
-
-def planned(record: RunRecord, table: LayerTable) -> list[LayerPlan]:
-    """The layers of a record as the plan that they were."""
-    parts = []
-    for kept in record.layers:
-        price = Cost(kept.params, kept.macs)  # planned = counted = stored
-        parts.append(LayerPlan(table.layer(kept.name), kept.method, kept.ranks, price, kept.skipped_because))
-    return parts
 
 
 def fit_of(spec: RunSpec) -> str:

@@ -14,7 +14,7 @@ from tdq_core.ranks.budget import Budget, form_time
 from tdq_core.ranks.costs import max_ranks
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.predicted import solve_predicted
-from tdq_core.ranks.ratio import allowance, bisected, offered, require_reach, solve_later, solve_ratio
+from tdq_core.ranks.ratio import allowance, bisected, offered, offers, require_reach, solve_later, solve_ratio
 from tdq_core.specs.choices import POLICIES
 
 Takers = Sequence[tuple[Layer, str]]
@@ -41,7 +41,7 @@ def no_ranks(layer: Layer, method: str, budget: Budget) -> str | None:
     if rule.budget == "latency" and not form_time(layer, method):
         return "it was not timed in this form"
     if POLICIES[rule.policy].by_ladder:
-        some = bool(offered(layer, method, budget))
+        some = offers(layer, method, budget)
     else:
         tops = max_ranks(layer, method)
         least = (rule.multiple,) * len(tops)

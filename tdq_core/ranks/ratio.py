@@ -4,7 +4,7 @@ A cost is what the rule counts, see `tdq_core.ranks.budget`.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tdq_core.errors import Refused
@@ -28,7 +28,16 @@ Prices = Mapping[str, Sequence[int]]
 
 def offered(layer: Layer, method: str, budget: Budget) -> Ladder:
     """The rungs of the layer's ladder that the rule allows: multiples, and cheaper than dense in the budget too."""
-    dense, multiple, found = budget.dense(layer), budget.rule.multiple, []
+    return list(_allowed(layer, method, budget))
+
+
+def offers(layer: Layer, method: str, budget: Budget) -> bool:
+    """Whether there is such a rung."""
+    return next(_allowed(layer, method, budget), None) is not None
+
+
+def _allowed(layer: Layer, method: str, budget: Budget) -> Iterator[Rung]:
+    dense, multiple = budget.dense(layer), budget.rule.multiple
     for ranks, known in ladder(layer, method):
         if multiple > 1 and any(r % multiple for r in ranks):
             continue
@@ -36,8 +45,7 @@ def offered(layer: Layer, method: str, budget: Budget) -> Ladder:
         if price is None:
             price = budget.price(layer, method, ranks)
         if price < dense:
-            found.append(Rung(ranks, price))
-    return found
+            yield Rung(ranks, price)
 
 
 def allowance(layers: Iterable[Layer], budget: Budget) -> int:

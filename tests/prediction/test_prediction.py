@@ -16,8 +16,8 @@ from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.errors import InputError
 from tdq_core.pipeline.run import run
 from tdq_core.pipeline.session import Session
-from tdq_core.prediction.change import Asked, change_of, layer_change
-from tdq_core.prediction.predictor import Predictor, planned
+from tdq_core.prediction.change import Asked, Part, change_of, layer_change
+from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import DENSE, MEASURED, SENSITIVITIES, Sensitivities
 from tdq_core.prediction.track import kept, prediction_of, score
 from tdq_core.ranks.costs import ladder
@@ -106,7 +106,9 @@ def test_the_sum_is_that_of_its_layers_and_rises_with_the_ratio(found: Sensitivi
     assert changes == sorted(changes) and changes[0] < changes[2]
     plan = make_plan(found.tables["outputs"], "tucker2", RankRule("ratio", 1.6))
     asked = Asked.of(decomposed(spec, 1.6, calibrated=True), found.tables["outputs"].layers)
-    assert changes[1] == pytest.approx(sum(layer_change(found, part, asked) for part in plan.layers))
+    assert changes[1] == pytest.approx(
+        sum(layer_change(found, Part(p.layer.name, p.method, p.ranks), asked) for p in plan.layers)
+    )
 
 
 def test_bits_add_to_it(found: Sensitivities, spec: RunSpec) -> None:
@@ -165,7 +167,13 @@ def test_a_run_keeps_what_was_predicted_of_it(spec: RunSpec, runs: Path) -> None
 def test_runs_of_the_network_refit_it(spec: RunSpec, runs: Path, found: Sensitivities) -> None:
     record = run(decomposed(spec, 2.0, calibrated=True)).record
     own = Predictor(found, [record])
-    assert len(own.runs) == 1 and own.predict(record.spec, planned(record, own.table(record.spec))).runs == 1
+    assert (
+        len(own.runs) == 1
+        and own.predict(
+            record.spec, make_plan(own.table(record.spec), record.spec.method, record.spec.rule).layers
+        ).runs
+        == 1
+    )
     other = structs.replace(record, digests={**record.digests, "model": "another"})
     assert not Predictor(found, [other]).runs
 
