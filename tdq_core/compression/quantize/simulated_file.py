@@ -117,6 +117,8 @@ def load_simulated(path: Path) -> Simulated:
     steps, zeros = (_Reader(tensors.pop(name, torch.empty(0))) for name in (STEPS, ZERO_POINTS))
     weights, activations = {}, {}
     for name, (bits, shape, bias, *inputs) in about["layers"].items():
+        if not 2 <= bits <= 8 or (inputs and not 1 <= inputs[0] <= 8):
+            raise ValueError(f"The layer '{name}' has {bits} bits and inputs of {inputs}")
         packed = integers.take(packed_size(math.prod(shape), bits)).numpy()
         halves = scales.take(shape[0] if about["granularity"] == "channel" else 1)
         scale = from_halves(halves, int(units.take(1)))
@@ -127,11 +129,13 @@ def load_simulated(path: Path) -> Simulated:
             levels, calls = 2 ** inputs[0] - 1, inputs[1]
             pairs = zip(steps.take(calls).tolist(), zeros.take(calls).tolist(), strict=True)
             activations[name] = tuple(ActivationGrid(step, int(zero), levels) for step, zero in pairs)
+    for reader in (integers, scales, units, biases, steps, zeros):
+        reader.require_end()
     return Simulated(weights, activations, tensors)
 
 
 class _Reader:
-    """Takes numbers from the front of a tensor; ValueError where it is at its end."""
+    """Takes numbers from the front of a tensor; ValueError where there are fewer, or more than are taken."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor, self._at = tensor, 0
@@ -141,6 +145,10 @@ class _Reader:
         if count < 0 or self._at > len(self._tensor):
             raise ValueError("It holds fewer numbers than it says")
         return self._tensor[start : self._at]
+
+    def require_end(self) -> None:
+        if self._at != len(self._tensor):
+            raise ValueError("It holds more numbers than it says")
 
 
 def _has_bias(model: Simulated, name: str) -> bool:

@@ -101,7 +101,7 @@ def rebuild(module: nn.Module, file: Path, contents: Contents, about: Mapping[st
 def _unpacked(file: Path) -> Any:
     try:
         return load_simulated(file)
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(
             f"The weights file '{file}' says that it holds TDQ's packed integers, and does not: export the run again."
         ) from error
