@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard.facts.chance import at_chance
 from dashboard.pages import page
+from dashboard.panels import tables
 from dashboard.shelf import catalog
 from dashboard.shelf.catalog import V
 from dashboard.shelf.state import in_address
@@ -184,7 +185,7 @@ def _layers(record: RunRecord) -> None:
 LAYER_COLUMNS: dict[str, Any] = {
     "params": st.column_config.NumberColumn("params", format="localized"),
     "dense": st.column_config.NumberColumn("dense params", format="localized"),
-    "error": st.column_config.NumberColumn("relative error", format="%.4f", help="|W - W~| / |W|, Frobenius norm"),
+    "error": st.column_config.NumberColumn("relative error", format="%.4f", help="|W − W~| / |W|, Frobenius norm"),
     "before": st.column_config.NumberColumn(
         "spread before", format="%.1f", help="Largest over median range of the channels inside the layer"
     ),
@@ -207,7 +208,7 @@ def layers_table(layers: Sequence[LayerRecord]) -> None:
         }
         for la in layers
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=LAYER_COLUMNS)
+    tables.show(rows, LAYER_COLUMNS)
 
 
 def _spreads(layer: LayerRecord) -> dict[str, float]:

@@ -19,7 +19,7 @@ from dashboard.facts.budget import (
     verdict_words,
 )
 from dashboard.facts.subject import Subject
-from dashboard.panels import blocks
+from dashboard.panels import blocks, tables
 from dashboard.panels.controls import side_by_side
 from dashboard.shelf import catalog
 from dashboard.shelf.state import choice, number
@@ -87,7 +87,7 @@ def show_answer(subject: Subject, budget: Budget) -> None:
     with st.expander(f"The next best: {len(found.others)} more runs keep it", expanded=bool(found.others)):
         table = pd.DataFrame(rows([best, *found.others][:MOST_ROWS]))
         table["run"] = [blocks.run_address(name) for name in table["run"]]
-        st.dataframe(table, hide_index=True, column_config=_COLUMNS)
+        tables.show(table, _COLUMNS)
 
 
 def _headline(best: Judged, budget: Budget, subject: Subject) -> None:

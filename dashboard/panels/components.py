@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.facts.draft import DEFAULT_RATIO
@@ -19,7 +18,8 @@ from dashboard.figures.components import (
     strip_figure,
 )
 from dashboard.figures.failing import layers_figure, steps_figure
-from dashboard.panels import blocks, charts
+from dashboard.figures.rows import layer_rows, loss_rows, norm_rows, range_rows, step_rows, weight_rows
+from dashboard.panels import blocks, charts, tables
 from dashboard.panels.controls import MOST_ETA, side_by_side
 from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf import catalog
@@ -53,17 +53,23 @@ def show_failure(subject: Subject) -> bool:
     names = {ratio_text(f): f for f in sorted(found, key=lambda f: f.rule.value or 0.0)}
     st.subheader("1. What is lost", anchor=False)
     labels = {name: f"{name}, where most is lost" if name == worst else name for name in names}
-    failure = names[side_by_side("Params: original / compressed", labels, choice("at", list(names), default=worst))]
+    at = side_by_side("Params: original / compressed", labels, choice("at", list(names), default=worst))
+    failure = names[at]
     st.markdown(taken_text(failure))
     ids = [step.record.run_id for step in failure.steps]
-    charts.draw_once(lambda: steps_figure(failure), "steps", *ids)
+    charts.draw_once(
+        lambda: steps_figure(failure), "steps", f"CP at {at}, drop step by step", lambda: step_rows(failure), *ids
+    )
     st.caption(
         "Against dense FP32 on the same images, 95 % intervals, paired. Hollow: not conditioned; a dot: calibrated."
     )
     st.subheader("2. In which layer, and why", anchor=False)
     st.markdown(cause_text(failure), help=meaning("CP"))
     if failure.bare:
-        charts.draw_once(lambda: layers_figure(failure), "layers_lost", *ids)
+        charts.draw_once(
+            lambda: layers_figure(failure), "layers_lost", f"CP at {at}, what INT8 does to each layer",
+            lambda: loss_rows(failure), *ids,
+        )  # fmt: skip
         st.caption(
             "Measured on the decomposed kernels of these runs: rounded to INT8, before anything is conditioned. Layers "
             "whose components cancel each other further are moved further."
@@ -126,7 +132,11 @@ def show_study(study: Components, records: Sequence[RunRecord]) -> None:
         st.caption(f":material/info: {plain(note)}")
     names = [la.name for la in study.layers]
     arguments = choice("layer", names, default=most_cancelling(study))
-    charts.draw(strip_figure(study, st.session_state["layer"]), "strip", on_pick=_pick)
+    charts.draw(
+        strip_figure(study, st.session_state["layer"]), "strip",
+        "How far components cancel, and how ranges differ, in every layer",
+        lambda: layer_rows(study), on_pick=_pick,
+    )  # fmt: skip
     st.caption("Lower is better on both. Press a point, or choose a layer here.")
     layer = study.layer(st.selectbox("Layer", names, width=300, **arguments))
     st.markdown(what_is_seen(layer))
@@ -142,7 +152,10 @@ def _pick() -> None:
 
 
 def _charts(study: Components, layer: LayerComponents) -> None:
-    charts.draw_once(lambda: norms_figure(layer), "norms", study.study_id, layer.name)
+    charts.draw_once(
+        lambda: norms_figure(layer), "norms", f"Norms of the components of {layer.name}", lambda: norm_rows(layer),
+        study.study_id, layer.name,
+    )  # fmt: skip
     st.caption("Dashed: the norm of the whole kernel. Larger components than that can only be there to cancel others.")
     nothing = finds_nothing(layer)
     with st.expander(nothing or "Ranges and weights against the grid of INT8", expanded=not nothing):
@@ -152,7 +165,10 @@ def _charts(study: Components, layer: LayerComponents) -> None:
 def _grids(study: Components, layer: LayerComponents) -> None:
     """Ranges of the components and weights of the sub-layers beside the grid that they are rounded to."""
     st.markdown("**Ranges inside the layer**")
-    charts.draw_once(lambda: ranges_figure(layer), "ranges_inside", study.study_id, layer.name)
+    charts.draw_once(
+        lambda: ranges_figure(layer), "ranges_inside", f"Ranges of the components of {layer.name}",
+        lambda: range_rows(layer), study.study_id, layer.name,
+    )  # fmt: skip
     st.caption(
         f"Over the calibration images. The line is one INT8 step: all components share it. Shaded: fewer than "
         f"{FEW_LEVELS} levels."
@@ -165,7 +181,9 @@ def _grids(study: Components, layer: LayerComponents) -> None:
         bits = int(side_by_side("Grid of", many, choice("grid_bits", list(many))))
     charts.draw_once(
         lambda: entries_figure(layer, granularity=granularity, bits=bits),
-        "entries", study.study_id, layer.name, granularity, str(bits),
+        "entries", f"Weights of the sub-layers of {layer.name}",
+        lambda: weight_rows(layer, granularity=granularity, bits=bits),
+        study.study_id, layer.name, granularity, str(bits),
     )  # fmt: skip
     exact = bits == GRID_BITS[0]
     half = "half a step" if granularity == "tensor" else "half the median channel's step"
@@ -177,10 +195,10 @@ def _grids(study: Components, layer: LayerComponents) -> None:
 def _sobriety(study: Components, layer: LayerComponents, records: Sequence[RunRecord]) -> None:
     st.subheader("What it costs", anchor=False)
     st.markdown(costs(study, layer))
-    if tables := latencies(study, records):
-        for under, rows in tables.items():
+    if found := latencies(study, records):
+        for under, rows in found.items():
             st.caption(f"Timed with {plain(under)}; other conditions cannot be compared with these.")
-            st.dataframe(pd.DataFrame(rows), hide_index=True)
+            tables.show(rows)
         return
     st.markdown(
         "No run of this model has a measured latency, and params and MACs do not tell how fast it is. "

@@ -19,7 +19,7 @@ from dashboard.figures.tradeoff import (
     tradeoff_figure,
     tradeoff_info,
 )
-from dashboard.panels import blocks, charts
+from dashboard.panels import blocks, charts, tables
 from dashboard.panels.exports import export_panel
 from dashboard.panels.speed import speed_panel
 from dashboard.shelf import catalog
@@ -110,7 +110,11 @@ def chart(subject: Subject, runs: Runs, table: LayerTable | None) -> Drawn | Non
     info = tradeoff_info(records, x_axis=x, y_axis=y, chosen=st.session_state.get("run"), span=span)
     frame = frame_of(info) if records else _blank(info, table)
     with place:
-        charts.draw(tradeoff_figure(info, frame, intervals=bars), "tradeoff", on_pick=_pick, bare=True)
+        charts.draw(
+            tradeoff_figure(info, frame, intervals=bars), "tradeoff",
+            f"Top-1 {_Y_LABELS[y]} against {_X_LABELS[x]} of {len(records)} measured runs",
+            "the table of these runs, at the end of the page, holds them", on_pick=_pick, bare=True,
+        )  # fmt: skip
     told = outside_text(info), left_out_text(group, runs.values) if group else ""
     st.caption(f"{better_corner(info)}. {_SIGNS} {' '.join(filter(None, told))}")
     return Drawn(frame, over)
@@ -165,7 +169,7 @@ def shown_run(subject: Subject, chosen: Arguments | None, offers: Offers) -> Non
         return
     with table:
         frame = blocks.runs_frame(group.complete, _COLUMNS)
-        st.dataframe(frame, hide_index=True, column_config=blocks.RUN_COLUMNS, height=430)
+        tables.show(frame, blocks.RUN_COLUMNS, height=430)
         blocks.download_csv(group.complete, f"tdq-{group.about.model.name}", key="csv-curve")
 
 
