@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard.facts.draft import DEFAULT_RATIO
-from dashboard.facts.failing import cause_text, failures, ratio_text, taken_text
+from dashboard.facts.failing import Failure, cause_text, failures, nearest_first, ratio_text, taken_text
 from dashboard.facts.subject import Subject, belongs
 from dashboard.figures.components import (
     DRAWN_POINTS,
@@ -24,7 +24,7 @@ from dashboard.panels.controls import MOST_ETA, side_by_side
 from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import choice, number, record_choice, take_next
+from dashboard.shelf.state import choice, forget, number, record_choice, take_next
 from dashboard.words.components import (
     costs,
     finds_nothing,
@@ -39,21 +39,31 @@ from dashboard.words.markup import plain
 from tdq_core.analysis.components import FEW_LEVELS, STUDIES, Components, LayerComponents, study_spec
 from tdq_core.jobs.queue import Request
 from tdq_core.records.record import RunRecord
+from tdq_core.records.table import ranks_text
 from tdq_core.specs import DEFAULT_ETA, RankRule, RunSpec
 from tdq_core.specs.choices import GRANULARITIES, labels
 
+HOW_IT_FAILS = (
+    "CP writes a kernel as a sum of R components. Least squares (ALS) may make them large and let them cancel each "
+    "other: harmless in floating point, not on the coarse grid of INT8. Error-preserving correction (EPC) makes them "
+    "small at nearly the same error; equalising balances the ranges inside the layer."
+)
 
-def show_failure(subject: Subject) -> bool:
-    """What INT8 takes from CP at the ratio where it takes most, which layers lose, and why; False where CP was not
-    measured in INT8 as it is."""
+
+def show_failure(subject: Subject) -> Failure | None:
+    """What INT8 takes from CP at the ratio where it takes most, or at the chosen one, which layers lose, and why; None
+    where CP was not measured in INT8 as it is."""
     found = failures(subject.runs)
     if not found:
-        return False
+        return None
     worst = ratio_text(found[0])
     names = {ratio_text(f): f for f in sorted(found, key=lambda f: f.rule.value or 0.0)}
     st.subheader("1. What is lost", anchor=False)
     labels = {name: f"{name}, where most is lost" if name == worst else name for name in names}
-    at = side_by_side("Params: original / compressed", labels, choice("at", list(names), default=worst))
+    at = side_by_side(
+        "Params: original / compressed", labels, choice("at", list(names), default=worst),
+        on_change=lambda: forget("study"),
+    )  # fmt: skip
     failure = names[at]
     st.markdown(taken_text(failure))
     ids = [step.record.run_id for step in failure.steps]
@@ -64,6 +74,7 @@ def show_failure(subject: Subject) -> bool:
         "Against dense FP32 on the same images, 95 % intervals, paired. Hollow: not conditioned; a dot: calibrated."
     )
     st.subheader("2. In which layer, and why", anchor=False)
+    st.markdown(HOW_IT_FAILS)
     st.markdown(cause_text(failure), help=meaning("CP"))
     if failure.bare:
         charts.draw_once(
@@ -74,19 +85,21 @@ def show_failure(subject: Subject) -> bool:
             "Measured on the decomposed kernels of these runs: rounded to INT8, before anything is conditioned. Layers "
             "whose components cancel each other further are moved further."
         )
-    return True
+    return failure
 
 
-def studies_of(subject: Subject) -> dict[str, Components]:
-    """By their ids, the first one is shown at first."""
-    every = catalog.read(STUDIES).values
-    return {s.study_id: s for s in every if belongs(s.spec, s.digests, subject, images=False)}
+def studies_of(subject: Subject, failure: Failure | None = None) -> dict[str, Components]:
+    """By their ids, those nearest to the ratio of `failure` first, or to that where INT8 takes most."""
+    found = failure or next(iter(failures(subject.runs)), None)
+    own = (s for s in catalog.read(STUDIES).values if belongs(s.spec, s.digests, subject, images=False))
+    return {s.study_id: s for s in nearest_first(own, found.rule if found else None)}
 
 
-def choose_study(subject: Subject, offers: Offers) -> Components | None:
-    """The study of this network and these images that is looked at; where there is none, how to get one."""
+def choose_study(subject: Subject, offers: Offers, failure: Failure | None) -> Components | None:
+    """The study of this network and these images that is looked at, at first one at the ratio of `failure`; where there
+    is none, how to get one."""
     blocks.tell_left_out(catalog.read(STUDIES))
-    own = studies_of(subject)
+    own = studies_of(subject, failure)
     if not own:
         with st.container(border=True):
             st.markdown("**The components of this network on these images have not been looked into yet.**")
@@ -101,7 +114,10 @@ def choose_study(subject: Subject, offers: Offers) -> Components | None:
     )
     with right.popover("Another study", icon=":material/add:"):
         _compute(subject.spec, offers)
-    return own[chosen]
+    study = own[chosen]
+    if failure and study.spec.rule != failure.rule:
+        st.caption(f"Looked into at {ranks_text(study.spec)}, not at the {ratio_text(failure)} of 1 and 2 above.")
+    return study
 
 
 def _compute(subject: RunSpec, offers: Offers) -> None:

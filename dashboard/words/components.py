@@ -133,7 +133,7 @@ def finds_nothing(layer: LayerComponents) -> str:
         return ""
     return (
         f"Not the cause: no component has fewer than {FEW_LEVELS} levels, and about as many weights round to zero with "
-        "EPC as without. The histograms"
+        "EPC as without. The histograms are in here."
     )
 
 
