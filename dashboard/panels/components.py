@@ -31,6 +31,7 @@ from dashboard.words.components import (
     latencies,
     latency_commands,
     most_cancelling,
+    state_rows,
     study_label,
     what_is_seen,
 )
@@ -156,6 +157,7 @@ def show_study(study: Components, records: Sequence[RunRecord]) -> None:
     st.caption("Lower is better on both. Press a point, or choose a layer here.")
     layer = study.layer(st.selectbox("Layer", names, width=300, **arguments))
     st.markdown(what_is_seen(layer))
+    tables.show(state_rows(layer))
     _charts(study, layer)
     _sobriety(study, layer, records)
 

@@ -127,7 +127,15 @@ def _rank_sliders(planned: LayerPlan, own: str, place: str) -> None:
             if st.session_state.get(key) != rank:
                 st.session_state[key] = rank
             if top > 1:
-                st.slider(f"{name} (of {top})", 1, top, key=key, on_change=_moved, args=(layer.name, keys), width=205)
+                st.slider(
+                    f"{name} (of {top}), {plain(layer.name)}",
+                    1,
+                    top,
+                    key=key,
+                    on_change=_moved,
+                    args=(layer.name, keys),
+                    width=205,
+                )
             else:
                 st.caption(f"{name}: 1 of 1")
 
