@@ -21,8 +21,8 @@ def draw(
     figure: go.Figure, key: str, name: str, table: Table, *, on_pick: Callable[[], None] | None = None,
     bare: bool = False,
 ) -> None:  # fmt: skip
-    """`figure` under a key of its own; `name`: what it shows, in a few words; `on_pick`: a press on a point; `bare`:
-    without the row of tools."""
+    """`figure` under a key of its own; `name`: what it shows, in a few words; `on_pick`: a press on a point, or a
+    box where the chart is dragged to select; `bare`: without the row of tools."""
     _show(_coloured(figure, _theme()), key, name, table, on_pick, bare)
 
 
@@ -47,7 +47,8 @@ def _coloured(figure: go.Figure, theme: str) -> go.Figure:
 
 
 def _show(figure: go.Figure, key: str, name: str, table: Table, on_pick: Callable[[], None] | None, bare: bool) -> None:
-    options: dict[str, Any] = {"on_select": on_pick, "selection_mode": "points"} if on_pick else {}
+    modes = "box" if figure.layout.dragmode == "select" else "points"
+    options: dict[str, Any] = {"on_select": on_pick, "selection_mode": modes} if on_pick else {}
     tools = {"displaylogo": False, "displayModeBar": False} if bare else _TOOLS
     where = table if isinstance(table, str) else "the button after it shows them"
     st.plotly_chart(figure, key=key, config=tools, alt=f"{name}. Its numbers: {where}.", **options)
