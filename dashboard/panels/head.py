@@ -77,7 +77,8 @@ def _head(page: Page, place: StreamlitPage) -> DeltaGenerator:
     subject = current_subject(known, offers)
     st.session_state[_HERE] = Here(subject, runs, offers)
     _row_of_pages(page, place, subject)
-    left, right = st.columns([4, 5], vertical_alignment="center")
+    with st.container(key="head"):
+        left, right = st.columns([4, 5], vertical_alignment="center")
     left.title(page.question or page.title, anchor=False)
     with right:
         choose_subject(subject, known, offers)
