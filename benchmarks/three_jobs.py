@@ -36,12 +36,12 @@ _NOT_OURS = "[data-testid='stToolbar'], [data-testid='stDataFrame'], .js-plotly-
 
 
 class Walk:
-    """One person's way: choices are counted, and the time since the page was asked for."""
+    """One person's way: choices are counted, and the time since the page was asked for; what is there is pressed,
+    without waiting for the rest of a page that is left."""
 
     def __init__(self, page: Any, address: str) -> None:
         self.page, self.choices, self._begun = page, 0, time.monotonic()
         page.goto(address)
-        settle(page)
 
     @property
     def seconds(self) -> float:
@@ -50,7 +50,7 @@ class Walk:
     def turn_to(self, title: str) -> None:
         """Another page, by its link."""
         self.choices += 1
-        self.page.get_by_role("link", name=title, exact=True).first.click()
+        self.page.get_by_role("link", name=title, exact=True).first.click(timeout=PATIENCE_MS)
         self.page.wait_for_url(f"**/{next(p.address for p in PAGES if p.title == title)}?**", timeout=PATIENCE_MS)
         settle(self.page)
 
@@ -106,6 +106,7 @@ def researcher(page: Any, server: str) -> Iterator[tuple[str, int, float, str]]:
 
 def newcomer(page: Any, server: str) -> tuple[str, int, float, str]:
     walk = Walk(page, server)
+    settle(page)
     page.wait_for_selector(".js-plotly-plot .main-svg", timeout=PATIENCE_MS)
     top = page.locator(".js-plotly-plot").first.bounding_box()["y"]
     before = page.evaluate(

@@ -58,9 +58,9 @@ def _layers(spec: RunSpec, folder: Path) -> None:
 def _components(dense: RunSpec, folder: Path, on_progress: Progress) -> None:
     from tdq_core.analysis.component_study import study as study_components
 
-    rule = study.COMPONENTS.get(dense.model.name, RankRule("ratio", 2.0))
-    studied = study_spec(dense, rule=rule, eta=DEFAULT_ETA)
-    study_components(studied, store=Store(STUDIES, folder), on_progress=on_progress)
+    for rule in study.COMPONENTS.get(dense.model.name, (RankRule("ratio", 2.0),)):
+        studied = study_spec(dense, rule=rule, eta=DEFAULT_ETA)
+        study_components(studied, store=Store(STUDIES, folder), on_progress=on_progress)
 
 
 def _recipe(folder: Path, on_progress: Progress) -> None:

@@ -31,12 +31,13 @@ MATRICES = ("alexnet_cifar10", "googlenet_cifar10", "resnet50_cifar10")
 CP_RATIOS = {"alexnet_cifar10": (), "googlenet_cifar10": RATIOS[:3], "resnet50_cifar10": RATIOS[:2]}
 """Ratios that CP of the kernels alone can reach; all of them where no others stand here."""
 COMPONENTS = {
-    "alexnet_cifar10": RankRule("ratio", 2.0, budget="macs"),
-    "resnet18_cifar10": RankRule("ratio", 4.0),
-    "resnet34_cifar10": RankRule("ratio", 4.0),
-    "resnet50_cifar10": RankRule("ratio", 1.5),
+    "alexnet_cifar10": (RankRule("ratio", 2.0, budget="macs"),),
+    "resnet18_cifar10": (RankRule("ratio", 4.0), RankRule("ratio", 6.0)),
+    "resnet20_cifar10": (RankRule("ratio", 2.0), RankRule("ratio", 4.0)),
+    "resnet34_cifar10": (RankRule("ratio", 4.0),),
+    "resnet50_cifar10": (RankRule("ratio", 1.5),),
 }
-"""Rank rule of the study of components; 2x of the params where no other stands here."""
+"""Rank rules of the studies of components, the last one where INT8 takes most; 2x of the params where none stands."""
 
 
 def tucker2_of(model: str) -> str:

@@ -11,12 +11,14 @@ class Page(NamedTuple):
         title: in the row of pages.
         icon: one of Material's.
         question: what it answers, over the page; '': its title.
+        others: more addresses that lead here; '' is that of the dashboard alone.
     """
 
     address: str
     title: str
     icon: str
     question: str = ""
+    others: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
@@ -25,18 +27,18 @@ class Page(NamedTuple):
 
 
 PAGES = (
-    Page("explore", "Explore", ":material/tune:", "What will it cost?"),
-    Page("find", "Find", ":material/search:", "What is the best for my budget?"),
+    Page("explore", "Explore", ":material/tune:", "What will it cost?", ("",)),
+    Page("find", "Find", ":material/search:", "What is the best for my budget?", ("recipe",)),
     Page("additivity", "Additivity", ":material/add_circle:", "Do the drops add up?"),
     Page("components", "Components", ":material/stacked_bar_chart:", "Why does INT8 fail?"),
     Page("compare", "Compare", ":material/compare_arrows:", "Is the difference real?"),
     Page("study", "Study", ":material/science:", "What did the study find?"),
     Page("runs", "Runs", ":material/table_rows:", "What was measured?"),
-    Page("glossary", "Words", ":material/dictionary:", "What do the words mean?"),
+    Page("glossary", "Words", ":material/dictionary:", "What do the words mean?", ("words",)),
 )
-"""In the order of their row; the first one opens where the address names none."""
-MOVED = {"recipe": "find"}
-"""Addresses of before, with the page that answers there now."""
+"""In the order of their row."""
+PLACES = {place: page for page in PAGES for place in (page.address, *page.others)}
+"""Every address that answers, with its page; a page's own comes before others of it, for links lead to the first."""
 
 
 def page(address: str) -> Page:

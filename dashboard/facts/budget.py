@@ -40,11 +40,13 @@ class Judged(NamedTuple):
 
 class Budget(NamedTuple):
     """A drop of at most `points`, in a file of at most `megabytes` (None: any); `fastest`: under these conditions the
-    fastest wins, None: the smallest file does."""
+    fastest wins, None: the smallest file does; `simulated`: files of few bits count too, which are as small as they are
+    said to be and are computed in floats."""
 
     points: float
     megabytes: float | None = None
     fastest: Conditions | None = None
+    simulated: bool = False
 
     @property
     def target(self) -> Target:
@@ -105,6 +107,8 @@ def _bytes(record: RunRecord) -> int:
 def _fits(record: RunRecord, budget: Budget) -> bool:
     metrics = record.metrics
     if metrics is None or metrics.n < LEAST_IMAGES or record.bytes_ratio() <= 1:
+        return False
+    if record.spec.precision.numbers.simulated and not budget.simulated:
         return False
     if budget.megabytes is not None and metrics.bytes > budget.megabytes * MB:
         return False

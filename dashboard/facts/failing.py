@@ -1,6 +1,7 @@
 """Where CP fails in INT8, layer by layer, and what mends it: from measured runs at one ratio. Plain values."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dashboard.facts.curves import curves_of, rounded
@@ -8,6 +9,7 @@ from dashboard.facts.study_views import CP_INT8, Line
 from dashboard.words import text
 from dashboard.words.markup import plain
 from tdq_core.analysis.additivity import Interval
+from tdq_core.analysis.components import Components
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RankRule
 
@@ -64,6 +66,19 @@ def failures(records: Sequence[RunRecord]) -> list[Failure]:
         steps = tuple(Step(line, r, r.drop(), losses.get(r.run_id)) for line, r in at_rule)
         found.append(Failure(rule, steps, _layers(steps, epc=False), _layers(steps, epc=True)))
     return sorted(found, key=lambda f: -_taken(f))
+
+
+def nearest_first(studies: Iterable[Components], rule: RankRule | None) -> list[Components]:
+    """Studies of components in the order of how near their ratio is to that of `rule`, the same rule first of all; as
+    they are where there is none."""
+    if rule is None or not rule.value:
+        return list(studies)
+    wanted = math.log(rule.value)
+    return sorted(studies, key=lambda s: (s.spec.rule != rule, abs(math.log(_ratio(s) or math.inf) - wanted)))
+
+
+def _ratio(study: Components) -> float | None:
+    return study.spec.rule.value if study.spec.rule else None
 
 
 def _taken(failure: Failure) -> float:

@@ -18,7 +18,7 @@ from tdq_core.models.registry import MODELS
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import ModelSpec, RunSpec
 
-DEPENDENT = ("run", "runs", "study", "recipe", "layer", "plan", "layers_shown", "stage", "kernel")
+DEPENDENT = ("run", "runs", "study", "recipe", "layer", "plan", "layers_shown", "stage", "kernel", "zoom")
 """Choices that mean nothing for another subject."""
 LEAST_IMAGES = 2
 """An interval needs two images."""

@@ -28,7 +28,7 @@ def additivity_figure(additions: Sequence[Addition]) -> go.Figure:
         tickvals=list(range(len(kinds))), ticktext=[_broken(k.name) for k in kinds], zeroline=False, showgrid=False,
         range=[-0.6, len(kinds) - 0.4], tickangle=0 if len(kinds) <= MOST_UPRIGHT else -35,
     )  # fmt: skip
-    figure.update_yaxes(title="Interaction: joint drop - sum (points)", zeroline=False)
+    figure.update_yaxes(title="Interaction: joint drop − sum (points)", zeroline=False)
     figure.update_layout(
         height=460, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest", uirevision="same", showlegend=False
     )

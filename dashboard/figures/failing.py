@@ -31,7 +31,7 @@ def _step(step: Step) -> go.Scatter:
     middle, low, high = (100 * value for value in step.drop)
     lost = f"<br>{text.points(step.lost[0])} on top of FP32 {text.interval(*step.lost[1:])}" if step.lost else ""
     return go.Scatter(
-        x=[middle], y=[step.line.label], mode="markers+text", text=[text.points(step.drop[0])],
+        x=[middle], y=[step.line.label], name=step.line.label, mode="markers+text", text=[text.points(step.drop[0])],
         textposition="top center", textfont={"size": 13}, cliponaxis=False,
         marker={"color": step.line.colour, "symbol": step.line.symbol, "size": 12,
                 "line": {"width": 2, "color": step.line.colour}},

@@ -9,6 +9,8 @@ from dashboard.figures.axes import log_range
 HEIGHT = 500
 MARGIN = {"l": 56, "r": 12, "t": 12, "b": 140, "autoexpand": False}
 """Pixels around the inside; they do not follow what stands there, or what is laid over would not fit."""
+FAR = 1e15
+"""Beyond all sizes."""
 ROOM = 0.04
 """Of an axis's length, beyond its outermost points."""
 
@@ -35,6 +37,28 @@ class Frame(NamedTuple):
     def down(self, value: float) -> float:
         """Place from the top, 0-1 inside."""
         return (self.y[1] - value) / (self.y[1] - self.y[0])
+
+
+Ends = tuple[float, float]
+
+
+def part_text(across: Sequence[float], down: Sequence[float]) -> str:
+    """A part of a chart as the address has it: ends across, above 0, and down, in their units; '' of one without width
+    or height."""
+    ends = (*sorted(map(float, across)), *sorted(map(float, down)))
+    text = ",".join(f"{end:.4g}" for end in ends)
+    return text if read_part(text) else ""
+
+
+def read_part(text: str) -> tuple[Ends, Ends] | None:
+    """Ends across, as log10, and down, in their unit; None where it is no part of a chart."""
+    try:
+        left, right, low, high = map(float, text.split(","))
+    except ValueError:
+        return None
+    if not (0 < left < right < FAR and -FAR < low < high < FAR):
+        return None
+    return (math.log10(left), math.log10(right)), (low, high)
 
 
 def x_ends(values: Sequence[float]) -> tuple[float, float]:

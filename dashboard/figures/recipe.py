@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from dashboard.figures.tradeoff import marker
 from dashboard.words import text
 from dashboard.words.markup import label
-from dashboard.words.palette import ACCENT, GREY
+from dashboard.words.palette import ACCENT, GREY, Look
 from dashboard.words.recipe import TRIED, arm_label, arm_variant, target_text
 from tdq_core.recipes.choices import Pick
 from tdq_core.recipes.report import Report
@@ -15,15 +16,18 @@ from tdq_core.recipes.target import parse_target
 REACH = 3.0
 """The axis of the drop ends at this many times the largest drop that meets the target, with room for small ones."""
 LEAST_REACH = 5.0
+CROSSES = {False: "x-thin", True: "cross-thin"}
+"""Of the images that judge: upright where factors were fitted to outputs."""
 TICKS = (0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40, 60, 100)
 
 
 def recipe_figure(report: Report) -> go.Figure:
-    """One line a pipeline, with its runs on the images of the choice (filled) and on the others (crosses)."""
+    """One line a pipeline, with its runs on the images of the choice (as on all pages) and on the others (crosses)."""
     figure = go.Figure()
-    for arm, colour in ((name, arm_variant(arm).colour) for name, arm in TRIED.items()):
-        if picks := sorted((p for p in report.tried if p.arm == arm), key=lambda p: p.bytes_ratio):
-            figure.add_traces([_line(arm, colour, picks), _verified(arm, colour, picks)])
+    for name, arm in TRIED.items():
+        look = Look(arm_variant(arm), arm.precision)
+        if picks := sorted((p for p in report.tried if p.arm == name), key=lambda p: p.bytes_ratio):
+            figure.add_traces([_line(name, look, picks), _verified(name, look, picks)])
     if report.chosen:
         figure.add_trace(_ring(report.chosen))
     _target(figure, report)
@@ -58,20 +62,21 @@ def outside_text(report: Report) -> str:
     return f"Above the picture: {len(far)} run{'s' * (len(far) != 1)} that lose{'s' * (len(far) == 1)} {told} points."
 
 
-def _line(arm: str, colour: str, picks: Sequence[Pick]) -> go.Scatter:
+def _line(arm: str, look: Look, picks: Sequence[Pick]) -> go.Scatter:
     return go.Scatter(
         x=[p.bytes_ratio for p in picks], y=[100 * p.chosen_drop[0] for p in picks], name=arm_label(arm),
-        mode="lines+markers", line={"color": colour, "width": 1}, marker={"color": colour, "size": 9},
+        mode="lines+markers", line={"color": look.colour, "width": 1}, marker=marker(look),
         customdata=[_facts(p) for p in picks], hovertemplate="%{customdata}<extra></extra>", legendgroup=arm,
     )  # fmt: skip
 
 
-def _verified(arm: str, colour: str, picks: Sequence[Pick]) -> go.Scatter:
-    middle = [100 * p.verified_drop[0] for p in picks]
+def _verified(arm: str, look: Look, picks: Sequence[Pick]) -> go.Scatter:
+    middle, colour = [100 * p.verified_drop[0] for p in picks], look.colour
     up, down = ([100 * abs(p.verified_drop[i] - p.verified_drop[0]) for p in picks] for i in (2, 1))
     return go.Scatter(
         x=[p.bytes_ratio for p in picks], y=middle, mode="markers", showlegend=False, legendgroup=arm,
-        marker={"color": colour, "size": 9, "symbol": "x-thin", "line": {"color": colour, "width": 2}},
+        marker={"color": colour, "size": 9, "symbol": CROSSES[look.variant.fitted],
+                "line": {"color": colour, "width": 2}},
         error_y={"type": "data", "array": up, "arrayminus": down, "color": colour, "thickness": 1, "width": 3},
         customdata=[_facts(p) for p in picks], hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from dashboard.figures.tradeoff import marker
 from dashboard.words import text
-from dashboard.words.palette import GREY, look_of
+from dashboard.words.palette import GREY, Look, look_of
 from tdq_core.prediction.track import Kept
 
 HEIGHT = 420
@@ -36,7 +37,8 @@ def _ends(run: Kept) -> tuple[float, ...]:
 
 
 def _points(runs: Sequence[Kept], name: str) -> go.Scatter:
-    colour = look_of(runs[0].record.spec).variant.colour
+    look = Look(look_of(runs[0].record.spec).variant)
+    colour = look.colour
     guesses = [(run.prediction.drop or 0.0, run.prediction.low or 0.0, run.prediction.high or 0.0) for run in runs]
     seen = [run.record.drop() for run in runs]
     told = [
@@ -46,7 +48,7 @@ def _points(runs: Sequence[Kept], name: str) -> go.Scatter:
     ]
     return go.Scatter(
         x=[100 * g[0] for g in guesses], y=[100 * s[0] for s in seen], mode="markers", name=name,
-        marker={"color": colour, "size": 8}, error_x=_error(guesses, colour), error_y=_error(seen, colour),
+        marker=marker(look) | {"size": 8}, error_x=_error(guesses, colour), error_y=_error(seen, colour),
         hovertext=told, hovertemplate="%{hovertext}<extra></extra>",
     )  # fmt: skip
 

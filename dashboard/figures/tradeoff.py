@@ -222,8 +222,7 @@ def _draw_legend(figure: go.Figure, info: TradeoffInfo) -> None:
     """Colour and symbol are explained apart: a trace for every pair would be a long list."""
     looks = sorted({p.look for p in info.points}, key=lambda look: look.place)
     for variant in dict.fromkeys(look.variant for look in looks):
-        colour = {"color": variant.colour, "symbol": "circle", "size": 10}
-        figure.add_trace(_key(variant.label, colour))
+        figure.add_trace(_key(variant.label, marker(Look(variant))))
     for precision in (p for p in PRECISIONS.values() if any(look.precision == p.name for look in looks)):
         shape = {"color": GREY, "symbol": precision.symbol, "size": 10}
         figure.add_trace(_key(precision.label, shape))

@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard.facts.chance import at_chance
 from dashboard.pages import page
+from dashboard.panels import tables
 from dashboard.shelf import catalog
 from dashboard.shelf.catalog import V
 from dashboard.shelf.state import in_address
@@ -19,6 +20,7 @@ from tdq_core.records.record import LayerRecord, RunRecord
 from tdq_core.records.store import Found, Kind
 from tdq_core.records.table import row, to_csv
 from tdq_core.specs import BACKENDS
+from tdq_core.specs.choices import RANGES
 from tdq_core.specs.command import command_line
 
 MOST_TOLD = 20
@@ -79,7 +81,9 @@ RUN_COLUMNS: dict[str, Any] = {
         "conditioned", help="Ranges balanced and biases corrected before integers; empty: no factors are quantized."
     ),
     "granularity": st.column_config.TextColumn("scale per", help="Of integer weights: output channel, or whole tensor"),
-    "ranges": st.column_config.TextColumn("ranges"),
+    "ranges": st.column_config.TextColumn("ranges", width=120),
+    "ranks": st.column_config.TextColumn("ranks", width=150),
+    "backend": st.column_config.TextColumn("runs on"),
     "top1": st.column_config.NumberColumn("top-1 (%)", format="%.2f"),
     "drop": st.column_config.NumberColumn("drop (points)", format="%+.2f"),
     "n": st.column_config.NumberColumn("n", format="localized"),
@@ -93,7 +97,8 @@ RUN_COLUMNS: dict[str, Any] = {
 
 
 def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataFrame:
-    """Records as a table for the screen; shares become percent and points."""
+    """Records as a table for the screen, without columns of which nothing is to be said; shares become percent and
+    points."""
     rows = [{**row(r), **_in_words(r)} for r in records]
     frame = pd.DataFrame(rows, columns=list(columns))
     for name in ("top1", "drop"):
@@ -101,7 +106,8 @@ def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataF
             frame[name] = 100 * frame[name].astype(float)
     for name in {"reason", "granularity", "ranges"} & set(frame):
         frame[name] = frame[name].fillna("")
-    return frame
+    said = [name for name in frame if frame.empty or not frame[name].isin(("", None)).all()]
+    return frame[said]
 
 
 def _in_words(record: RunRecord) -> dict[str, Any]:
@@ -112,6 +118,7 @@ def _in_words(record: RunRecord) -> dict[str, Any]:
         "precision": spec.precision.numbers.label,
         "backend": BACKENDS[spec.precision.backend].label,
         "conditioned": {"conditioned": "yes", "not conditioned": "no"}.get(text.conditioning(spec), ""),
+        "ranges": RANGES[spec.precision.ranges].label if spec.quantized else None,
         "latency": text.latency(record),
         "run_id": run_address(record.run_id),
     }
@@ -184,7 +191,7 @@ def _layers(record: RunRecord) -> None:
 LAYER_COLUMNS: dict[str, Any] = {
     "params": st.column_config.NumberColumn("params", format="localized"),
     "dense": st.column_config.NumberColumn("dense params", format="localized"),
-    "error": st.column_config.NumberColumn("relative error", format="%.4f", help="|W - W~| / |W|, Frobenius norm"),
+    "error": st.column_config.NumberColumn("relative error", format="%.4f", help="|W − W~| / |W|, Frobenius norm"),
     "before": st.column_config.NumberColumn(
         "spread before", format="%.1f", help="Largest over median range of the channels inside the layer"
     ),
@@ -207,7 +214,7 @@ def layers_table(layers: Sequence[LayerRecord]) -> None:
         }
         for la in layers
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=LAYER_COLUMNS)
+    tables.show(rows, LAYER_COLUMNS)
 
 
 def _spreads(layer: LayerRecord) -> dict[str, float]:

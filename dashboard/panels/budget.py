@@ -19,10 +19,10 @@ from dashboard.facts.budget import (
     verdict_words,
 )
 from dashboard.facts.subject import Subject
-from dashboard.panels import blocks
+from dashboard.panels import blocks, tables
 from dashboard.panels.controls import side_by_side
 from dashboard.shelf import catalog
-from dashboard.shelf.state import choice, number
+from dashboard.shelf.state import choice, flag, number
 from dashboard.words import text
 from dashboard.words.glossary import meaning
 from dashboard.words.speed import verdicts
@@ -62,7 +62,15 @@ def choose_budget(subject: Subject) -> Budget:
         )  # fmt: skip
         wish = side_by_side("Best is the", _WISHES, choice("wish", list(_WISHES))) if timed else "smallest"
         under = _conditions(timed) if wish == "fastest" else None
-    return Budget(points, megabytes, under)
+        simulated = _any_simulated(subject) and st.toggle(
+            "Few bits too", **flag("simulated", False),
+            help="Packed weights of 2 to 8 bits: files of that size, computed in floats, by TDQ alone.",
+        )  # fmt: skip
+    return Budget(points, megabytes, under, simulated)
+
+
+def _any_simulated(subject: Subject) -> bool:
+    return any(record.spec.precision.numbers.simulated for record in subject.runs)
 
 
 def _conditions(timed: dict[Conditions, int]) -> Conditions:
@@ -87,7 +95,7 @@ def show_answer(subject: Subject, budget: Budget) -> None:
     with st.expander(f"The next best: {len(found.others)} more runs keep it", expanded=bool(found.others)):
         table = pd.DataFrame(rows([best, *found.others][:MOST_ROWS]))
         table["run"] = [blocks.run_address(name) for name in table["run"]]
-        st.dataframe(table, hide_index=True, column_config=_COLUMNS)
+        tables.show(table, _COLUMNS)
 
 
 def _headline(best: Judged, budget: Budget, subject: Subject) -> None:

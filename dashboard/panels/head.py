@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.navigation.page import StreamlitPage
 
 from dashboard.facts.chance import at_chance
 from dashboard.facts.groups import group_runs
@@ -40,10 +41,11 @@ class Here(NamedTuple):
 
 
 @contextlib.contextmanager
-def under_its_head(page: Page) -> Iterator[None]:
-    """A page is drawn inside, beneath its head; at its end the address says what it shows."""
+def under_its_head(page: Page, place: StreamlitPage) -> Iterator[None]:
+    """A page is drawn inside, beneath its head; at its end the address says what it shows. `place`: where the browser
+    is, for the first page answers at two addresses, its own and the empty one."""
     with leaving_an_address(page.address):
-        in_vain = _head(page)
+        in_vain = _head(page, place)
         try:
             yield
         finally:
@@ -58,24 +60,25 @@ def here() -> Here:
     return found
 
 
-def _head(page: Page) -> DeltaGenerator:
+def _head(page: Page, place: StreamlitPage) -> DeltaGenerator:
     """Draws it; returns the place for what the address names and is not there."""
     try:
         offers = catalog.offers()
     except TDQError as error:
-        _row_of_pages(page, None)
+        _row_of_pages(page, place, None)
         st.error(plain(error), icon=":material/error:")
         st.stop()
     runs = catalog.read(RUNS)
     known = subjects_of(group_runs(runs.values), offers.subjects())
     if not known:
-        _row_of_pages(page, None)
+        _row_of_pages(page, place, None)
         st.error("No model can be chosen: no registered weights are on this machine, and none was named at the start.")
         st.stop()
     subject = current_subject(known, offers)
     st.session_state[_HERE] = Here(subject, runs, offers)
-    _row_of_pages(page, subject)
-    left, right = st.columns([4, 5], vertical_alignment="center")
+    _row_of_pages(page, place, subject)
+    with st.container(key="head"):
+        left, right = st.columns([4, 5], vertical_alignment="center")
     left.title(page.question or page.title, anchor=False)
     with right:
         choose_subject(subject, known, offers)
@@ -89,12 +92,14 @@ def _head(page: Page) -> DeltaGenerator:
     return in_vain
 
 
-def _row_of_pages(page: Page, subject: Subject | None) -> None:
+def _row_of_pages(page: Page, place: StreamlitPage, subject: Subject | None) -> None:
     """Links that carry the subject along, and lead back to what was left on each page."""
     with st.container(horizontal=True, gap="small", key="pages"):
         for each in PAGES:
             query = _address_on(each, subject) if subject else {}
-            st.page_link(each.file, label=each.title, icon=each.icon, query_params=query or None)
+            st.page_link(
+                place if each == page else each.file, label=each.title, icon=each.icon, query_params=query or None
+            )
 
 
 def _address_on(page: Page, subject: Subject) -> dict[str, str]:

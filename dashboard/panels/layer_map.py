@@ -1,6 +1,5 @@
 """Where decomposition and rounding meet: the map of layers, in words and as a table."""
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.figures.layer_map import map_figure
@@ -23,21 +22,20 @@ def show(spec: RunSpec) -> None:
             "`tdq sensitivity`, does that once for all ratios."
         )
         return
-    name = st.selectbox(
+    numbers = st.selectbox(
         "Rounded to", ROUNDED, format_func=lambda key: PRECISIONS[key].label, key="map-precision", width=240
     )
-    rows = meetings(found, PRECISIONS[name])
+    rows = meetings(found, PRECISIONS[numbers])
     forms = totals(rows)
     st.markdown(said(forms))
-    charts.draw(map_figure(rows), "layer-map")
+    name = f"Change of the answers by rounding each of {len(rows)} layers to {PRECISIONS[numbers].label}"
+    charts.draw(map_figure(rows), "layer-map", name, lambda: [_row(row) for row in rows])
     st.caption(
         f"Each layer alone, all others in floats, on {found.images} calibration images; factors fitted to outputs at "
         "about 0.42 of a layer's params. Change: mean squared distance of the logits over "
         "their mean square; it has far less noise than a share of right answers. Drops add up where a row keeps its "
         "colour. 'tdq additivity --layers' says the same."
     )
-    with st.expander("As a table"):
-        st.dataframe(pd.DataFrame([_row(row) for row in rows]), hide_index=True)
 
 
 def said(forms: tuple[Total, ...]) -> str:
@@ -55,5 +53,6 @@ def _times(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def _row(row: Meeting) -> dict[str, object]:
-    return {"layer": row.layer, "dense": row.dense} | {form_label(f): change for f, change in row.factors.items()}
+def _row(row: Meeting) -> dict[str, str]:
+    factors = {form_label(form): f"{change:.2g}" for form, change in row.factors.items()}
+    return {"layer": row.layer, "dense": f"{row.dense:.2g}"} | factors

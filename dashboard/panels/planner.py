@@ -33,7 +33,7 @@ from tdq_core.prediction.predictor import Predictor
 from tdq_core.ranks.plan import Plan, lacks
 from tdq_core.specs import RankRule, RunSpec
 
-HEIGHT = 480
+HEIGHT = 440
 """Of the controls, which scroll, so that what they change stays in sight."""
 
 

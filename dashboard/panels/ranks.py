@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.facts.draft import MANUAL, Draft, with_ranks
 from dashboard.facts.layer_groups import ALL, Groups, among, kernels, stages
 from dashboard.facts.planning import at_share, can_be_decomposed, layer_rows, saving_limit, starting_ranks
 from dashboard.figures.plan import plan_bars, plan_figure
-from dashboard.panels import charts
+from dashboard.panels import charts, tables
 from dashboard.shelf.state import choice, flag, held_draft, hold, number
 from dashboard.words import text
 from dashboard.words.markup import plain
@@ -41,14 +40,15 @@ def layers_and_sliders(table: LayerTable, plan: Plan, draft: Draft, *, drawn: bo
         _sliders(sorted(own, key=lambda p: -p.layer.params), draft)
         _apply_to_many([p.layer for p in own], draft.method)
     if st.toggle("Table of these layers", **flag("layers", False)):
-        st.dataframe(
-            pd.DataFrame([row for row in layer_rows(table, plan) if row["layer"] in names]), hide_index=True,
-            column_config=_COLUMNS, height="content" if len(names) <= 12 else 440,
-        )  # fmt: skip
+        shown = [row for row in layer_rows(table, plan) if row["layer"] in names]
+        tables.show(shown, _COLUMNS, height="content" if len(names) <= 12 else 440)
         if draft.method != "none" and drawn:
             st.markdown("**What each layer keeps**")
             kept = plan_bars(p for p in plan.layers if p.layer.name in names)
-            charts.draw(plan_figure(kept), "plan_bars", bare=True)
+            charts.draw(
+                plan_figure(kept), "plan_bars", "Share of its params that each layer keeps",
+                "the table before holds them", bare=True,
+            )  # fmt: skip
 
 
 def _chosen(table: LayerTable) -> list[str]:
@@ -127,7 +127,15 @@ def _rank_sliders(planned: LayerPlan, own: str, place: str) -> None:
             if st.session_state.get(key) != rank:
                 st.session_state[key] = rank
             if top > 1:
-                st.slider(f"{name} (of {top})", 1, top, key=key, on_change=_moved, args=(layer.name, keys), width=205)
+                st.slider(
+                    f"{name} (of {top}), {plain(layer.name)}",
+                    1,
+                    top,
+                    key=key,
+                    on_change=_moved,
+                    args=(layer.name, keys),
+                    width=205,
+                )
             else:
                 st.caption(f"{name}: 1 of 1")
 

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.facts.budget import speed_words
 from dashboard.facts.subject import Subject, belongs
 from dashboard.figures.recipe import outside_text, recipe_figure
-from dashboard.panels import blocks, charts
+from dashboard.panels import blocks, charts, tables
 from dashboard.panels.controls import MOST_STEPS
 from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf import catalog
@@ -94,7 +94,10 @@ def show_recipe(report: Report, runs: Runs) -> None:
     st.markdown("\n".join(f"- {sentence}" for sentence in others))
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        charts.draw(recipe_figure(report), "recipe_chart")
+        charts.draw(
+            recipe_figure(report), "recipe_chart", "Drop against file ratio of everything that the recipe tried",
+            "the table below holds them",
+        )  # fmt: skip
         st.caption(
             f"Lines: on the {report.n_choose:,} images that choices look at. Crosses: on the {report.n_verify:,} "
             "others, with 95 % intervals. Lower right is better; the ring marks what was chosen. "
@@ -104,7 +107,7 @@ def show_recipe(report: Report, runs: Runs) -> None:
         _card(report.chosen or report.alternatives[0], runs)
     frame = pd.DataFrame(rows(report, runs.get))
     frame["run"] = [blocks.run_address(name) for name in frame["run"]]
-    st.dataframe(frame, hide_index=True, column_config=_COLUMNS)
+    tables.show(frame, _COLUMNS)
     st.download_button(
         "Report as JSON", report.to_json(), f"{report.recipe_id}.json", "application/json",
         icon=":material/download:", on_click="ignore",

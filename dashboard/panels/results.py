@@ -19,9 +19,10 @@ from dashboard.figures.tradeoff import (
     tradeoff_figure,
     tradeoff_info,
 )
-from dashboard.panels import blocks, charts
+from dashboard.panels import blocks, charts, tables
 from dashboard.panels.exports import export_panel
 from dashboard.panels.speed import speed_panel
+from dashboard.panels.zoom import KEY, beyond_text, give_up, take, zoom_switch, zoomed
 from dashboard.shelf import catalog
 from dashboard.shelf.catalog import Runs
 from dashboard.shelf.offers import Offers
@@ -101,17 +102,26 @@ def chart(subject: Subject, runs: Runs, table: LayerTable | None) -> Drawn | Non
     with st.container(key="chart"):
         place, over = st.container(), st.container(key="over")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        x = _one_of("X axis", _X_LABELS, "x", 150)
+        x = _one_of("X axis", _X_LABELS, "x", 130)
         y = _one_of("Y axis", _Y_LABELS, "y", 110)
-        reach = _one_of("Drops up to", _REACH, "reach", 130)
+        reach = _one_of("Drops up to", _REACH, "reach", 120)
         bars = st.toggle("95 % intervals", **flag("intervals", False))
+        zooming = zoom_switch()
     span = None if reach == "all" else int(reach) / 100
     records = group.complete if group else ()
     info = tradeoff_info(records, x_axis=x, y_axis=y, chosen=st.session_state.get("run"), span=span)
-    frame = frame_of(info) if records else _blank(info, table)
+    frame = zoomed(frame_of(info) if records else _blank(info, table))
+    key = "-".join(filter(None, ("tradeoff", st.session_state[KEY])))  # a chart of its own: nothing is chosen in it yet
+    figure = tradeoff_figure(info, frame, intervals=bars)
+    if zooming:
+        figure.update_layout(dragmode="select")
     with place:
-        charts.draw(tradeoff_figure(info, frame, intervals=bars), "tradeoff", on_pick=_pick, bare=True)
-    told = outside_text(info), left_out_text(group, runs.values) if group else ""
+        charts.draw(
+            figure, key,
+            f"Top-1 {_Y_LABELS[y]} against {_X_LABELS[x]} of {len(records)} measured runs",
+            "the table of these runs, at the end of the page, holds them", on_pick=lambda: _pick(key), bare=True,
+        )  # fmt: skip
+    told = beyond_text(info.points, frame) or outside_text(info), left_out_text(group, runs.values) if group else ""
     st.caption(f"{better_corner(info)}. {_SIGNS} {' '.join(filter(None, told))}")
     return Drawn(frame, over)
 
@@ -131,12 +141,16 @@ def _blank(info: TradeoffInfo, table: LayerTable | None) -> Frame:
 
 def _one_of(label: str, labels: Mapping[str, str], key: str, width: int) -> str:
     options = list(labels)
-    return st.selectbox(label, options, format_func=labels.__getitem__, width=width, **choice(key, options))
+    return st.selectbox(label, options, format_func=labels.__getitem__, width=width, on_change=give_up,
+                        **choice(key, options))  # fmt: skip
 
 
-def _pick() -> None:
-    """A press on a point shows its run."""
-    if points := st.session_state["tradeoff"].selection.points:
+def _pick(key: str) -> None:
+    """A press on a point shows its run; a drag over a part, where that is on, shows it larger."""
+    selection = st.session_state[key].selection
+    if selection.get("box"):
+        take(selection.box)
+    elif points := selection.points:
         run_id = points[0]["customdata"]
         st.session_state["run"] = run_id if isinstance(run_id, str) else run_id[0]
 
@@ -165,7 +179,7 @@ def shown_run(subject: Subject, chosen: Arguments | None, offers: Offers) -> Non
         return
     with table:
         frame = blocks.runs_frame(group.complete, _COLUMNS)
-        st.dataframe(frame, hide_index=True, column_config=blocks.RUN_COLUMNS, height=430)
+        tables.show(frame, blocks.RUN_COLUMNS, height=430)
         blocks.download_csv(group.complete, f"tdq-{group.about.model.name}", key="csv-curve")
 
 

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
-from dashboard.panels import blocks
+from dashboard.panels import blocks, tables
 from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf.offers import Offers
 from dashboard.words.markup import plain
@@ -58,12 +57,12 @@ def _survival(run_id: str) -> str:
 
 def _shown(speed: Speed, record: RunRecord) -> None:
     st.markdown("\n".join(f"- {sentence}" for sentence in verdicts(speed, record)))
-    st.dataframe(pd.DataFrame(race_rows(speed)), hide_index=True, column_config=_COLUMNS)
+    tables.show(race_rows(speed), _COLUMNS)
     if told := speed.profile:
         st.caption(
             f"Where a batch of {told.batch} spends its time in ONNX Runtime, one thread, medians of {told.passes}."
         )
-        st.dataframe(pd.DataFrame(layer_rows(told)), hide_index=True, column_config=_COLUMNS)
+        tables.show(layer_rows(told), _COLUMNS)
     machine = f"{speed.machine.get('cpu')}, load average {speed.load:.1f} before, {speed.time}"
     st.caption(plain(machine))
     for note in speed.notes:

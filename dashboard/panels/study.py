@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import pandas as pd
 import streamlit as st
 
 from cached_runs.study import DATA
@@ -10,8 +9,9 @@ from dashboard.facts.curves import curves_of
 from dashboard.facts.findings import curve_rows, told_beside
 from dashboard.facts.pipelines import network_recipes, recipe_rows
 from dashboard.facts.study_views import Kind, View, drawn_runs
+from dashboard.figures.rows import curve_points
 from dashboard.figures.study import curves_figure
-from dashboard.panels import blocks, charts
+from dashboard.panels import blocks, charts, tables
 from dashboard.shelf import catalog
 from dashboard.shelf.state import flag
 from dashboard.words.markup import plain
@@ -71,7 +71,7 @@ def _networks(view: View, model: str, by_model: ByModel) -> None:
         "MACs": st.column_config.NumberColumn("MACs per image", format="localized", width=120),
         "training": st.column_config.TextColumn(width=380),
     }
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
+    tables.show(rows, columns)
     st.markdown(
         f"Dense top-1 in FP32 on the test images of {IMAGES}: re-encoded images are harder than the originals, and "
         "these numbers are not comparable with published ones. Weights are chosen on 5,000 validation images that are "
@@ -82,7 +82,7 @@ def _networks(view: View, model: str, by_model: ByModel) -> None:
         st.markdown(
             "**The smallest INT8 file that loses at most one point**, by the study's pipeline and by TDQ's own:"
         )
-        st.dataframe(pd.DataFrame(rows), hide_index=True)
+        tables.show(rows)
         st.markdown(
             "Chosen on every other test image; 'drop on the others' are the images between, in points (95 % interval, "
             "paired). The view *Two recipes* says what is in the files, at other bounds as well."
@@ -99,8 +99,11 @@ def _curves(view: View, model: str, by_model: ByModel) -> None:
         _not_measured(model, records)
         return
     intervals = st.toggle("95 % intervals", **flag("study_intervals", True))
-    charts.draw(curves_figure(curves, intervals=intervals), f"study-{view.key}")
-    st.dataframe(pd.DataFrame(curve_rows(curves)), hide_index=True)
+    charts.draw(
+        curves_figure(curves, intervals=intervals), f"study-{view.key}", f"{view.title}, drop at each ratio",
+        lambda: curve_points(curves),
+    )  # fmt: skip
+    tables.show(curve_rows(curves))
     if beside := told_beside(view.beside, records):
         st.markdown(beside)
     for remark in view.remarks(model, records[0].spec.images.calib_samples):
@@ -124,7 +127,7 @@ def _recipes(view: View, model: str, by_model: ByModel) -> None:
     records = by_model[model]
     widths = {"drop at most": 90, "what it is": 310, "params": 165, "file": 165, "drop": 60, "on the others": 90}
     columns = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
-    st.dataframe(pd.DataFrame(recipe_rows(records)), hide_index=True, column_config=columns)
+    tables.show(recipe_rows(records), columns)
     st.markdown(
         "Of each pipeline the smallest file whose drop stays within the bound on every other image; 'drop on the "
         "others' are the images between, which no choice has looked at (95 % interval, paired). Other images may "

@@ -5,8 +5,9 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.figures.rows import track_rows
 from dashboard.figures.track import track_figure
-from dashboard.panels.charts import draw
+from dashboard.panels import charts, tables
 from tdq_core.prediction.track import Kept, by_group, kept, score
 from tdq_core.records.record import RunRecord
 from tdq_core.specs.variant import variant_of
@@ -24,8 +25,8 @@ def track_record(records: Sequence[RunRecord]) -> None:
         f"**{100 * found.error:.2f} points**, **{found.covered:.0%}** within the 90 % interval"
         + (f", rank correlation {found.tau:.2f} (Kendall's tau)." if found.tau is not None else ".")
     )
-    draw(track_figure(runs), "track")
-    st.dataframe([_row(name, own) for name, own in sorted(by_group(runs).items())], hide_index=True)
+    charts.draw(track_figure(runs), "track", "Drops, predicted and measured", lambda: track_rows(runs))
+    tables.show([_row(name, own) for name, own in sorted(by_group(runs).items())])
     st.caption("`tdq predict --score` says the same. A prediction is kept with its run, and never made afterwards.")
 
 

@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard.facts.additions import MARGIN, addition_rows, joined_runs, kind_rows, verdict_text
 from dashboard.figures.additivity import additivity_figure
-from dashboard.panels import blocks, charts, layer_map
+from dashboard.panels import blocks, charts, layer_map, tables
 from dashboard.panels.head import here
 from dashboard.shelf import catalog
 from dashboard.words.glossary import meaning
@@ -21,7 +21,10 @@ if not cells:
         "No group of four runs is complete: dense, decomposed, quantized, and both, with the same ranks."
     )
 st.markdown(verdict_text(additions), help=meaning("Interaction"))
-charts.draw(additivity_figure(additions), "additivity")
+charts.draw(
+    additivity_figure(additions), "additivity",
+    f"Interactions of {len(additions)} groups of runs, by method and precision", "the tables below hold them",
+)  # fmt: skip
 n = subject.group.n if subject.group else 0
 st.caption(
     f"Joint drop minus the sum of the separate drops, in top-1 points on the same {n:,} images: above zero the two "
@@ -31,15 +34,12 @@ st.caption(
     "exception of each has its number. 'tdq additivity' says the same, for any margin."
 )
 st.subheader("By method and precision", anchor=False)
-frame = pd.DataFrame(kind_rows(additions))
-st.dataframe(frame, hide_index=True, column_config=dict.fromkeys(("mean interaction", "largest"), POINTS))
+tables.show(kind_rows(additions), dict.fromkeys(("mean interaction", "largest"), POINTS))
 with st.expander(f"All {len(additions)} groups, exceptions first", expanded=True):
     rows = addition_rows(additions)
     table = pd.DataFrame([row | {"run": blocks.run_address(str(row["run"]))} for row in rows])
     numbers = [c for c in table.columns if c not in ("run", "treatment", "verdict", "p")]
-    st.dataframe(
-        table, hide_index=True, column_config={**dict.fromkeys(numbers, POINTS), "run": RUN, "p": P}, height=420
-    )
+    tables.show(table, {**dict.fromkeys(numbers, POINTS), "run": RUN, "p": P}, height=420)
     st.download_button(
         "CSV of this table (points)",
         pd.DataFrame(rows).to_csv(index=False),

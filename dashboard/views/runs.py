@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.facts.groups import in_order
 from dashboard.facts.subject import subject_name
-from dashboard.panels import blocks
+from dashboard.panels import blocks, tables
 from dashboard.panels.head import here
 from dashboard.panels.track import track_record
 from dashboard.shelf.state import choices, flag
@@ -67,10 +67,9 @@ for column, (name, (label, value)) in zip(columns, FILTERS.items(), strict=True)
 states = last.multiselect("State", get_args(State), placeholder="all", **choices("only_state", get_args(State)))
 records = [r for r in records if not states or r.state in states]
 st.caption(f"{len(records)} of {len(now.runs.values)} runs.")
-event = st.dataframe(
+event = tables.show(
     blocks.runs_frame(records, [name for name in COLUMNS if everything or name not in OF_THE_SUBJECT]),
-    hide_index=True,
-    column_config=blocks.RUN_COLUMNS,
+    blocks.RUN_COLUMNS,
     height=460,
     on_select="rerun",
     selection_mode="single-row",

@@ -1,16 +1,19 @@
 """What a study of components shows, in words that are computed from its numbers: plain values, no streamlit."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dashboard.words import text
-from tdq_core.analysis.components import FEW_LEVELS, VARIANTS, Components, Inner, LayerComponents, Variant
+from dashboard.words.palette import STATES
+from tdq_core.analysis.components import FEW_LEVELS, STAGES, VARIANTS, Components, Inner, LayerComponents, Variant
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
 from tdq_core.specs.command import command_line
 
 NEAR = 0.02
 """Shares of weights that round to zero which differ by less make no difference."""
+LEVELS = 255
+"""Of a grid of 8 bits."""
 CANCELS_FROM = 2.0
 """Sum of squared component norms over |W|^2 from which components are said to cancel each other."""
 
@@ -23,11 +26,7 @@ def study_label(study: Components) -> str:
 
 
 def what_is_seen(layer: LayerComponents) -> str:
-    """One layer in plain words."""
-    return " ".join((_norms(layer), _ranges(layer), _weights(layer)))
-
-
-def _norms(layer: LayerComponents) -> str:
+    """What the components of one layer do, in a sentence."""
     als, epc = layer.variants["als"], layer.variants["epc"]
     before, after = sum_of_squares(als), sum_of_squares(epc)
     told = (
@@ -36,34 +35,25 @@ def _norms(layer: LayerComponents) -> str:
         else "they hardly cancel each other, so that rounding is no special danger here"
     )
     return (
-        f"After ALS the largest of the {layer.rank} components is {_short(max(als.norms))} times as large as the whole "
-        f"kernel, and their squared norms add up to {_short(before)} times that of the kernel: {told}. With EPC they "
-        f"add up to {_short(after)} times, and the relative error goes from {als.rel_error:.3f} to "
-        f"{epc.rel_error:.3f}; equalising changes neither."
+        f"After ALS the squared norms of the {layer.rank} components add up to **{_short(before)} times** that of the "
+        f"kernel: {told}. With EPC they add up to {_short(after)} times."
     )
 
 
-def _ranges(layer: LayerComponents) -> str:
-    worst = [worst_inner(layer.variants[v]) for v in VARIANTS]
-    ratios, levels = [f"{i.ratio:.1f}" for i in worst], [f"{i.median_levels:.0f}" for i in worst]
-    starved = [str(i.starved()) for i in worst]
-    return (
-        f"One INT8 scale serves all components of an inner activation; the widest component spans {_listed(ratios)} "
-        f"times the range of the median one (ALS, EPC, equalised), which leaves the median component "
-        f"{_listed(levels)} of the 255 levels; {_listed(starved)} of {layer.rank} components get fewer than "
-        f"{FEW_LEVELS}."
-    )
-
-
-def _weights(layer: LayerComponents) -> str:
-    stages = layer.variants["als"].stages
-    name = max(stages, key=lambda s: stages[s].zeros)
-    shares = [text.percent(layer.variants[v].stages[name].zeros, 1) for v in VARIANTS]
-    fine = text.percent(stages[name].channel_zeros, 1)
-    return (
-        f"Of the weights of `{name}`, {_listed(shares)} would round to zero with one scale for all of them; "
-        f"with one scale per output channel, ALS loses {fine}."
-    )
+def state_rows(layer: LayerComponents) -> list[dict[str, str]]:
+    """The numbers of one layer, a row for each: as ALS leaves it, with EPC, and equalised."""
+    stage = max(STAGES, key=lambda name: layer.variants["als"].stages[name].zeros)
+    facts: dict[str, Callable[[Variant], str]] = {
+        "largest component / kernel": lambda v: _short(max(v.norms)),
+        "squared norms, sum / kernel's": lambda v: _short(sum_of_squares(v)),
+        "error of the kernel, relative": lambda v: f"{v.rel_error:.3f}",
+        "widest range inside / median": lambda v: f"{worst_inner(v).ratio:.1f}",
+        "INT8 levels of the median component": lambda v: f"{worst_inner(v).median_levels:.0f} of {LEVELS}",
+        f"components under {FEW_LEVELS} levels": lambda v: f"{worst_inner(v).starved()} of {layer.rank}",
+        f"weights to zero, {stage}, one scale": lambda v: text.percent(v.stages[stage].zeros, 1),
+        f"weights to zero, {stage}, a scale per channel": lambda v: text.percent(v.stages[stage].channel_zeros, 1),
+    }
+    return [{"": name} | {STATES[v].label: fact(layer.variants[v]) for v in VARIANTS} for name, fact in facts.items()]
 
 
 def sum_of_squares(variant: Variant) -> float:
@@ -78,10 +68,6 @@ def worst_inner(variant: Variant) -> Inner:
 
 def _short(number: float) -> str:
     return f"{number:.3g}"
-
-
-def _listed(words: list[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def costs(study: Components, layer: LayerComponents) -> str:
@@ -133,7 +119,7 @@ def finds_nothing(layer: LayerComponents) -> str:
         return ""
     return (
         f"Not the cause: no component has fewer than {FEW_LEVELS} levels, and about as many weights round to zero with "
-        "EPC as without. The histograms"
+        "EPC as without. The histograms are in here."
     )
 
 

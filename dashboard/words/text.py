@@ -30,6 +30,21 @@ def interval(low: float, high: float) -> str:
     return f"[{points(low)}, {points(high)}]"
 
 
+LOCALIZED, SHARE = "localized", "percent"
+
+
+def number(value: float, form: str = LOCALIZED) -> str:
+    """A number of a table: 'localized' is 12,345, 'percent' a share, else a format of one number, as '%+.2f' or
+    '%.2fx'. What rounds to zero has no sign."""
+    if form == SHARE:
+        return percent(value).replace("-", _MINUS)
+    if form == LOCALIZED:
+        said = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.10g}"
+    else:
+        said = form % value
+    return said.replace("-", _MINUS) if any(digit in said for digit in "123456789n") else said.lstrip("+-")
+
+
 def count(number: float) -> str:
     """1234567 as '1.23 M'; steps of a thousand: k, M, G."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -100,11 +100,16 @@ def front_of(found: Sequence[Front]) -> Front:
     """The front of all these choices, which may lie in any order."""
     prices, errors = (np.concatenate([getattr(f, name) for f in found]) for name in ("prices", "errors"))
     ranks, bits, methods = ([v for f in found for v in getattr(f, name)] for name in ("ranks", "bits", "methods"))
-    at = np.lexsort((errors, prices))
-    best_before = np.minimum.accumulate(np.concatenate(([np.inf], errors[at])))[:-1]
-    at = at[errors[at] < best_before]
+    at = undominated(prices, errors)
     kept = ([values[i] for i in at] for values in (ranks, bits, methods))
     return Front(prices[at], errors[at], *kept)
+
+
+def undominated(prices: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Indices of the choices that no cheaper or equally dear one equals in error, cheapest first."""
+    at = np.lexsort((errors, prices))
+    best_before = np.minimum.accumulate(np.concatenate(([np.inf], errors[at])))[:-1]
+    return at[errors[at] < best_before]
 
 
 def _dense(layer: Layer, bits: int, budget: Budget) -> Front:
@@ -128,6 +133,7 @@ def _at_ranks(layer: Layer, method: str, bits: int, budget: Budget) -> Front:
     at = np.flatnonzero(saving)
     errors = errors + predicted_rounding(layer, bits, stages=len(described.stages(layer.one_group, tops)),
                                          lost=errors, budget=budget)  # fmt: skip
+    at = at[undominated(prices[at], errors[at])]  # most are not: ranks are named for those that are left
     ranks = zip(*(axis[i].tolist() for axis, i in zip(axes, np.unravel_index(at, params.shape), strict=True)),
                 strict=True)  # fmt: skip
     return Front(prices[at], errors[at], list(ranks), [bits] * len(at), [method] * len(at))

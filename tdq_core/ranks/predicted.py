@@ -10,7 +10,7 @@ import numpy as np
 
 from tdq_core.errors import Refused
 from tdq_core.layers.table import Change, Layer
-from tdq_core.ranks.allocate import Front, Taken, exchanged, front_of, least_cost, least_error, united
+from tdq_core.ranks.allocate import Front, Taken, exchanged, front_of, least_cost, least_error, undominated, united
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.costs import amounts, max_ranks
 from tdq_core.ranks.expected import changes_at, expected_error
@@ -77,6 +77,7 @@ def _front(layer: Layer, method: str, budget: Budget) -> Front:
     changes = changes_at(expected, own.errors, own.changes) + own.rounding
     prices = np.broadcast_to(budget.price(layer, method, grid), params.shape).ravel()
     at = np.flatnonzero((params.ravel() < layer.params) & (prices < budget.dense(layer)) & np.isfinite(changes))
+    at = at[undominated(prices[at], changes[at])]  # most are not: ranks are named for those that are left
     places = np.unravel_index(at, params.shape)
     ranks = list(zip(*(axis[i].tolist() for axis, i in zip(axes, places, strict=True)), strict=True))
     return front_of([whole, Front(prices[at], changes[at], ranks, [0] * len(at), [method] * len(at))])

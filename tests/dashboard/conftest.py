@@ -61,4 +61,4 @@ def pages(app: str, empty: Path) -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(st, "navigation", remember)
         AppTest.from_file(app, default_timeout=60).run()
-    yield [str(Path(page._page).relative_to(Path(app).parent)) for page in seen]
+    yield list(dict.fromkeys(str(Path(page._page).relative_to(Path(app).parent)) for page in seen))

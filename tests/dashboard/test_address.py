@@ -5,12 +5,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+import streamlit as st
 from made_up import record
 from msgspec.structs import replace
 from streamlit.testing.v1 import AppTest
 from test_views import metrics, opened
 
-from dashboard.pages import MOVED, PAGES, Page
+from dashboard.pages import PAGES, PLACES, Page
 from dashboard.shelf import state
 from tdq_core.records.store import RunStore
 
@@ -155,11 +156,17 @@ def test_what_is_not_here_is_told(app: str, filled: Path) -> None:
     assert any("digits" in w.value and "not here" in w.value for w in wrong.warning)
 
 
-def test_the_address_of_before_leads_to_the_page_that_answers_now(app: str, filled: Path) -> None:
-    at = AppTest.from_file(app, default_timeout=60)
-    at.run()
-    at.switch_page("views/recipe.py").run()
-    assert not at.exception and at.title[0].value == {p.address: p for p in PAGES}[MOVED["recipe"]].question
+def test_every_name_of_a_page_is_an_address_and_links_lead_to_the_first(app: str, filled: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        given: list[Any] = []
+        original = st.navigation
+        patch.setattr(st, "navigation", lambda pages, **how: (given.extend(pages), original(pages, **how))[1])
+        at = AppTest.from_file(app, default_timeout=60).run()
+    there = [page.url_path for page in given]
+    assert there == list(PLACES) and {p.address for p in PAGES} | {p.title.lower() for p in PAGES} <= set(there)
+    assert PLACES["recipe"].address == "find" and PLACES[""] == PAGES[0]
+    links = [e.proto.page for e in at.get("page_link")[: len(PAGES)]]
+    assert links[1:] == [p.address for p in PAGES[1:]] and links[0] == ""  # where the browser is
 
 
 def test_a_network_that_guesses_is_told_on_every_page(app: str, empty: Path) -> None:

@@ -1,11 +1,14 @@
 """Measured runs answer a budget: chosen on one half of the images, judged on the other; times only under one load."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from made_up import N, four_cells, record
 from msgspec.structs import replace
 from test_views import metrics, opened, words
 
+from benchmarks.verdicts import RATE, TRUTHS, verdicts
 from dashboard.facts.budget import (
     Budget,
     answer,
@@ -42,6 +45,15 @@ SURE = measured("a", first=1, second=0, size=4_000_000)
 LUCKY = measured("b", first=0, second=30, size=2_000_000)
 UNSURE = measured("c", first=2, second=8, size=3_000_000)
 LOSING = measured("d", first=90, second=90, size=1_000_000)
+
+
+def test_files_of_few_bits_are_an_answer_only_where_they_are_asked_for() -> None:
+    few = replace(SURE, run_id="e" * 16, spec=SURE.spec.changed(precision="w4a8", backend="torch"),
+                  metrics=replace(SURE.metrics, bytes=1_500_000))  # fmt: skip
+    for budget, best, looked_at in ((Budget(1.0), SURE, 1), (Budget(1.0, simulated=True), few, 2)):
+        found = answer([SURE, few], budget)
+        assert found.best and found.best.record is best and found.looked_at == looked_at
+        assert smallest([SURE, few], budget) is best
 
 
 def test_the_smallest_file_that_keeps_the_bound_where_it_is_chosen_is_the_answer() -> None:
@@ -140,3 +152,12 @@ def test_the_smallest_alone_is_the_best_of_all_that_were_judged(points: float) -
         assert smallest(own, Budget(points)) == (best.record if best else None)
     dense = [r for r in every if r.spec.method == "none" and r.bytes_ratio() <= 1]
     assert smallest(dense, Budget(points)) is None
+
+
+def test_shown_is_false_at_most_as_often_as_stated() -> None:
+    """With known truth, from the choice on one half to the verdict on the other: of what is chosen."""
+    said = sum((verdicts(truth, 700, np.random.default_rng(0), 100) for truth in TRUTHS), Counter[str]())
+    chosen = 100 * len(TRUTHS) - said["none"]
+    assert chosen > 300 and said["false"] <= chosen * RATE + 3 * (chosen * RATE * (1 - RATE)) ** 0.5
+    sure = verdicts(TRUTHS[-1], 5000, np.random.default_rng(0), 20)
+    assert sure["shown"] >= 19, "it is not true by being said seldom"

@@ -11,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.facts.additions import additions_of, verdict_text
 from dashboard.facts.comparison import AGAINST
-from dashboard.pages import MOVED
 from dashboard.words import text
 from tdq_core.analysis.additivity import find_cells
 from tdq_core.jobs import queue as jobs
@@ -48,7 +47,7 @@ def metrics(at: AppTest) -> dict[str, str]:
 def test_every_page_runs_with_runs_and_without(app: str, pages: list[str], filled: Path) -> None:
     files = [p.relative_to(Path(app).parent) for p in Path(app).parent.glob("views/*.py") if p.stem != "__init__"]
     assert sorted(pages) == sorted(map(str, files)) and len(pages) >= 4
-    pages = [p for p in pages if not p.endswith(("glossary.py", *(f"{moved}.py" for moved in MOVED)))]
+    pages = [p for p in pages if not p.endswith("glossary.py")]
     for page in pages:
         assert opened(app, page).title[0].value
     for path in filled.rglob("*.json"):
