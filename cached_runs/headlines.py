@@ -27,6 +27,7 @@ from tdq_core.stats.verdict import verdict
 
 SHOWN = ("resnet20_cifar10", "resnet18_cifar10")
 """Networks of the README's table."""
+HEADLINE = "resnet18_cifar10"
 _RARE = 0.05
 """Files that fewer halves choose are not named."""
 
@@ -94,6 +95,36 @@ def halves_table(models: Sequence[str], known: Verdicts) -> str:
             )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, *_advantages(models, known)])
+
+
+def headline_table(model: str, known: Verdicts, records: Sequence[RunRecord]) -> str:
+    """One network in one look: dense, and of each pipeline the file that most of the random halves choose."""
+    n, by_pipeline = known[model]
+    own = [r for r in records if r.spec.model.name == model and r.metrics]
+    dense = {r.spec.precision.name: r for r in own if r.spec.decomposition is None}
+    rows = [("dense, FP32", dense["fp32"]), ("dense, INT8", dense["int8"])]
+    by_id = {r.run_id: r for r in own}
+    for name, found in by_pipeline.items():
+        often = Counter(c.run_id for c in found.over if c.run_id).most_common(1)
+        if often:
+            rows.append((_PIPELINES.get(name, name), by_id[often[0][0]]))
+    heads = (f"`{model}` on {n:,} images", "top-1", "drop, points (95 %, paired)", "file", "smaller")
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(_headline_cells(name, record))} |" for name, record in rows)])
+
+
+_PIPELINES = {
+    STUDYS.name: "the study's pipeline: Tucker-2, then INT8",
+    OWN.name: "TDQ: a form for each layer, fitted to outputs, INT8",
+    FEW_BITS.name: "the same with weights of 3 bits (simulated)",
+}
+
+
+def _headline_cells(name: str, record: RunRecord) -> tuple[str, ...]:
+    metrics, (drop, low, high) = record.metrics, (100 * x for x in record.drop())
+    assert metrics, "only complete runs are shown"
+    told = "" if record.spec.precision.name == "fp32" else f"{_points(drop)} [{_points(low)}, {_points(high)}]"
+    return (name, f"{100 * metrics.top1:.1f} %", told, f"{metrics.bytes / 1e6:.2f} MB", f"{record.bytes_ratio():.1f}x")
 
 
 def _pick_text(found: Pick | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cached_runs.digits import readme_table
-from cached_runs.headlines import SHOWN, halves_table, verdicts
+from cached_runs.headlines import HEADLINE, SHOWN, halves_table, headline_table, verdicts
 from cached_runs.options_table import options_table
 from cached_runs.study import NETWORKS
 from cached_runs.tables import additivity_table, count_table, drops_tables, network_table
@@ -37,6 +37,7 @@ def written(root: Path) -> Written:
     known = verdicts(trained, records)
     blocks = {
         "README.md": {
+            "headline": headline_table(HEADLINE, known, records),
             "table": readme_table(records),
             "halves": halves_table(SHOWN, known),
             "options": options_table(),

@@ -21,18 +21,20 @@ from tdq_core.stats.score import Z90_ABOVE
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = {"README.md": 2, "docs/zoo.md": 6}
 """Pages with a table of chosen files, and of how many networks."""
+FEW_BITS = "TDQ's own, few bits"
 CELL = r"([\d.]+)x, loses (-?[\d.]+); on the others (-?[\d.]+) \[-?[\d.]+, (-?[\d.]+)\]: (shown|consistent|missed)"
 
 
 @functools.cache
 def plain_runs(model):
     """By pipeline (file's bytes, bytes of dense / bytes, lost images (n,)) of each run, read from the files alone."""
-    found = {"the study's": [], "TDQ's own": []}
+    found = {"the study's": [], "TDQ's own": [], FEW_BITS: []}
     first = {"alexnet_cifar10": "auto", "googlenet_cifar10": "auto", "resnet50_cifar10": "auto"}.get(model, "tucker2")
     for path in sorted(shipped_folder().glob("*.json")):
         run = json.loads(path.read_text())
         spec = run["spec"]
-        if spec["model"] != model or spec["precision"] != "int8":
+        few_bits = spec["calibrated"] and spec.get("quantization_aware", False)
+        if spec["model"] != model or not (few_bits or spec["precision"] == "int8"):
             continue
         n = run["metrics"]["n"]
         dense, own = (
@@ -40,7 +42,9 @@ def plain_runs(model):
             for k in ("baseline", "metrics")
         )
         told = (run["metrics"]["bytes"], run["baseline"]["bytes"] / run["metrics"]["bytes"], dense - own)
-        if spec["calibrated"] and spec["condition"] and not spec["symmetric"]:
+        if few_bits:
+            found[FEW_BITS].append(told)
+        elif spec["calibrated"] and spec["condition"] and not spec["symmetric"]:
             found["TDQ's own"].append(told)
         elif spec["method"] == first and not spec["calibrated"]:
             found["the study's"].append(told)
@@ -69,7 +73,11 @@ def rows_of(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_a_file_is_named_where_the_rule_chooses_it_and_verified_where_the_others_keep_it(page):
     rows = rows_of(page)
-    assert len(rows) == 2 * PAGES[page]
+    models = {network.split("`")[1] for network, *_ in rows}
+    assert len(models) == PAGES[page]
+    assert len(rows) == sum(
+        name != FEW_BITS or bool(runs) for model in models for name, runs in plain_runs(model).items()
+    )
     for network, pipeline, *cells, over in rows:
         model, n = re.fullmatch(r"`(\w+)`, ([\d,]+)", network).groups()
         name, count = re.fullmatch(r"(.*), (\d+) runs", pipeline).groups()
@@ -86,6 +94,21 @@ def test_a_file_is_named_where_the_rule_chooses_it_and_verified_where_the_others
             assert told[5] == said, (model, name, cell)
         if page == "README.md":
             assert over == over_random_halves(runs, len(even))
+
+
+def test_the_first_table_of_the_readme_is_of_shipped_runs():
+    block = re.search(r"<!-- headline -->\n(.*?)\n<!-- /headline -->", (PROJECT / "README.md").read_text(), re.S)[1]
+    rows = [re.split(r" *\| *", line.strip("| ")) for line in block.splitlines()[2:]]
+    assert len(rows) >= 4
+    runs = [json.loads(path.read_text()) for path in shipped_folder().glob("*.json")]
+    known = {
+        (f"{100 * run['metrics']['top1']:.1f} %", f"{run['metrics']['bytes'] / 1e6:.2f} MB",
+         f"{run['baseline']['bytes'] / run['metrics']['bytes']:.1f}x"):
+        f"{100 * (run['baseline']['top1'] - run['metrics']['top1']):.2f}".replace("-0.00", "0.00")
+        for run in runs if run["spec"]["model"] == "resnet18_cifar10" and run["metrics"]
+    }  # fmt: skip
+    for _, top1, drop, file, smaller in rows:
+        assert known[top1, file, smaller] == (drop.split(" ")[0] or "0.00")
 
 
 def over_random_halves(runs, n):

@@ -63,7 +63,7 @@ holds(
 )(says_what_a_word_means)
 holds(
     "README.md",
-    "the smallest INT8 file that loses at most one point on the images that choose",
+    "the smallest file that loses at most one point on the images that choose",
     "*Shown*: there the interval ends within a point",
 )(says_what_a_word_means)
 holds(
@@ -74,7 +74,7 @@ holds(
 )(says_what_a_word_means)
 holds(
     "docs/zoo.md",
-    "The smallest INT8 file that loses at most one point on one half",
+    "The smallest file that loses at most one point on one half",
     "*Shown*: there the interval ends within a point",
     "how much smaller than dense FP32 it is, and what it loses there and on the other half",
     "how many of those that choose one do not see it missed on the others",
