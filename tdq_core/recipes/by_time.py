@@ -27,8 +27,8 @@ class ByTime:
 
 
 def next_to_race(ranked: Sequence[Pick], target: Target, races: Mapping[str, Race]) -> Pick | None:
-    """Of `ranked` (best first) the one that the answer hangs on and that was not timed yet: the fastest of each pipeline,
-    as told, until one is faster than dense INT8; or the answer to a latency."""
+    """Of `ranked` (best first) the one that the answer hangs on and that was not timed yet: the fastest of each
+    pipeline, as told, until one is faster than dense INT8; or the answer to a latency."""
     if target.kind == "latency":
         best = ranked[0]
         return best if best.met and best.arm != DENSE.name and best.run_id not in races else None
@@ -41,8 +41,8 @@ def next_to_race(ranked: Sequence[Pick], target: Target, races: Mapping[str, Rac
 
 
 def answer(ranked: Sequence[Pick], target: Target, races: Mapping[str, Race] | None) -> Pick | None:
-    """What is chosen of `ranked` (best first); None where nothing meets the target. Where a drop is kept at the least time
-    (`races` are there), nothing that was not seen to be faster than dense INT8."""
+    """What is chosen of `ranked` (best first); None where nothing meets the target. Where a drop is kept at the least
+    time (`races` are there), nothing that was not seen to be faster than dense INT8."""
     met = [p for p in ranked if p.met]
     if races is None or target.kind != "drop":
         return met[0] if met else None

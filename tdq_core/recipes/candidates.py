@@ -58,15 +58,17 @@ OWN = (
         calibrated=True, policy="global"),
 )  # fmt: skip
 ARMS = (STUDY, *OWN)
-MIXED = Arm("mixed", "the form of least output error for its time, layer by layer, fitted to outputs, conditioned, then "
-            "INT8", "mixed", calibrated=True, policy="global", ends=True)  # fmt: skip
+MIXED = Arm(
+    "mixed", "the form of least output error for its time, layer by layer, fitted to outputs, conditioned, then INT8",
+    "mixed", calibrated=True, policy="global", ends=True,
+)  # fmt: skip
 FAST = (OWN[1], MIXED)
 """Planned by the times of the layers."""
 
 
 def arms(*, foreseen: bool, by_time: bool = False) -> tuple[Arm, ...]:
     """The pipelines; where what they lose can be foreseen, our own share ranks out by that."""
-    own = FAST if by_time else OWN
+    own: tuple[Arm, ...] = FAST if by_time else OWN
     if foreseen:
         own = tuple(replace(arm, policy="predicted", text=_BY_PREDICTION[arm.name]) for arm in own)
     return own if by_time else (STUDY, *own)

@@ -118,10 +118,11 @@ def write_up(
     alike = _alike(r for _, r in tried)
     told = sentences(target, reference, chosen, ranked, n // 2, alike=alike, by_time=by_time)
     return Report(
-        recipe_id=_recipe_id(target, plain, finetune, digests, by_time), target=target.text, spec=plain, finetune=finetune,
-        digests=digests, reference=reference, chosen=chosen, alternatives=others, study=study, tried=tuple(picks),
-        n_choose=(n + 1) // 2, n_verify=n // 2, sentences=tuple(told), provenance=last.provenance,
-        **({"call": by_time.call, "layers_s": by_time.layers_s, "races": by_time.races} if by_time else {}),
+        recipe_id=_recipe_id(target, plain, finetune, digests, by_time), target=target.text, spec=plain,
+        finetune=finetune, digests=digests, reference=reference, chosen=chosen, alternatives=others, study=study,
+        tried=tuple(picks), n_choose=(n + 1) // 2, n_verify=n // 2, sentences=tuple(told), provenance=last.provenance,
+        call=by_time.call if by_time else None, layers_s=by_time.layers_s if by_time else None,
+        races=by_time.races if by_time else {},
     )  # fmt: skip
 
 

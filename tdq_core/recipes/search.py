@@ -34,7 +34,6 @@ from tdq_core.specs import RunSpec
 from tdq_core.system.containment import contained
 from tdq_core.system.progress import Progress, silent
 
-
 Judged = tuple[Pick, RunRecord]
 
 
@@ -55,8 +54,8 @@ def find_recipe(
 
     Args:
         finetune: steps of distillation for TDQ's own pipelines; 0: none.
-        call: whose time is gone by, see `call_of`: least of what keeps a drop, or bounded by a latency; None: the file's
-            size is, or the latency that runs measure.
+        call: whose time is gone by, see `call_of`: least of what keeps a drop, or bounded by a latency; None: the
+            file's size is, or the latency that runs measure.
         folder: of runs, where the report goes in `recipes/`; None: `runs/`.
 
     Raises:
@@ -163,9 +162,7 @@ class _Search:
             self.on_progress(f"{where}, {stage}", done, total)
 
         spec = arm.spec(self.plain, ratio, self.finetune, self.call)
-        record = run(
-            spec, store=self.store, session=self.session, on_progress=told, allowed_models=self.allowed
-        ).record
+        record = run(spec, store=self.store, session=self.session, on_progress=told, allowed_models=self.allowed).record
         if record.state == "refused" and ratio is not None:
             return None
         if record.state != "complete":

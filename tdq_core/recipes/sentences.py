@@ -51,9 +51,9 @@ def of_times(target: Target, chosen: Pick | None, ranked: list[Pick], by_time: B
     dense = next((p for p in ranked if p.arm == DENSE.name), None)
     where = f"{by_time.call}, ONNX Runtime"
     if chosen and chosen.run_id in by_time.races:
-        race = by_time.races[chosen.run_id]
-        yield (f"Timed in turn with dense INT8 ({where}), {_name(chosen)} takes {race.run.median_ms:.3g} ms a call, dense "
-               f"INT8 {race.rivals[RIVAL].median_ms:.3g} ms: {_times(race)} as fast.")  # fmt: skip
+        own = by_time.races[chosen.run_id]
+        yield (f"Timed in turn with dense INT8 ({where}), {_name(chosen)} takes {own.run.median_ms:.3g} ms a call, "
+               f"dense INT8 {own.rivals[RIVAL].median_ms:.3g} ms: {_times(own)} as fast.")  # fmt: skip
     elif target.kind == "drop" and dense and dense.told_ms:
         also = "" if chosen else ", which does not meet the target itself"
         yield (f"Nothing that was tried meets {target.text} and is faster than dense INT8{also}: it takes "

@@ -140,8 +140,8 @@ def call_of(
     if target.kind == "ratio" or (target.kind == "drop" and least != "latency"):
         if given:
             raise InputError(
-                f"A {' and '.join(map(repr, given))} are those of a time: give them with 'latency<=5ms' or with a drop at "
-                f"the least latency. Got '{target.text}'."
+                f"A {' and '.join(map(repr, given))} is that of a time: give it with 'latency<=5ms', or with a drop at "
+                f"the least latency. Got it with '{target.text}'."
             )
         return None
     for name, number in given.items():
