@@ -94,8 +94,8 @@ def _least() -> str:
     """What is to be least among what keeps a drop."""
     return st.selectbox(
         "at the", list(LEAST_LABELS), format_func=LEAST_LABELS.__getitem__, width=160,
-        help="Least time: one image on one thread, ranks planned by the times of the layers on this machine. Where they "
-        "were not timed yet, that comes first and takes minutes. Nothing slower than dense INT8 is chosen.",
+        help="Least time: one image on one thread, ranks planned by the times of the layers on this machine. Where "
+        "they were not timed yet, that comes first and takes minutes. Nothing slower than dense INT8 is chosen.",
         **choice("recipe_least", list(LEAST_LABELS)),
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from dashboard.words import text
 from dashboard.words.markup import plain
-from tdq_core.recipes.by_time import RIVAL, is_faster
+from tdq_core.recipes.by_time import RIVAL, is_faster, untried
 from tdq_core.recipes.candidates import DENSE, MIXED, OWN, REFERENCE, STUDY, Arm
 from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.report import Report
@@ -114,6 +114,8 @@ def _raced(report: Report) -> list[str]:
         )
     if not told:
         told = ["Nothing that was tried and meets it is told to be faster than dense INT8."]
+    if why := untried(report.tried, parse_target(report.target)):
+        told.append(why)
     if report.layers_s is not None:
         told.append(f"The layers were timed for this first, in {report.layers_s:.0f} s.")
     return told

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tdq_core.pipeline.speed.record import Race
-from tdq_core.recipes.candidates import DENSE
+from tdq_core.recipes.candidates import DENSE, FAST
 from tdq_core.recipes.choices import Pick
 from tdq_core.recipes.target import Call, Target
 
@@ -48,6 +48,17 @@ def answer(ranked: Sequence[Pick], target: Target, races: Mapping[str, Race] | N
         return met[0] if met else None
     fast = (p for p in met if p.arm == DENSE.name or (p.run_id in races and is_faster(races[p.run_id])))
     return next(fast, None)
+
+
+def untried(tried: Sequence[Pick], target: Target) -> str | None:
+    """Why pipelines by time have no run among those that were tried; None where all have one."""
+    missing = [f"'{arm.name}'" for arm in FAST if arm.name not in {p.arm for p in tried}]
+    if not missing:
+        return None
+    dense = next((p for p in tried if p.arm == DENSE.name), None)
+    if target.kind == "latency" and dense and dense.met:
+        return "Dense INT8 is told to be fast enough: nothing is decomposed."
+    return f"No ratio of time that was looked at is within reach of {' and '.join(missing)} on this network."
 
 
 def is_faster(race: Race) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tdq_core.pipeline.speed.record import Race
-from tdq_core.recipes.by_time import RIVAL, ByTime
+from tdq_core.recipes.by_time import RIVAL, ByTime, untried
 from tdq_core.recipes.candidates import DENSE
 from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.target import Target
@@ -55,13 +55,15 @@ def of_times(target: Target, chosen: Pick | None, ranked: list[Pick], by_time: B
         yield (f"Timed in turn with dense INT8 ({where}), {_name(chosen)} takes {own.run.median_ms:.3g} ms a call, "
                f"dense INT8 {own.rivals[RIVAL].median_ms:.3g} ms: {_times(own)} as fast.")  # fmt: skip
     elif target.kind == "drop" and dense and dense.told_ms:
-        also = "" if chosen else ", which does not meet the target itself"
-        yield (f"Nothing that was tried meets {target.text} and is faster than dense INT8{also}: it takes "
-               f"{dense.told_ms:.3g} ms a call ({where}).")  # fmt: skip
+        also = "" if chosen else " and does not meet it either"
+        yield (f"Nothing that was tried meets {target.text} and is faster than dense INT8, which takes "
+               f"{dense.told_ms:.3g} ms a call ({where}){also}.")  # fmt: skip
     for p in ranked:
         if (race := by_time.races.get(p.run_id)) and p is not chosen:
             yield (f"{_name(p)} was told {p.told_ms:.3g} ms a call and, timed in turn, is not faster than dense INT8: "
                    f"{_times(race)} as fast.")  # fmt: skip
+    if why := untried(ranked, target):
+        yield why
     if by_time.layers_s is not None:
         yield f"The layers were timed for this first, in {by_time.layers_s:.0f} s; further plans by time read that."
 
