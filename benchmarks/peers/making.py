@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -44,8 +45,9 @@ def made(way: str, asked: dict[str, Any], folder: Path) -> Made:
     done = subprocess.run([sys.executable, "-m", "benchmarks.peers.making", words], capture_output=True, text=True,
                           env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[2])  # fmt: skip
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        return Made(way=way, reason=last[:300])
+        lines = done.stderr.strip().splitlines() or ["it ended without a word"]
+        own = [line for line in lines if re.match(r"[\w.]+(Error|Failed|Refused|NotFound): ", line)]
+        return Made(way=way, reason=(own or lines)[-1][:300])
     return plain_json.decode((folder / NAME).read_bytes(), type=Made)
 
 
@@ -63,6 +65,8 @@ def main(words: str) -> None:
     calib = tdq.images(asked["data"], samples=4, calib_samples=asked["calib_samples"]).calib
     assert calib, "named images have some"
     subject = Subject(tdq.load(asked["network"]), calib, spec, asked["ratio"], asked["speed"], folder)
+    if way.before:
+        way.before(subject)
     begun = time.perf_counter()
     path = way.make(subject)
     taken = time.perf_counter() - begun

@@ -14,10 +14,12 @@ HEAD = """# What others would pick, on the same clock
 
 Written by `python -m benchmarks.peers` from what it measured (`benchmarks/peers/measured.json`), not by hand.
 
-Each way compresses in a process of its own (its seconds, and the most memory that the process held, on one thread), looks
-at unlabelled calibration images at most, and trains nothing. The files are then scored on the same images and called **in
-turn** in one process, one image a call on one thread; *times as fast* is paired round by round with ONNX Runtime's INT8
-of the whole network. Ways that make a network smaller and no integers get INT8 from ONNX Runtime's static quantization.
+Each way compresses in a process of its own (its seconds, and the most memory that the process held, on one thread),
+looks at unlabelled calibration images at most, and trains nothing. The files are then scored on the same images and
+called **in turn** in one process, one image a call on one thread; *times as fast* is paired round by round with ONNX
+Runtime's INT8 of the whole network. Ways that make a network smaller and no integers get INT8 from ONNX Runtime's
+static quantization (QDQ, unsigned activations, signed weights, a scale per channel, as its guide says for x86).
+*By time* reads times of layers that are taken once for a network, in minutes that are not counted.
 Drops are against the dense network in fp32, paired by image. Brackets are 95 % intervals.
 """
 COLUMNS = ("way", "top-1, %", "drop, points", "bytes", "ms", "times as fast as INT8 alone", "made in, s", "memory, MB")

@@ -42,8 +42,8 @@ class Subject:
 
     @property
     def module(self) -> nn.Module:
-        """A copy, to be taken apart."""
-        return copy.deepcopy(self.net.module).eval()
+        """A copy, to be taken apart; others trace it by its gradients."""
+        return copy.deepcopy(self.net.module).eval().requires_grad_()
 
     @property
     def prepared(self) -> Preprocessing:
@@ -62,14 +62,14 @@ class Way:
 
     Attributes:
         name: of the row; packages: what it takes, as it is installed; what: for readers.
-        smaller: whether it makes the network smaller; otherwise its ratio is 1.
+        before: what is done once for a network, whose time is not that of the way.
     """
 
     name: str
     packages: tuple[str, ...]
     what: str
     make: Make
-    smaller: bool = True
+    before: Callable[[Subject], object] | None = None
 
 
 def onnx_file(module: nn.Module, subject: Subject, name: str = "model.onnx") -> Path:
@@ -84,8 +84,9 @@ def onnx_file(module: nn.Module, subject: Subject, name: str = "model.onnx") -> 
 
 
 def static_int8(module: nn.Module, subject: Subject) -> Path:
-    """ONNX Runtime's static quantization: QDQ, a scale per output channel, min-max ranges on the calibration images."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+    """ONNX Runtime's static quantization as its guide says for x86: QDQ, unsigned activations, signed weights with a
+    scale per output channel; min-max ranges on the calibration images."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):
@@ -96,28 +97,43 @@ def static_int8(module: nn.Module, subject: Subject) -> Path:
             batch = next(self.left, None)
             return None if batch is None else {"images": batch.numpy()}
 
-    fp32, (ready, path) = (
-        onnx_file(module, subject, "fp32.onnx"),
-        (subject.folder / n for n in ("ready.onnx", "int8.onnx")),
-    )
+    fp32, ready, path = (subject.folder / name for name in ("fp32.onnx", "ready.onnx", "int8.onnx"))
+    onnx_file(module, subject, fp32.name)
     quant_pre_process(str(fp32), str(ready))
-    quantize_static(str(ready), str(path), Reader(), quant_format=QuantFormat.QDQ, per_channel=True)
+    quantize_static(
+        str(ready), str(path), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+    )  # fmt: skip
     fp32.unlink()
     ready.unlink()
     return path
 
 
 def by_ratio(make: Callable[[float], nn.Module], subject: Subject, *, steps: int = 7) -> nn.Module:
-    """What `make` gives at the least share in (0, 1) that reaches the ratio of params: more share, fewer params."""
+    """What `make` gives at the least share in (0, 1) that reaches the ratio of params: more share, fewer params.
+
+    Raises:
+        RunFailed: no share reaches it.
+    """
     dense, low, high, best = _params(subject.net.module), 0.0, 1.0, None
     for _ in range(steps):
         share = (low + high) / 2
         made = make(share)
-        if dense / _params(made) >= subject.ratio:
+        if dense / _params(made) >= subject.ratio and _runs(made, subject):
             high, best = share, made
         else:
             low = share
-    return make(high) if best is None else best
+    if best is None:
+        raise tdq.RunFailed(f"No share of it makes the network {subject.ratio:g} times smaller.")
+    return best
+
+
+def _runs(module: nn.Module, subject: Subject) -> bool:
+    """Whether it still computes something."""
+    try:
+        return bool(torch.isfinite(module(subject.batches()[0][:2])).all())
+    except RuntimeError:  # shapes that do not fit each other any more
+        return False
 
 
 def _params(module: nn.Module) -> int:
@@ -194,9 +210,9 @@ def aimet(subject: Subject) -> Path:
     """AIMET's spatial SVD in its manual mode, the same share of every convolution but the first."""
     from tdq_core.system import torchvision_compat  # noqa: F401  (aimet imports torchvision)
 
-    from aimet_torch.common.defs import CompressionScheme, CostMetric, ModuleCompRatioPair  # isort: skip
+    from aimet_torch.common.defs import CompressionScheme, CostMetric  # isort: skip
     from aimet_torch.compress import ModelCompressor  # isort: skip
-    from aimet_torch.defs import SpatialSvdParameters  # isort: skip
+    from aimet_torch.defs import ModuleCompRatioPair, SpatialSvdParameters  # isort: skip
 
     shape = (1, *subject.prepared.input_shape)
 
@@ -229,15 +245,20 @@ def tdq_same_size(subject: Subject) -> Path:
 
 
 def tdq_by_time(subject: Subject) -> Path:
-    """The form of least output error for its time, layer by layer, fitted to outputs; layers are timed where they were
-    not."""
-    int8 = subject.spec.changed(precision="int8", backend="onnxruntime")
-    measure(int8)
+    """The form of least output error for its time, layer by layer, fitted to outputs."""
     rule = RankRule("ratio", subject.speed, policy="global", keep_ends=False, budget="latency")
-    done = tdq.run(int8.changed(method="mixed", calibrated=True, rule=rule), export=subject.folder)
+    done = tdq.run(_int8(subject).changed(method="mixed", calibrated=True, rule=rule), export=subject.folder)
     if done.artefact is None:
         raise tdq.RunFailed(done.record.reason or "It was not measured.")
     return done.artefact.path
+
+
+def layers_timed(subject: Subject) -> object:
+    return measure(_int8(subject))
+
+
+def _int8(subject: Subject) -> RunSpec:
+    return subject.spec.changed(precision="int8", backend="onnxruntime")
 
 
 def _tdq_file(net: tdq.Network, subject: Subject) -> Path:
@@ -245,16 +266,15 @@ def _tdq_file(net: tdq.Network, subject: Subject) -> Path:
 
 
 WAYS = (
-    Way("dense fp32", ("onnxruntime",), "the network as it is, in ONNX Runtime", dense_fp32, smaller=False),
-    Way("ONNX Runtime INT8", ("onnxruntime",), "static quantization alone", onnxruntime_alone, smaller=False),
-    Way("NNCF INT8, OpenVINO", ("nncf", "openvino"), "post-training quantization, run by OpenVINO", nncf_openvino,
-        smaller=False),
-    Way("TDQ INT8", ("tdq",), "nothing decomposed", tdq_int8, smaller=False),
+    Way("dense fp32", ("onnxruntime",), "the network as it is, in ONNX Runtime", dense_fp32),
+    Way("ONNX Runtime INT8", ("onnxruntime",), "static quantization alone", onnxruntime_alone),
+    Way("NNCF INT8, OpenVINO", ("nncf", "openvino"), "post-training quantization, run by OpenVINO", nncf_openvino),
+    Way("TDQ INT8", ("tdq",), "nothing decomposed", tdq_int8),
     Way("Torch-Pruning + INT8", ("torch-pruning",), "channels of least norm over the whole network", torch_pruning),
     Way("fasterai + INT8", ("fasterai",), "its Tucker decomposition of weights", fasterai),
     Way("tensorly + INT8", ("tensorly",), "factors by partial_tucker, put into the network by TDQ", tensorly),
     Way("AIMET spatial SVD + INT8", ("aimet-torch",), "its manual mode, one share of every layer", aimet),
     Way("TDQ spatial of weights + INT8", ("tdq",), "the published algorithm of spatial SVD", spatial_svd),
     Way("TDQ Tucker-2, same size", ("tdq",), "fitted to outputs, ranks of least output error", tdq_same_size),
-    Way("TDQ mixed, by time", ("tdq",), "Tucker-2, SVD or spatial, whatever loses least for its time", tdq_by_time),
+    Way("TDQ mixed, by time", ("tdq",), "Tucker-2, SVD or spatial, whatever loses least for its time", tdq_by_time, layers_timed),
 )  # fmt: skip
