@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct, json
 
 from benchmarks.peers.racing import Row
+from benchmarks.peers.ways import WAYS
 
 MEASURED = Path(__file__).with_name("measured.json")
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -58,7 +59,8 @@ def keep(found: Iterable[Measured]) -> None:
 
 def written(every: dict[str, Measured]) -> str:
     """The page."""
-    return "\n".join([HEAD, *(line for each in every.values() for line in _section(each))])
+    ways = [f"- **{way.name}** ({', '.join(way.packages)}): {way.what}" for way in WAYS]
+    return "\n".join([HEAD, *ways, "", *(line for each in every.values() for line in _section(each))])
 
 
 def _section(measured: Measured) -> Iterable[str]:
@@ -72,10 +74,8 @@ def _section(measured: Measured) -> Iterable[str]:
     for row in done:
         yield f"| {' | '.join(_cells(row))} |"
     yield ""
-    for row in measured.rows:
-        if row.made.reason:
-            yield f"- Not run: **{row.made.way}**: {row.made.reason}"
-    yield ""
+    missing = [f"- Not run: **{row.made.way}**: {row.made.reason}" for row in measured.rows if row.made.reason]
+    yield from [*missing, ""] if missing else []
     versions = dict(pair for row in done for pair in row.made.versions.items())
     told = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     runtime = ", ".join(f"{n} {measured.machine['versions'][n]}" for n in ("torch", "onnx", "onnxruntime"))

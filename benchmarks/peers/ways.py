@@ -276,5 +276,6 @@ WAYS = (
     Way("AIMET spatial SVD + INT8", ("aimet-torch",), "its manual mode, one share of every layer", aimet),
     Way("TDQ spatial of weights + INT8", ("tdq",), "the published algorithm of spatial SVD", spatial_svd),
     Way("TDQ Tucker-2, same size", ("tdq",), "fitted to outputs, ranks of least output error", tdq_same_size),
-    Way("TDQ mixed, by time", ("tdq",), "Tucker-2, SVD or spatial, whatever loses least for its time", tdq_by_time, layers_timed),
+    Way("TDQ mixed, by time", ("tdq",), "Tucker-2, SVD or spatial, whatever loses least for its time", tdq_by_time,
+        layers_timed),
 )  # fmt: skip

@@ -276,6 +276,6 @@ def test_logits_of_a_new_process_are_held_against_those_of_this_one(tmp_path: Pa
     with pytest.raises(RunFailed, match=r"by up to 0\.33 of their spread"):
         _require_logits(tmp_path, here + np.array([0.0, 0.0, 1.0]), here)
     with pytest.raises(RunFailed, match="overflows"):
-        _require_logits(tmp_path, here * np.inf, here)
+        _require_logits(tmp_path, np.full_like(here, np.inf), here)
     with pytest.raises(RunFailed, match=r"same logit on noise, and .* does not: .* vanish; export it at fp32"):
         _require_logits(tmp_path, 1e-11 * here, 0 * here)
