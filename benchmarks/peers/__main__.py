@@ -45,6 +45,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--speed", type=float, default=2.0, help="of time, against dense INT8, where TDQ plans by it")
     parser.add_argument("--seconds", type=float, default=20.0, help="of the race of all files")
     parser.add_argument("--ways", nargs="+", default=[way.name for way in WAYS])
+    parser.add_argument("--limit", type=float, default=1200.0, help="seconds that a way may take")
     parser.add_argument("--keep", help="a folder for the files")
     return parser.parse_args(list(arguments))
 
@@ -57,7 +58,7 @@ def _measured(network: str, asked: argparse.Namespace, folder: Path) -> Measured
         if way.name not in asked.ways:
             continue
         folders[way.name] = folder / str(place)
-        every.append(found := made(way.name, words, folders[way.name]))
+        every.append(found := made(way.name, words, folders[way.name], limit=asked.limit))
         print(f"{network}, {way.name}: {found.reason or f'{found.seconds:.0f} s, {found.bytes:,} bytes'}", flush=True)
     load, images = os.getloadavg()[0], tdq.images(asked.data, samples=asked.samples)
     return Measured(

@@ -36,14 +36,18 @@ class Made(Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-def made(way: str, asked: dict[str, Any], folder: Path) -> Made:
-    """By this way, or as it was made before."""
+def made(way: str, asked: dict[str, Any], folder: Path, *, limit: float) -> Made:
+    """By this way within `limit` seconds, or as it was made before."""
     if (folder / NAME).exists():
         return plain_json.decode((folder / NAME).read_bytes(), type=Made)
     folder.mkdir(parents=True, exist_ok=True)
     words = json.dumps(asked | {"way": way, "folder": str(folder)})
-    done = subprocess.run([sys.executable, "-m", "benchmarks.peers.making", words], capture_output=True, text=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[2])  # fmt: skip
+    try:
+        done = subprocess.run([sys.executable, "-m", "benchmarks.peers.making", words], capture_output=True, text=True,
+                              env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[2],
+                              timeout=limit)  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Made(way=way, reason=f"It was not done within {limit:g} s.")
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it ended without a word"]
         own = [line for line in lines if re.match(r"[\w.]+(Error|Failed|Refused|NotFound): ", line)]
@@ -67,9 +71,9 @@ def main(words: str) -> None:
     subject = Subject(tdq.load(asked["network"]), calib, spec, asked["ratio"], asked["speed"], folder)
     if way.before:
         way.before(subject)
-    begun = time.perf_counter()
+    subject.begin()
     path = way.make(subject)
-    taken = time.perf_counter() - begun
+    taken = time.perf_counter() - subject.begun[0]
     beside = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
     found = Made(
         way=way.name, file=path.name, bytes=sum(p.stat().st_size for p in (path, *beside)), seconds=taken,

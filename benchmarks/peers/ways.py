@@ -5,8 +5,9 @@ Runtime's own static quantization, as the first row is.
 """
 
 import copy
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ class Subject:
         ratio: of params that a compressor is asked for, dense / compressed.
         speed: time of the dense INT8 network / that of the one that TDQ plans by time.
         folder: of the file.
+        begun: when the work did.
     """
 
     net: tdq.Network
@@ -39,6 +41,11 @@ class Subject:
     ratio: float
     speed: float
     folder: Path
+    begun: list[float] = field(default_factory=lambda: [time.perf_counter()])
+
+    def begin(self) -> None:
+        """What was before was a search, and no part of the way."""
+        self.begun[:] = [time.perf_counter()]
 
     @property
     def module(self) -> nn.Module:
@@ -109,8 +116,18 @@ def static_int8(module: nn.Module, subject: Subject) -> Path:
     return path
 
 
-def by_ratio(make: Callable[[float], nn.Module], subject: Subject, *, steps: int = 7) -> nn.Module:
-    """What `make` gives at the least share in (0, 1) that reaches the ratio of params: more share, fewer params.
+def by_ratio(
+    make: Callable[[float], nn.Module],
+    subject: Subject,
+    *,
+    steps: int = 5,
+    alike: Callable[[float], nn.Module] | None = None,
+) -> nn.Module:
+    """What `make` gives at the least share in (0, 1) that reaches the ratio of params: more share, fewer params. It is
+    looked for first, and made anew, which is what is timed.
+
+    Args:
+        alike: what is looked at in the search: of the same shapes, and sooner made.
 
     Raises:
         RunFailed: no share reaches it.
@@ -118,14 +135,15 @@ def by_ratio(make: Callable[[float], nn.Module], subject: Subject, *, steps: int
     dense, low, high, best = _params(subject.net.module), 0.0, 1.0, None
     for _ in range(steps):
         share = (low + high) / 2
-        made = make(share)
+        made = (alike or make)(share)
         if dense / _params(made) >= subject.ratio and _runs(made, subject):
-            high, best = share, made
+            high, best = share, share
         else:
             low = share
     if best is None:
         raise tdq.RunFailed(f"No share of it makes the network {subject.ratio:g} times smaller.")
-    return best
+    subject.begin()
+    return make(best)
 
 
 def _runs(module: nn.Module, subject: Subject) -> bool:
@@ -187,10 +205,11 @@ def fasterai(subject: Subject) -> Path:
 
     first = next(name for name, m in subject.net.module.named_modules() if isinstance(m, nn.Conv2d))
 
-    def decomposed(share: float) -> nn.Module:
-        return Conv_Decomposer().decompose(subject.module, percent_removed=min(share, 0.99), exclude=[first]).eval()
+    def decomposed(share: float, turns: int = 10) -> nn.Module:
+        asked = {"percent_removed": min(share, 0.99), "exclude": [first], "n_iter": turns}
+        return Conv_Decomposer().decompose(subject.module, **asked).eval()
 
-    return static_int8(by_ratio(decomposed, subject), subject)
+    return static_int8(by_ratio(decomposed, subject, alike=lambda share: decomposed(share, turns=0)), subject)
 
 
 def tensorly(subject: Subject) -> Path:
@@ -226,7 +245,7 @@ def aimet(subject: Subject) -> Path:
         )
         return made.eval()
 
-    return static_int8(by_ratio(decomposed, subject, steps=5), subject)
+    return static_int8(by_ratio(decomposed, subject), subject)
 
 
 def _inner_convolutions(module: nn.Module) -> list[nn.Module]:

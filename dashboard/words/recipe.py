@@ -130,6 +130,9 @@ def _held(report: Report) -> str:
     """What the images that no choice looked at say of the target."""
     assert report.chosen, "asked of what was chosen"
     target, found = parse_target(report.target), verdict_on(report.chosen, parse_target(report.target))
+    if target.kind == "latency" and (race := report.races.get(report.chosen.run_id)):
+        seen = "**met**" if found == Verdict.SHOWN else "**missed**, so ask for a stricter target"
+        return f"timed at {race.run.median_ms:.3g} ms, {seen}"
     if found == Verdict.SHOWN:
         return "**shown**"
     if found == Verdict.MISSED:
@@ -176,4 +179,6 @@ def _role(pick: Pick, report: Report) -> str:
 
 
 def _verdict(pick: Pick, report: Report) -> str:
+    if report.call and pick.told_ms is None:
+        return ""
     return f"yes; on the others {verdict_on(pick, parse_target(report.target))}" if pick.met else "no"

@@ -92,7 +92,7 @@ def _row(name: str, p: Pick, target: Target, *, by_time: bool) -> tuple[str, ...
     first, second = (f"{100 * m:+.2f} [{100 * a:+.2f}, {100 * b:+.2f}]" for m, a, b in (p.chosen_drop, p.verified_drop))
     ratio = f"{p.params_ratio:.2f}x"
     latency = f"{p.latency_ms:.2f} ms" if p.latency_ms is not None else ""
-    if by_time:
-        latency = f"{p.told_ms:.3g} ms" if p.told_ms is not None else ""
     met = f"yes; on the others {verdict_on(p, target)}" if p.met else "no"
+    if by_time:
+        latency, met = (f"{p.told_ms:.3g} ms", met) if p.told_ms is not None else ("", "")
     return name, p.run_id[:8], p.arm, ratio, f"{p.bytes:,} B, {both_ways(p.bytes_ratio)}", first, second, latency, met

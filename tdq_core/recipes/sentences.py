@@ -33,7 +33,7 @@ def sentences(
     yield (f"{_name(chosen)} meets {target.text} on the images it was chosen on{_surely(target)}, losing "
            f"{_points(chosen)}, in a file {chosen.bytes_ratio:.1f}x smaller than dense fp32.")  # fmt: skip
     middle, low, high = (100 * x for x in chosen.verified_drop)
-    yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}]: {_held(target, chosen, images)}."
+    yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}]: {_held(target, chosen, images, by_time)}."
     if by_time is None:
         yield from _costs(reference, chosen, ranked, alike=alike)
     for arm in dict.fromkeys(p.arm for p in ranked if p.arm != chosen.arm):
@@ -77,9 +77,12 @@ def _surely(target: Target) -> str:
     return " with 90 % confidence" if target.kind == "drop" else ""
 
 
-def _held(target: Target, chosen: Pick, images: int) -> str:
-    """What the other images say of the target."""
+def _held(target: Target, chosen: Pick, images: int, by_time: ByTime | None) -> str:
+    """What the other images say of the target, or the clock of a latency."""
     found = verdict_on(chosen, target)
+    if by_time and target.kind == "latency" and chosen.run_id in by_time.races:
+        seen = "it meets the target" if found == Verdict.SHOWN else "it misses the target, so ask for a stricter one"
+        return f"timed at {by_time.races[chosen.run_id].run.median_ms:.3g} ms, {seen}"
     if found == Verdict.SHOWN:
         return "this shows that it meets the target"
     if found == Verdict.MISSED:
