@@ -33,7 +33,8 @@ def sentences(
     yield (f"{_name(chosen)} meets {target.text} on the images it was chosen on{_surely(target)}, losing "
            f"{_points(chosen)}, in a file {chosen.bytes_ratio:.1f}x smaller than dense fp32.")  # fmt: skip
     middle, low, high = (100 * x for x in chosen.verified_drop)
-    yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}]: {_held(target, chosen, images, by_time)}."
+    held = _held(target, chosen, images, by_time)
+    yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}]: {held}."
     if by_time is None:
         yield from _costs(reference, chosen, ranked, alike=alike)
     for arm in dict.fromkeys(p.arm for p in ranked if p.arm != chosen.arm):
