@@ -23,6 +23,8 @@ def rewritten(report: Report, store: RunStore) -> Report:
             raise ValueError(f"The recipe {report.recipe_id} speaks of the run {told.run_id}, which is not there.")
         return pick(record, told.arm, told.ratio, target)
 
+    if report.call:
+        raise ValueError(f"The recipe {report.recipe_id} goes by times of the machine that it was asked on.")
     tried = [(again(told), record) for told in report.tried if (record := store.get(told.run_id))]
     return write_up(target, report.spec, report.finetune, again(report.reference), tried)
 

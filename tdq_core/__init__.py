@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tdq_core.api.sweeps import SweptRuns, sweep
     from tdq_core.api.verbs import Quantized, Score, compress, measure, plan, quantize
     from tdq_core.errors import InputError, Refused, RunFailed, TDQError
+    from tdq_core.recipes.verb import recipe
     from tdq_core.specs import RankRule, RunSpec
 
 # Before torch is loaded, which reads it once: threads that wait for each other sleep instead of spinning, so that one
@@ -50,6 +51,7 @@ _FROM = {
     "tdq_core.api.predictions": ("predict",),
     "tdq_core.api.runs": ("Runs", "run", "runs"),
     "tdq_core.api.sweeps": ("SweptRuns", "sweep"),
+    "tdq_core.recipes.verb": ("recipe",),
     "tdq_core.errors": ("InputError", "Refused", "RunFailed", "TDQError"),
     "tdq_core.specs": ("RankRule", "RunSpec"),
 }
@@ -83,6 +85,7 @@ __all__ = [
     "plan",
     "predict",
     "quantize",
+    "recipe",
     "repair",
     "run",
     "runs",

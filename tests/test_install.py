@@ -34,7 +34,7 @@ from tdq_core.system import extras
 PROJECT = Path(__file__).resolve().parent.parent
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 PACKED = ("tdq_core", "dashboard", "cached_runs")
-FOR_DEVELOPERS = {"test", "lint"}
+FOR_DEVELOPERS = {"test", "lint", "peers"}
 WORK_OF_EXTRAS = {
     "pt2e": {"torchao"}, "timm": {"timm"}, "sweep": {"dask", "distributed"},
     "mlflow": {"mlflow-skinny", "sqlalchemy", "alembic"},

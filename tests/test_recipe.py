@@ -236,7 +236,7 @@ def test_wherever_it_begins_the_same_end_is_found(kind: str, first: int | None) 
             asked.append(RATIOS.index(ratio))
             return SimpleNamespace(met=(asked[-1] <= end) == target.smallest_wins)
 
-        search._along(STUDY, target, judge, first)  # type: ignore[arg-type]
+        search._along(STUDY, target, RATIOS, judge, first)  # type: ignore[arg-type]
         assert {end, end + 1} & set(range(len(RATIOS))) <= set(asked) and len(set(asked)) == len(asked)
         if first is not None and first in (end, end + 1):
             assert len(asked) <= 2, "what was foreseen is measured, and its neighbour"

@@ -31,9 +31,11 @@ _COLUMNS = {
     "drop": st.column_config.NumberColumn("drop (points)", format="%+.2f", help="On the images that choices look at"),
     "drop on the others": st.column_config.TextColumn(help="Points, 95 % interval, paired by image"),
     "time": st.column_config.TextColumn(help="Median of a batch; only equal conditions can be compared"),
+    "told": st.column_config.NumberColumn("told (ms)", format="%.3f", help="Of a call, by the times of the layers"),
     "run": st.column_config.LinkColumn("run", display_text=r"run=(.{8})"),
 }
 KIND_LABELS = {"drop": "a drop of at most", "ratio": "a file smaller by at least", "latency": "a batch within"}
+LEAST_LABELS = {"size": "smallest file", "latency": "least time"}
 LIMITS = {"drop": (1.0, 0.1, 99.0, "points"), "ratio": (4.0, 1.1, 1000.0, "x"), "latency": (5.0, 0.01, 1e6, "ms")}
 """Of each kind: default, smallest, largest, unit."""
 
@@ -74,6 +76,7 @@ def _ask(subject: RunSpec, offers: Offers) -> None:
         limit = st.number_input(
             unit, low, high, step=0.1, format="%.2f", width=150, **number(f"limit_{kind}", default, low, high)
         )
+        least = _least() if kind == "drop" else ""
         steps = st.number_input(
             "Fine-tuning steps", 0, MOST_STEPS, step=100, width=170,
             help="For TDQ's own pipelines, each ratio anew: 0 is quick. Distillation, without labels.",
@@ -81,8 +84,20 @@ def _ask(subject: RunSpec, offers: Offers) -> None:
         )  # fmt: skip
         if start_button("Run", subject, offers, type="primary", icon=":material/play_arrow:"):
             target = Target.of(kind, limit).text
-            submit(Request(kind="recipe", spec=subject, allowed_models=offers.allowed, target=target, finetune=steps))
+            asked = Request(kind="recipe", spec=subject, allowed_models=offers.allowed, target=target, finetune=steps,
+                            least="" if least == "size" else least)  # fmt: skip
+            submit(asked)
             st.rerun()
+
+
+def _least() -> str:
+    """What is to be least among what keeps a drop."""
+    return st.selectbox(
+        "at the", list(LEAST_LABELS), format_func=LEAST_LABELS.__getitem__, width=160,
+        help="Least time: one image on one thread, ranks planned by the times of the layers on this machine. Where "
+        "they were not timed yet, that comes first and takes minutes. Nothing slower than dense INT8 is chosen.",
+        **choice("recipe_least", list(LEAST_LABELS)),
+    )  # fmt: skip
 
 
 def show_recipe(report: Report, runs: Runs) -> None:

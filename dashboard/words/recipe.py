@@ -5,7 +5,8 @@ from typing import Any
 
 from dashboard.words import text
 from dashboard.words.markup import plain
-from tdq_core.recipes.candidates import DENSE, OWN, REFERENCE, STUDY, Arm
+from tdq_core.recipes.by_time import RIVAL, is_faster, untried
+from tdq_core.recipes.candidates import DENSE, MIXED, OWN, REFERENCE, STUDY, Arm
 from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.report import Report
 from tdq_core.recipes.target import Target, parse_target
@@ -15,7 +16,7 @@ from tdq_core.specs.command import recipe_command
 from tdq_core.specs.variant import Variant
 from tdq_core.stats.verdict import Verdict, images_to_settle
 
-TRIED = {arm.name: arm for arm in (DENSE, STUDY, *OWN)}
+TRIED = {arm.name: arm for arm in (DENSE, STUDY, *OWN, MIXED)}
 """Pipelines that answer a target, by name, in the order in which they are shown."""
 
 
@@ -39,7 +40,8 @@ def target_text(report: Report) -> str:
     """'a drop of at most 1 point', 'a file at least 4x smaller' or 'a batch within 5 ms'."""
     target = parse_target(report.target)
     if target.kind == "drop":
-        return f"a drop of at most {target.number} point{'s' * (target.number != '1')}"
+        least = " at the least time" if report.call else ""
+        return f"a drop of at most {target.number} point{'s' * (target.number != '1')}{least}"
     if target.kind == "ratio":
         return f"a file at least {target.number}x smaller"
     return f"a batch within {target.number} ms"
@@ -49,17 +51,24 @@ def recipe_label(report: Report) -> str:
     """A report in one line, for choosing among reports."""
     steps = f", fine-tuned {report.finetune} steps" if report.finetune else ""
     found = text.both_ways(report.chosen.bytes_ratio) if report.chosen else "not met"
+    if report.chosen and (race := report.races.get(report.chosen.run_id)):
+        found = f"{race.ratios[RIVAL].median:.2f}x as fast as dense INT8"
+    elif report.chosen and report.call:
+        found = arm_label(report.chosen.arm)
     return f"{target_text(report)}{steps}: {found}"
 
 
 def command(report: Report) -> str:
     """The command that asks for the same again."""
-    return recipe_command(report.spec, report.target, report.finetune)
+    more = report.call.words(parse_target(report.target)) if report.call else ()
+    return recipe_command(report.spec, report.target, report.finetune, more)
 
 
 def sentences(report: Report) -> list[str]:
     """What was found, one sentence a fact; a report that does not meet its target says what comes nearest."""
     target = parse_target(report.target)
+    if report.chosen is None and report.call and any(p.met for p in report.tried):
+        return [f"Nothing that was tried gives {target_text(report)} and is faster than dense INT8.", *_raced(report)]
     if report.chosen is None:
         near = min(report.tried, key=lambda p: p.chosen_drop[0])
         return [
@@ -74,9 +83,10 @@ def sentences(report: Report) -> list[str]:
         f"On the {report.n_verify:,} other images it loses {text.points(middle[0])} points "
         f"{text.interval(*middle[1:])}: {_held(report)}.",
     ]
+    told += _raced(report)
     for arm in dict.fromkeys(p.arm for p in report.tried if p.arm != chosen.arm):
         own = [p for p in report.tried if p.arm == arm]
-        met = min((p for p in own if p.met), key=lambda p: p.bytes, default=None)
+        met = min((p for p in own if p.met), key=lambda p: p.told_ms or p.bytes, default=None)
         least = min(own, key=lambda p: p.chosen_drop[0])
         told.append(
             f"{_named(met)} meets it too, {met.bytes_ratio:.2f}x smaller."
@@ -84,6 +94,30 @@ def sentences(report: Report) -> list[str]:
             else f"{_named(least)} does not: it loses {text.points(least.chosen_drop[0])} points at "
             f"{least.bytes_ratio:.2f}x smaller."
         )
+    return told
+
+
+def _raced(report: Report) -> list[str]:
+    """How fast what was chosen is, and what was no faster than dense INT8."""
+    if report.call is None:
+        return []
+    told = []
+    for pick in report.tried:
+        if (race := report.races.get(pick.run_id)) is None:
+            continue
+        ratio = race.ratios[RIVAL]
+        times = f"{ratio.median:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
+        slow = "" if is_faster(race) else ", not faster beyond the spread"
+        told.append(
+            f"{_named(pick)} takes {race.run.median_ms:.3g} ms a call ({report.call}, ONNX Runtime), dense INT8 "
+            f"{race.rivals[RIVAL].median_ms:.3g} ms, timed in turn: {times} as fast{slow}."
+        )
+    if not told:
+        told = ["Nothing that was tried and meets it is told to be faster than dense INT8."]
+    if why := untried(report.tried, parse_target(report.target)):
+        told.append(why)
+    if report.layers_s is not None:
+        told.append(f"The layers were timed for this first, in {report.layers_s:.0f} s.")
     return told
 
 
@@ -96,6 +130,9 @@ def _held(report: Report) -> str:
     """What the images that no choice looked at say of the target."""
     assert report.chosen, "asked of what was chosen"
     target, found = parse_target(report.target), verdict_on(report.chosen, parse_target(report.target))
+    if target.kind == "latency" and (race := report.races.get(report.chosen.run_id)):
+        seen = "**met**" if found == Verdict.SHOWN else "**missed**, so ask for a stricter target"
+        return f"timed at {race.run.median_ms:.3g} ms, {seen}"
     if found == Verdict.SHOWN:
         return "**shown**"
     if found == Verdict.MISSED:
@@ -127,6 +164,7 @@ def _row(pick: Pick, report: Report, record: RunRecord | None) -> dict[str, Any]
         "file": pick.bytes,
         "size ratio": pick.bytes_ratio,
         "param ratio": pick.params_ratio,
+        **({"told": pick.told_ms} if report.call else {}),
         "time": text.latency(record) if record else "",
         "run": pick.run_id,
     }
@@ -141,4 +179,6 @@ def _role(pick: Pick, report: Report) -> str:
 
 
 def _verdict(pick: Pick, report: Report) -> str:
+    if report.call and pick.told_ms is None:
+        return ""
     return f"yes; on the others {verdict_on(pick, parse_target(report.target))}" if pick.met else "no"

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from tdq_core.errors import InputError
+from tdq_core.recipes.target import call_of, parse_target
 from tdq_core.records.bounds import Natural
 from tdq_core.records.record import Kept, read_kept
 from tdq_core.specs import RunSpec
@@ -37,7 +38,8 @@ class Request(Kept, frozen=True):
 
     Attributes:
         kind: 'run' (measure `spec`), 'layers' (read the layer table of its model), 'components' (study its CP),
-            'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation),
+            'recipe' (find what meets `target` on its model and images, with `finetune` steps of distillation; where it
+            bounds a drop, at the `least` size or latency, '' being size),
             'sensitivity' (measure what each of its layers does to the answers), 'export' (write the run `run_id`, of
             `spec`, as a file of `format`), 'bench' (time it), 'sweep' (measure every point of a grid) or 'layer_times'
             (time each of its layers in every form, at its precision).
@@ -50,12 +52,15 @@ class Request(Kept, frozen=True):
     allowed_models: tuple[str, ...] = ()
     target: str = ""
     finetune: Natural = 0
+    least: str = ""
     run_id: str = ""
     format: str = ""
     sweep: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_choice("kind of job", self.kind, get_args(Kind))
+        if self.kind == "recipe":
+            call_of(parse_target(self.target), least=self.least or None)
         if self.kind == "sweep":
             grid_of(sweep_of(self.sweep))
         if self.kind == "export":

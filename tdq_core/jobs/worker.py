@@ -71,12 +71,14 @@ def _components(request: Request, on_progress: Progress) -> Result:
 
 def _recipe(request: Request, on_progress: Progress) -> Result:
     from tdq_core.recipes.search import find_recipe
-    from tdq_core.recipes.target import parse_target
+    from tdq_core.recipes.target import call_of, parse_target
 
+    target = parse_target(request.target)
     report = find_recipe(
         request.spec,
-        parse_target(request.target),
+        target,
         finetune=request.finetune,
+        call=call_of(target, least=request.least or None),
         on_progress=on_progress,
         allowed_models=request.allowed_models,
     )

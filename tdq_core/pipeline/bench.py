@@ -74,6 +74,21 @@ def bench(
     )  # fmt: skip
 
 
+@contained()
+def against_dense(
+    spec: RunSpec,
+    settings: Settings,
+    *,
+    session: Session | None = None,
+    allowed_models: Collection[str] | None = None,
+    on_progress: Progress = silent,
+) -> list[Race]:
+    """The run of `spec` against the dense model at its precision and at fp32, in ONNX Runtime; nothing is written."""
+    with temporary_folder() as folder:
+        of = RunFiles(spec, session or Session(), folder, allowed_models, on_progress)
+        return _on_onnx(of, settings, on_progress)[0]
+
+
 def keep(speed: Speed) -> Path:
     """Write it beside the runs."""
     return Store(SPEEDS, runs_folder()).put(speed)
@@ -82,14 +97,20 @@ def keep(speed: Speed) -> Path:
 def _with_onnx(
     record: RunRecord, of: RunFiles, settings: Settings, on_progress: Progress
 ) -> tuple[list[Race], Profile | None]:
+    raced, own, dense = _on_onnx(of, settings, on_progress)
+    images = of.example()[: settings.batches[0]]
+    return raced, _profiled(record, own, dense, images, of.spec.precision.name)
+
+
+def _on_onnx(of: RunFiles, settings: Settings, on_progress: Progress) -> tuple[list[Race], Path, Path]:
+    """The races, the run's file and that of the dense model."""
     precision, backend = of.spec.precision.name, ONNXRUNTIME.name
     own, dense = of.run(precision, backend).path, of.dense(precision, backend).path
     rivals = {} if of.spec.decomposition is None else {DENSE: Runner(backend, precision, dense)}
     if precision != "fp32":
         rivals[FP32] = Runner(backend, "fp32", of.dense("fp32", backend).path)
-    example = of.example()
-    raced = races(Runner(backend, precision, own), rivals, example, settings, on_progress=on_progress)
-    return raced, _profiled(record, own, dense, example[: settings.batches[0]], precision)
+    raced = races(Runner(backend, precision, own), rivals, of.example(), settings, on_progress=on_progress)
+    return raced, own, dense
 
 
 def _with_torch(of: RunFiles, settings: Settings, on_progress: Progress) -> list[Race]:

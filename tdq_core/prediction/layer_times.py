@@ -17,7 +17,7 @@ from tdq_core.layers.table import LayerTable
 from tdq_core.layers.times import FormTime, of_plan, sound
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.records.bounds import Id, Named, Positive
-from tdq_core.records.record import Kept, read_kept, require_schema
+from tdq_core.records.record import Kept, RunRecord, read_kept, require_schema
 from tdq_core.records.sound import require
 from tdq_core.records.store import Kind
 from tdq_core.specs import RunSpec
@@ -134,6 +134,12 @@ def timed(table: LayerTable, found: LayerTimes) -> LayerTable:
 def time_of(found: LayerTimes, layers: Iterable[LayerPlan]) -> int | None:
     """Nanoseconds of a call of the network whose layers become `layers`; None where one was not timed in its form."""
     return of_plan(found.dense_ns, ((found.layers.get(p.layer.name, ()), p.method, p.ranks) for p in layers))
+
+
+def of_record(found: LayerTimes, record: RunRecord) -> int | None:
+    """The same of a measured run."""
+    parts = ((found.layers.get(kept.name, ()), kept.method, kept.ranks) for kept in record.layers)
+    return of_plan(found.dense_ns, parts)
 
 
 def require_times(spec: RunSpec, every: Iterable[LayerTimes], *, digest: str | None = None) -> LayerTimes:

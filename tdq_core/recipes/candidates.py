@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+from tdq_core.recipes.target import Call
 from tdq_core.specs import RankRule, RunSpec
 
+SPEEDS = (1.1, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 5.0)
+"""Time of the dense INT8 model / that of the plan."""
 RATIOS = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0)
 """Whole-model params, original / compressed."""
 
@@ -16,6 +19,7 @@ class Arm:
         name: for tables.
         text: what it does, for a sentence.
         method, epc, calibrated, policy, precision: fields of the spec.
+        ends: whether the first convolution and the classifier are decomposed too.
     """
 
     name: str
@@ -25,13 +29,19 @@ class Arm:
     calibrated: bool = False
     policy: str = "uniform"
     precision: str = "int8"
+    ends: bool = False
 
-    def spec(self, plain: RunSpec, ratio: float | None, finetune: int) -> RunSpec:
-        """The run of this pipeline at `ratio` (None: the dense model), through ONNX Runtime."""
+    def spec(self, plain: RunSpec, ratio: float | None, finetune: int, call: Call | None = None) -> RunSpec:
+        """The run of this pipeline at `ratio` (None: the dense model), through ONNX Runtime.
+
+        Args:
+            call: whose time the ratio is of; None: it is of params.
+        """
         ends = plain.changed(precision=self.precision, backend="onnxruntime")
         if self.method == "none" or ratio is None:
             return ends
-        rule = RankRule("ratio", ratio, policy=self.policy)
+        by_time = {"budget": "latency", "batch": call.batch, "threads": call.threads} if call else {}
+        rule = RankRule("ratio", ratio, policy=self.policy, keep_ends=not self.ends, **by_time)  # type: ignore[arg-type]
         steps = finetune if self.calibrated else 0
         return ends.changed(method=self.method, rule=rule, epc=self.epc, calibrated=self.calibrated, finetune=steps)
 
@@ -48,17 +58,24 @@ OWN = (
         calibrated=True, policy="global"),
 )  # fmt: skip
 ARMS = (STUDY, *OWN)
+MIXED = Arm(
+    "mixed", "the form of least output error for its time, layer by layer, fitted to outputs, conditioned, then INT8",
+    "mixed", calibrated=True, policy="global", ends=True,
+)  # fmt: skip
+FAST = (OWN[1], MIXED)
+"""Planned by the times of the layers."""
 
 
-def arms(*, foreseen: bool) -> tuple[Arm, ...]:
+def arms(*, foreseen: bool, by_time: bool = False) -> tuple[Arm, ...]:
     """The pipelines; where what they lose can be foreseen, our own share ranks out by that."""
-    if not foreseen:
-        return ARMS
-    own = (replace(arm, policy="predicted", text=_BY_PREDICTION[arm.name]) for arm in OWN)
-    return STUDY, *own
+    own: tuple[Arm, ...] = FAST if by_time else OWN
+    if foreseen:
+        own = tuple(replace(arm, policy="predicted", text=_BY_PREDICTION[arm.name]) for arm in own)
+    return own if by_time else (STUDY, *own)
 
 
 _BY_PREDICTION = {
     "cp": "CP with EPC fitted to outputs, ranks of least predicted drop, conditioned, then INT8",
     "tucker2": "Tucker-2 fitted to outputs, ranks of least predicted drop, conditioned, then INT8",
+    "mixed": "the form of least predicted drop for its time, layer by layer, fitted to outputs, conditioned, then INT8",
 }

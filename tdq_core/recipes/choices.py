@@ -15,13 +15,14 @@ LEAST_IMAGES = 4
 """Two to choose on and two to verify on."""
 
 
-class Pick(Kept, frozen=True):
+class Pick(Kept, frozen=True, omit_defaults=True):
     """One measured run in the light of the target.
 
     Attributes:
         arm: name of its pipeline; ratio: asked for, None for the dense model.
         bytes_ratio: file of the dense model in fp32 (torch) / file; params_ratio: the same of params.
         latency_ms: median of a batch.
+        told_ms: of a call by the times of its layers, where the recipe goes by these.
         chosen_drop: (drop, low, high) on the images that choices are made on, paired by image.
         verified_drop: the same on the others, which no choice has looked at.
         met: whether it meets the target on the images that choices are made on: a bound on the drop must lie above
@@ -40,15 +41,18 @@ class Pick(Kept, frozen=True):
     verified_drop: Interval
     met: bool
     verified: bool
+    told_ms: Amount | None = None
 
 
 def pick(
-    record: RunRecord, arm: str, ratio: float | None, target: Target, *, looked_at: np.ndarray | None = None
-) -> Pick:
+    record: RunRecord, arm: str, ratio: float | None, target: Target, *, looked_at: np.ndarray | None = None,
+    told_ms: float | None = None,
+) -> Pick:  # fmt: skip
     """A complete `record` judged on the images that choices look at, and on the others.
 
     Args:
         looked_at: which images choices look at, bool of shape (n,); None: every other one, from the first.
+        told_ms: of a call, by the times of its layers.
 
     Raises:
         InputError: too few images to choose on some and verify on others.
@@ -63,8 +67,8 @@ def pick(
     return Pick(
         run_id=record.run_id, arm=arm, ratio=ratio, bytes=m.bytes, bytes_ratio=record.bytes_ratio(),
         params_ratio=m.compression_ratio, latency_ms=latency, chosen_drop=first, verified_drop=second,
-        met=target.met_by(record, paired_mean(lost[looked_at], z=Z90_ABOVE)[2]),
-        verified=target.met_by(record, second[0]),
+        met=target.met_by(record, paired_mean(lost[looked_at], z=Z90_ABOVE)[2], told_ms),
+        verified=target.met_by(record, second[0], told_ms), told_ms=told_ms,
     )  # fmt: skip
 
 
@@ -85,9 +89,12 @@ def require_images(n: int) -> None:
 
 
 def best_first(picks: list[Pick], target: Target) -> list[Pick]:
-    """Those that meet the target first: the smallest where it bounds the drop, else those that lose least."""
+    """Those that meet the target first: the smallest where it bounds the drop, or the fastest where times are told;
+    else those that lose least."""
 
     def size(p: Pick) -> tuple[float, float]:
+        if target.smallest_wins and p.told_ms is not None:
+            return (p.told_ms, p.chosen_drop[0])
         return (p.bytes, p.chosen_drop[0]) if target.smallest_wins else (p.chosen_drop[0], p.bytes)
 
     return sorted(picks, key=lambda p: (not p.met, *size(p)))

@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
+from tdq_core.pipeline.speed.record import Race
+from tdq_core.recipes.by_time import RIVAL, ByTime, answer
 from tdq_core.recipes.choices import Pick, best_first
 from tdq_core.recipes.sentences import sentences
-from tdq_core.recipes.target import Target, parse_target
-from tdq_core.records.bounds import Id, Natural, Positive
+from tdq_core.recipes.target import Call, Target, parse_target
+from tdq_core.records.bounds import Amount, Id, Natural, Positive
 from tdq_core.records.record import Kept, RunRecord, read_kept, require_schema
 from tdq_core.records.sound import require, require_text
 from tdq_core.records.store import Kind
@@ -34,6 +36,9 @@ class Report(Kept, frozen=True):
         n_choose, n_verify: images of the two halves.
         sentences: why, one a choice.
         provenance: time, machine and versions of the last run.
+        call: whose time was gone by; None: the file's size was, or a latency as runs measure it.
+        layers_s: seconds that it took to time the layers; None: no times were gone by, or they were known.
+        races: by run, of those that were timed in turn with dense INT8.
     """
 
     recipe_id: Id
@@ -50,9 +55,15 @@ class Report(Kept, frozen=True):
     n_verify: Positive
     sentences: tuple[str, ...]
     provenance: Mapping[str, Any]
+    call: Call | None = None
+    layers_s: Amount | None = None
+    races: Mapping[Id, Race] = {}
 
     def to_dict(self) -> dict[str, Any]:
         plain = {name: msgspec.to_builtins(getattr(self, name)) for name in self.__struct_fields__}
+        for name in ("call", "layers_s", "races"):  # which reports by size have never had
+            if not plain[name]:
+                del plain[name]
         return {"schema": SCHEMA} | plain | {"spec": self.spec.to_dict()}
 
     def to_json(self) -> str:
@@ -77,6 +88,9 @@ def _require_sound(report: Report) -> None:
     for p in filter(None, (report.reference, report.chosen, report.study, *report.alternatives, *report.tried)):
         ordered = all(low <= drop <= high for drop, low, high in (p.chosen_drop, p.verified_drop))
         require(ordered, f"A drop of its run {p.run_id} lies outside of its interval")
+        require(report.call is None or p.told_ms is not None or p.run_id == report.reference.run_id,
+                f"It goes by times, and its run {p.run_id} has none")  # fmt: skip
+    require(all(RIVAL in race.ratios for race in report.races.values()), "Its races are not with dense INT8")
 
 
 RECIPES = Kind("recipe", "ask for it again", "recipes", lambda report: report.recipe_id, Report.from_dict)
@@ -84,23 +98,31 @@ RECIPES = Kind("recipe", "ask for it again", "recipes", lambda report: report.re
 
 
 def write_up(
-    target: Target, plain: RunSpec, finetune: int, reference: Pick, tried: list[tuple[Pick, RunRecord]]
-) -> Report:
-    """The report on everything that was `tried`, each with its record."""
+    target: Target, plain: RunSpec, finetune: int, reference: Pick, tried: list[tuple[Pick, RunRecord]],
+    by_time: ByTime | None = None,
+) -> Report:  # fmt: skip
+    """The report on everything that was `tried`, each with its record.
+
+    Args:
+        by_time: how times were come by, where the recipe goes by them.
+    """
     picks = [p for p, _ in tried]
     ranked = best_first(picks, target)
-    chosen = ranked[0] if ranked[0].met else None
+    chosen = answer(ranked, target, by_time.races if by_time else None)
     others = tuple(p for p in ranked if p is not chosen)[:3]
     study = next((p for p in ranked if p.arm == "study"), None)
     last = tried[-1][1]
     digests = {k: v for _, record in tried for k, v in record.digests.items()}
     assert last.metrics
     n = last.metrics.n
-    told = sentences(target, reference, chosen, ranked, n // 2, alike=_alike(r for _, r in tried))
+    alike = _alike(r for _, r in tried)
+    told = sentences(target, reference, chosen, ranked, n // 2, alike=alike, by_time=by_time)
     return Report(
-        recipe_id=_recipe_id(target, plain, finetune, digests), target=target.text, spec=plain, finetune=finetune,
-        digests=digests, reference=reference, chosen=chosen, alternatives=others, study=study, tried=tuple(picks),
-        n_choose=(n + 1) // 2, n_verify=n // 2, sentences=tuple(told), provenance=last.provenance,
+        recipe_id=_recipe_id(target, plain, finetune, digests, by_time), target=target.text, spec=plain,
+        finetune=finetune, digests=digests, reference=reference, chosen=chosen, alternatives=others, study=study,
+        tried=tuple(picks), n_choose=(n + 1) // 2, n_verify=n // 2, sentences=tuple(told), provenance=last.provenance,
+        call=by_time.call if by_time else None, layers_s=by_time.layers_s if by_time else None,
+        races=by_time.races if by_time else {},
     )  # fmt: skip
 
 
@@ -110,6 +132,10 @@ def _alike(records: Iterable[RunRecord]) -> bool:
     return len({(latency.batch, latency.threads, str(cpu)) for latency, cpu in timed}) <= 1
 
 
-def _recipe_id(target: Target, plain: RunSpec, finetune: int, digests: Mapping[str, str]) -> str:
+def _recipe_id(
+    target: Target, plain: RunSpec, finetune: int, digests: Mapping[str, str], by_time: ByTime | None
+) -> str:
     asked = {"recipe": target.text, "finetune": finetune, "schema": SCHEMA} | plain.identity(digests)
+    if by_time:
+        asked |= {"call": msgspec.to_builtins(by_time.call)}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,20 +2,29 @@
 
 from collections.abc import Iterator
 
+from tdq_core.pipeline.speed.record import Race
+from tdq_core.recipes.by_time import RIVAL, ByTime, untried
+from tdq_core.recipes.candidates import DENSE
 from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.target import Target
 from tdq_core.stats.verdict import Verdict, images_to_settle
 
 
 def sentences(
-    target: Target, reference: Pick, chosen: Pick | None, ranked: list[Pick], images: int, *, alike: bool = True
-) -> Iterator[str]:
+    target: Target, reference: Pick, chosen: Pick | None, ranked: list[Pick], images: int, *, alike: bool = True,
+    by_time: ByTime | None = None,
+) -> Iterator[str]:  # fmt: skip
     """Why `chosen` (None: nothing meets the target), and why not the others; `ranked`: best first.
 
     Args:
         images: that verify.
         alike: whether all times were taken under the same conditions; else they are not compared.
+        by_time: how times were come by, where the recipe goes by them.
     """
+    if by_time:
+        yield from of_times(target, chosen, ranked, by_time)
+    if chosen is None and by_time and any(p.met for p in ranked):
+        return
     if chosen is None:
         near = min(ranked, key=lambda p: p.chosen_drop[0])
         yield (f"Nothing that was tried meets {target.text}{_surely(target)}; the least loss, {_points(near)}, is that "
@@ -24,24 +33,57 @@ def sentences(
     yield (f"{_name(chosen)} meets {target.text} on the images it was chosen on{_surely(target)}, losing "
            f"{_points(chosen)}, in a file {chosen.bytes_ratio:.1f}x smaller than dense fp32.")  # fmt: skip
     middle, low, high = (100 * x for x in chosen.verified_drop)
-    yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}]: {_held(target, chosen, images)}."
-    yield from _costs(reference, chosen, ranked, alike=alike)
+    held = _held(target, chosen, images, by_time)
+    yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}]: {held}."
+    if by_time is None:
+        yield from _costs(reference, chosen, ranked, alike=alike)
     for arm in dict.fromkeys(p.arm for p in ranked if p.arm != chosen.arm):
         met = [p for p in ranked if p.arm == arm and p.met]
         if met:
-            yield f"{_name(met[0])} is the best of its pipeline that meets it: {met[0].bytes_ratio:.1f}x smaller."
+            told = f", told {met[0].told_ms:.3g} ms a call" if met[0].told_ms is not None else ""
+            yield f"{_name(met[0])} is the best of its pipeline that meets it: {met[0].bytes_ratio:.1f}x smaller{told}."
         else:
             least = min((p for p in ranked if p.arm == arm), key=lambda p: p.chosen_drop[0])
             yield f"The pipeline '{arm}' does not meet it: at {least.bytes_ratio:.1f}x it loses {_points(least)}."
+
+
+def of_times(target: Target, chosen: Pick | None, ranked: list[Pick], by_time: ByTime) -> Iterator[str]:
+    """How fast the choice is, and what was no faster than dense INT8."""
+    dense = next((p for p in ranked if p.arm == DENSE.name), None)
+    where = f"{by_time.call}, ONNX Runtime"
+    if chosen and chosen.run_id in by_time.races:
+        own = by_time.races[chosen.run_id]
+        yield (f"Timed in turn with dense INT8 ({where}), {_name(chosen)} takes {own.run.median_ms:.3g} ms a call, "
+               f"dense INT8 {own.rivals[RIVAL].median_ms:.3g} ms: {_times(own)} as fast.")  # fmt: skip
+    elif target.kind == "drop" and dense and dense.told_ms:
+        also = "" if chosen else " and does not meet it either"
+        yield (f"Nothing that was tried meets {target.text} and is faster than dense INT8, which takes "
+               f"{dense.told_ms:.3g} ms a call ({where}){also}.")  # fmt: skip
+    for p in ranked:
+        if (race := by_time.races.get(p.run_id)) and p is not chosen:
+            yield (f"{_name(p)} was told {p.told_ms:.3g} ms a call and, timed in turn, is not faster than dense INT8: "
+                   f"{_times(race)} as fast.")  # fmt: skip
+    if why := untried(ranked, target):
+        yield why
+    if by_time.layers_s is not None:
+        yield f"The layers were timed for this first, in {by_time.layers_s:.0f} s; further plans by time read that."
+
+
+def _times(race: Race) -> str:
+    ratio = race.ratios[RIVAL]
+    return f"{ratio.median:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]"
 
 
 def _surely(target: Target) -> str:
     return " with 90 % confidence" if target.kind == "drop" else ""
 
 
-def _held(target: Target, chosen: Pick, images: int) -> str:
-    """What the other images say of the target."""
+def _held(target: Target, chosen: Pick, images: int, by_time: ByTime | None) -> str:
+    """What the other images say of the target, or the clock of a latency."""
     found = verdict_on(chosen, target)
+    if by_time and target.kind == "latency" and chosen.run_id in by_time.races:
+        seen = "it meets the target" if found == Verdict.SHOWN else "it misses the target, so ask for a stricter one"
+        return f"timed at {by_time.races[chosen.run_id].run.median_ms:.3g} ms, {seen}"
     if found == Verdict.SHOWN:
         return "this shows that it meets the target"
     if found == Verdict.MISSED:

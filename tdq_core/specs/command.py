@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tdq_core.errors import InputError
@@ -17,10 +17,10 @@ def command_line(spec: RunSpec) -> str:
     return shlex.join(["tdq", "run", *words_of(spec)])
 
 
-def recipe_command(spec: RunSpec, target: str, finetune: int) -> str:
-    """The `tdq recipe ...` command that asks for `target` on the model and images of `spec`."""
+def recipe_command(spec: RunSpec, target: str, finetune: int, more: Iterable[str] = ()) -> str:
+    """The `tdq recipe ...` command that asks for `target` on the model and images of `spec`, `more` behind it."""
     steps = ("--finetune", str(finetune)) if finetune else ()
-    return shlex.join(["tdq", "recipe", *words_of(spec.changed(latency=False)), "--target", target, *steps])
+    return shlex.join(["tdq", "recipe", *words_of(spec.changed(latency=False)), "--target", target, *steps, *more])
 
 
 def words_of(spec: RunSpec) -> Iterator[str]:

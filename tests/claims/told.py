@@ -60,6 +60,8 @@ holds(
     "It is a command of its own, for it asks another question than `verify`",
     "Depthwise convolutions widen first and lose nothing",
     "`--repair` writes the export again with the weights of guilty layers within **7 bits**",
+    "The images between verify the drop, and the clock a latency",
+    "Without `--least latency` a recipe looks for the smallest file as before",
 )(says_what_a_word_means)
 holds(
     "README.md",

@@ -11,7 +11,10 @@ from dashboard.figures.recipe import recipe_figure
 from dashboard.words.recipe import command, recipe_label, rows, sentences, target_text
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Request, Result
+from tdq_core.pipeline.speed.record import Race, Ratio, Timing
+from tdq_core.recipes.by_time import ByTime
 from tdq_core.recipes.report import RECIPES
+from tdq_core.recipes.target import Call
 from tdq_core.records.store import Store
 from tdq_core.specs import RunSpec
 
@@ -58,6 +61,26 @@ def test_a_recipe_in_one_line_and_as_a_command() -> None:
     )
 
 
+def test_a_recipe_by_time_is_told_in_times() -> None:
+    timing = Timing(median_ms=1.0, q1_ms=1.0, q3_ms=1.0)
+    ratio = Ratio(median=1.9, low=1.8, high=2.0, q1=1.9, q3=1.9)
+    race = Race(backend="onnxruntime", precision="int8", batch=1, threads=1, rounds=15, run=timing,
+                rivals={"dense": timing}, ratios={"dense": ratio})  # fmt: skip
+    run_id = recipe("drop<=99%").tried[1].run_id
+    report = recipe("drop<=99%", ByTime(Call(), 5.0, {run_id: race}))
+    assert report.chosen and report.chosen.run_id == run_id
+    assert recipe_label(report) == "a drop of at most 99 points at the least time: 1.90x as fast as dense INT8"
+    assert command(report).endswith("--target 'drop<=99%' --least latency")
+    told = " ".join(sentences(report))
+    assert "timed in turn: 1.90x [1.80, 2.00] as fast." in told and "timed for this first, in 5 s" in told
+    figure = recipe_figure(report)
+    assert [t.x[0] for t in figure.data if t.name] == [1.0, 2.0] and "Time" in figure.layout.xaxis.title.text
+    assert [r["told"] for r in rows(report)] == [1.0, 2.0, None]
+    slow = recipe("drop<=99%", ByTime(Call()))
+    assert slow.chosen and slow.chosen.arm == "dense" and recipe_label(slow).endswith("least time: dense, INT8")
+    assert "is told to be faster than dense INT8" in " ".join(sentences(slow))
+
+
 def test_only_recipes_of_the_chosen_model_and_images_are_shown(app: str, filled: Path) -> None:
     other = recipe("drop<=3%")
     Store(RECIPES).put(replace(other, spec=PLAIN.changed(model="resnet18")))
@@ -89,7 +112,10 @@ def test_a_torn_recipe_is_one_sentence(app: str, filled: Path) -> None:
     assert sentences(recipe())[0] in words(at)
 
 
-def test_without_a_recipe_the_page_asks_for_one(app: str, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("address", "asks"), [({}, ""), ({"recipe_least": "latency"}, "latency")])
+def test_without_a_recipe_the_page_asks_for_one(
+    address: dict[str, str], asks: str, app: str, empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Request] = []
     job = jobs.Job(jobs.jobs_folder() / "one")
 
@@ -101,9 +127,9 @@ def test_without_a_recipe_the_page_asks_for_one(app: str, empty: Path, monkeypat
         return job
 
     monkeypatch.setattr(jobs, "submit", submit)
-    at = opened(app, "views/find.py", target="drop", limit_drop="2.0", recipe_steps="100")
+    at = opened(app, "views/find.py", target="drop", limit_drop="2.0", recipe_steps="100", **address)
     assert "No recipe has been asked" in words(at)
     next(b for b in at.button if b.label == "Run").click().run()
     at.run()
-    assert asked == [Request(kind="recipe", spec=PLAIN, target="drop<=2%", finetune=100)]
+    assert asked == [Request(kind="recipe", spec=PLAIN, target="drop<=2%", finetune=100, least=asks)]
     assert sentences(recipe())[0] in words(at) and not at.exception

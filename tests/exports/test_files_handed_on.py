@@ -15,7 +15,7 @@ from torch import nn
 import tdq_core as tdq
 from tdq_core.errors import InputError, RunFailed
 from tdq_core.pipeline.exports.check import answers
-from tdq_core.pipeline.exports.export import Exported, Made, Source, export_run, finish
+from tdq_core.pipeline.exports.export import Exported, Made, Source, _require_logits, export_run, finish
 from tdq_core.pipeline.exports.fresh import fresh
 from tdq_core.pipeline.exports.told import Told
 from tdq_core.pipeline.exports.verify import verify
@@ -267,3 +267,15 @@ def test_nobody_elses_code_runs_unnamed(tdq: Callable[..., object], tmp_path: Pa
         assert told.returncode == 2 and "only who name it" in told.stderr  # type: ignore[attr-defined]
     assert tdq("export", run_id, "--out", "other", *named).returncode == 0  # type: ignore[attr-defined]
     assert tdq("verify", "out", *named).returncode == 0  # type: ignore[attr-defined]
+
+
+def test_logits_of_a_new_process_are_held_against_those_of_this_one(tmp_path: Path) -> None:
+    """Other ones, none, and a network in whose halves everything vanishes: each its own sentence."""
+    here = np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 3.0]])
+    _require_logits(tmp_path, here + 1e-5, here)
+    with pytest.raises(RunFailed, match=r"by up to 0\.33 of their spread"):
+        _require_logits(tmp_path, here + np.array([0.0, 0.0, 1.0]), here)
+    with pytest.raises(RunFailed, match="overflows"):
+        _require_logits(tmp_path, np.full_like(here, np.inf), here)
+    with pytest.raises(RunFailed, match=r"same logit on noise, and .* does not: .* vanish; export it at fp32"):
+        _require_logits(tmp_path, 1e-11 * here, 0 * here)

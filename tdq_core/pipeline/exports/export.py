@@ -187,14 +187,7 @@ def finish(
         model = made.model if isinstance(made.model, str) else None
         found = answers(path, format, made.prepared, images, precision=made.precision, model=model,
                         on_progress=on_progress)  # fmt: skip
-    if not np.isfinite(found.logits).all():
-        raise RunFailed(f"The file '{path}' gives logits that are not finite on noise: a value inside overflows.")
-    here = made.artefact.predict(torch.from_numpy(noise(made.prepared))).numpy()
-    if (off := apart(found.logits, here)) > SAME_LOGITS:
-        raise RunFailed(
-            f"The file '{path}' gives other logits in a new process than it gave here, by up to {off:.2g} of their "
-            "spread: it is not to be used."
-        )
+    _require_logits(path, found.logits, made.artefact.predict(torch.from_numpy(noise(made.prepared))).numpy())
     if source:
         expected = outcomes(made.artefact.predict, source.images, made.prepared) if expected is None else expected
         _require_outcomes(path, found.correct, expected, found.changed(expected), record)
@@ -218,6 +211,23 @@ def rebuilt(module: nn.Module, folder: Path) -> Callable[[np.ndarray], np.ndarra
     load_weights(again, str(folder), opened=lambda opened: opened)
     predict = module_predict(again)
     return lambda images: predict(torch.from_numpy(images)).numpy()
+
+
+def _require_logits(path: Path, found: np.ndarray, here: np.ndarray) -> None:
+    """RunFailed where the logits (2, classes) of a new process are none, or not those of this one."""
+    if not np.isfinite(found).all():
+        raise RunFailed(f"The file '{path}' gives logits that are not finite on noise: a value inside overflows.")
+    if (off := apart(found, here)) <= SAME_LOGITS:
+        return
+    if not np.ptp(here, axis=1).any():
+        raise RunFailed(
+            f"The network gives every class the same logit on noise, and the file '{path}' does not: values inside are "
+            "too small for its numbers and vanish; export it at fp32."
+        )
+    raise RunFailed(
+        f"The file '{path}' gives other logits in a new process than it gave here, by up to {off:.2g} of their "
+        "spread: it is not to be used."
+    )
 
 
 def _lowest(format: str, artefact: Artefact) -> str | None:
