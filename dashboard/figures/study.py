@@ -37,7 +37,8 @@ def curves_figure(curves: Iterable[Curve], *, intervals: bool) -> go.Figure:
     figure.update_yaxes(title="Lost on top of<br>FP32 (points)", zeroline=False, row=2, col=1)
     figure.update_layout(
         height=640, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest", uirevision="same",
-        legend={"itemclick": "toggle", "itemdoubleclick": False, "tracegroupgap": 0, "itemwidth": 56},
+        legend={"itemclick": "toggle", "itemdoubleclick": False, "tracegroupgap": 0, "itemwidth": 56,
+                "y": 0.94},
     )  # fmt: skip
     return figure
 
