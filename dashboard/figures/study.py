@@ -7,6 +7,7 @@ from plotly.subplots import make_subplots
 
 from dashboard.facts.curves import Curve, Rounded, rounded
 from dashboard.facts.study_views import Line, Point
+from dashboard.figures.tradeoff import EDGE
 from dashboard.words import text
 from dashboard.words.palette import GREY
 from tdq_core.analysis.additivity import Interval
@@ -67,7 +68,8 @@ def _scatter(line: Line, x: Sequence[float], shares: Sequence[Interval], interva
     return go.Scatter(
         x=x, y=[100 * share for share, _, _ in shares], mode="lines+markers", name=line.label, legendgroup=line.label,
         line={"color": line.colour, "dash": line.dash, "width": 2},
-        marker={"symbol": line.symbol, "size": 9, "line": {"width": 1}},
+        marker={"symbol": line.symbol, "size": 10,
+                "line": {"width": 1} | ({"color": EDGE} if line.variant.fitted else {})},  # a dot that is seen
         error_y=bars if intervals else None, hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
 
