@@ -37,8 +37,11 @@ PAGES = (
     Page("glossary", "Words", ":material/dictionary:", "What do the words mean?", ("words",)),
 )
 """In the order of their row."""
-PLACES = {place: page for page in PAGES for place in (page.address, *page.others)}
-"""Every address that answers, with its page; a page's own comes before others of it, for links lead to the first."""
+
+
+def places() -> dict[str, Page]:
+    """Every address that answers, with its page; a page's own comes before its others, for links lead to the first."""
+    return {place: page for page in PAGES for place in (page.address, *page.others)}
 
 
 def page(address: str) -> Page:

@@ -7,6 +7,7 @@ from plotly.subplots import make_subplots
 
 from dashboard.facts.curves import Curve, Rounded, rounded
 from dashboard.facts.study_views import Line, Point
+from dashboard.figures.tradeoff import EDGE
 from dashboard.words import text
 from dashboard.words.palette import GREY
 from tdq_core.analysis.additivity import Interval
@@ -37,7 +38,8 @@ def curves_figure(curves: Iterable[Curve], *, intervals: bool) -> go.Figure:
     figure.update_yaxes(title="Lost on top of<br>FP32 (points)", zeroline=False, row=2, col=1)
     figure.update_layout(
         height=640, margin={"l": 8, "r": 8, "t": 16, "b": 8}, hovermode="closest", uirevision="same",
-        legend={"itemclick": "toggle", "itemdoubleclick": False, "tracegroupgap": 0, "itemwidth": 56},
+        legend={"itemclick": "toggle", "itemdoubleclick": False, "tracegroupgap": 0, "itemwidth": 56,
+                "y": 0.94},
     )  # fmt: skip
     return figure
 
@@ -66,7 +68,8 @@ def _scatter(line: Line, x: Sequence[float], shares: Sequence[Interval], interva
     return go.Scatter(
         x=x, y=[100 * share for share, _, _ in shares], mode="lines+markers", name=line.label, legendgroup=line.label,
         line={"color": line.colour, "dash": line.dash, "width": 2},
-        marker={"symbol": line.symbol, "size": 9, "line": {"width": 1}},
+        marker={"symbol": line.symbol, "size": 10,
+                "line": {"width": 1} | ({"color": EDGE} if line.variant.fitted else {})},  # a dot that is seen
         error_y=bars if intervals else None, hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from streamlit.testing.v1 import AppTest
 from test_views import metrics, opened
 
-from dashboard.pages import PAGES, PLACES, Page
+from dashboard.pages import PAGES, Page, places
 from dashboard.shelf import state
 from tdq_core.records.store import RunStore
 
@@ -163,8 +163,8 @@ def test_every_name_of_a_page_is_an_address_and_links_lead_to_the_first(app: str
         patch.setattr(st, "navigation", lambda pages, **how: (given.extend(pages), original(pages, **how))[1])
         at = AppTest.from_file(app, default_timeout=60).run()
     there = [page.url_path for page in given]
-    assert there == list(PLACES) and {p.address for p in PAGES} | {p.title.lower() for p in PAGES} <= set(there)
-    assert PLACES["recipe"].address == "find" and PLACES[""] == PAGES[0]
+    assert there == list(places()) and {p.address for p in PAGES} | {p.title.lower() for p in PAGES} <= set(there)
+    assert places()["recipe"].address == "find" and places()[""] == PAGES[0]
     links = [e.proto.page for e in at.get("page_link")[: len(PAGES)]]
     assert links[1:] == [p.address for p in PAGES[1:]] and links[0] == ""  # where the browser is
 
