@@ -23,7 +23,7 @@ class Made(Struct, frozen=True, kw_only=True):
     Attributes:
         file: in its folder; None: `reason` says why there is none.
         bytes: of the file, with its weights where they lie beside it.
-        seconds: from the dense network to the file; peak_mb: the most memory that its process has held.
+        seconds: of CPU, from the dense network to the file; peak_mb: the most memory that its process has held.
         versions: of its packages.
     """
 
@@ -73,7 +73,7 @@ def main(words: str) -> None:
         way.before(subject)
     subject.begin()
     path = way.make(subject)
-    taken = time.perf_counter() - subject.begun[0]
+    taken = time.process_time() - subject.begun[0]
     beside = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
     found = Made(
         way=way.name, file=path.name, bytes=sum(p.stat().st_size for p in (path, *beside)), seconds=taken,
