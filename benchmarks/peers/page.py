@@ -23,7 +23,16 @@ static quantization (QDQ, unsigned activations, signed weights, a scale per chan
 *By time* reads times of layers that are taken once for a network, in minutes that are not counted.
 Drops are against the dense network in fp32, paired by image. Brackets are 95 % intervals.
 """
-COLUMNS = ("way", "top-1, %", "drop, points", "bytes", "ms", "times as fast as INT8 alone", "made in, CPU s", "memory, MB")
+COLUMNS = (
+    "way",
+    "top-1, %",
+    "drop, points",
+    "bytes",
+    "ms",
+    "times as fast as INT8 alone",
+    "made in, CPU s",
+    "memory, MB",
+)
 
 
 class Measured(Struct, frozen=True, kw_only=True):
