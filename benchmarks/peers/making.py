@@ -47,7 +47,9 @@ def made(way: str, asked: dict[str, Any], folder: Path, *, limit: float) -> Made
                               env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[2],
                               timeout=limit)  # fmt: skip
     except subprocess.TimeoutExpired:
-        return Made(way=way, reason=f"It was not done within {limit:g} s.")
+        late = Made(way=way, reason=f"It was not done within {limit:g} s.")
+        (folder / NAME).write_text(json.dumps(to_builtins(late)))  # it is not tried again
+        return late
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it ended without a word"]
         own = [line for line in lines if re.match(r"[\w.]+(Error|Failed|Refused|NotFound): ", line)]
