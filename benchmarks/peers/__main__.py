@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 import tdq_core as tdq
-from benchmarks.peers.making import made
+from benchmarks.peers.making import Made, made
 from benchmarks.peers.page import PAGE, Measured, keep
 from benchmarks.peers.racing import rows
 from benchmarks.peers.ways import WAYS
@@ -31,6 +31,10 @@ def main(arguments: Sequence[str] = ()) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(asked.keep or temporary)
+        if asked.make_only:
+            for network in asked.networks:
+                _made(network, asked, folder / network)
+            return
         keep(_measured(network, asked, folder / network) for network in asked.networks)
     print(f"Written: {PAGE}")
 
@@ -44,22 +48,29 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--ratio", type=float, default=2.0, help="of params, where a network is made smaller")
     parser.add_argument("--speed", type=float, default=2.0, help="of time, against dense INT8, where TDQ plans by it")
     parser.add_argument("--seconds", type=float, default=20.0, help="of the race of all files")
-    parser.add_argument("--ways", nargs="+", default=[way.name for way in WAYS])
+    names = [way.name for way in WAYS]
+    parser.add_argument("--ways", nargs="+", default=names, choices=names)
+    parser.add_argument("--make-only", action="store_true", help="with --keep: neither score nor time")
     parser.add_argument("--limit", type=float, default=1200.0, help="seconds that a way may take")
     parser.add_argument("--keep", help="a folder for the files")
     return parser.parse_args(list(arguments))
 
 
-def _measured(network: str, asked: argparse.Namespace, folder: Path) -> Measured:
+def _made(network: str, asked: argparse.Namespace, folder: Path) -> dict[Path, Made]:
+    """By its folder what each way has left, in the order in which ways are asked for."""
     words = {"network": network, "data": asked.data, "samples": asked.samples, "calib_samples": asked.calib_samples,
              "ratio": asked.ratio, "speed": asked.speed}  # fmt: skip
-    every, folders = [], {}
-    for place, way in enumerate(WAYS):
-        if way.name not in asked.ways:
-            continue
-        folders[way.name] = folder / str(place)
-        every.append(found := made(way.name, words, folders[way.name], limit=asked.limit))
-        print(f"{network}, {way.name}: {found.reason or f'{found.seconds:.0f} s, {found.bytes:,} bytes'}", flush=True)
+    places, every = [way.name for way in WAYS], {}
+    for name in asked.ways:
+        at = folder / str(places.index(name))
+        every[at] = found = made(name, words, at, limit=asked.limit)
+        print(f"{network}, {name}: {found.reason or f'{found.seconds:.0f} s, {found.bytes:,} bytes'}", flush=True)
+    return every
+
+
+def _measured(network: str, asked: argparse.Namespace, folder: Path) -> Measured:
+    found = _made(network, asked, folder)
+    every, folders = list(found.values()), {each.way: at for at, each in found.items()}
     load, images = os.getloadavg()[0], tdq.images(asked.data, samples=asked.samples)
     return Measured(
         network=network, data=asked.data.partition(":")[0], ratio=asked.ratio, speed=asked.speed,

@@ -23,7 +23,7 @@ class Made(Struct, frozen=True, kw_only=True):
     Attributes:
         file: in its folder; None: `reason` says why there is none.
         bytes: of the file, with its weights where they lie beside it.
-        seconds: from the dense network to the file; peak_mb: the most memory that its process has held.
+        seconds: of CPU, from the dense network to the file; peak_mb: the most memory that its process has held.
         versions: of its packages.
     """
 
@@ -47,7 +47,9 @@ def made(way: str, asked: dict[str, Any], folder: Path, *, limit: float) -> Made
                               env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[2],
                               timeout=limit)  # fmt: skip
     except subprocess.TimeoutExpired:
-        return Made(way=way, reason=f"It was not done within {limit:g} s.")
+        late = Made(way=way, reason=f"It was not done within {limit:g} s.")
+        (folder / NAME).write_text(json.dumps(to_builtins(late)))  # it is not tried again
+        return late
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["it ended without a word"]
         own = [line for line in lines if re.match(r"[\w.]+(Error|Failed|Refused|NotFound): ", line)]
@@ -73,7 +75,7 @@ def main(words: str) -> None:
         way.before(subject)
     subject.begin()
     path = way.make(subject)
-    taken = time.perf_counter() - subject.begun[0]
+    taken = time.process_time() - subject.begun[0]
     beside = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
     found = Made(
         way=way.name, file=path.name, bytes=sum(p.stat().st_size for p in (path, *beside)), seconds=taken,

@@ -15,7 +15,7 @@ HEAD = """# What others would pick, on the same clock
 
 Written by `python -m benchmarks.peers` from what it measured (`benchmarks/peers/measured.json`), not by hand.
 
-Each way compresses in a process of its own (its seconds, and the most memory that the process held, on one thread),
+Each way compresses in a process of its own (its seconds of CPU, and the most memory that the process held),
 looks at unlabelled calibration images at most, and trains nothing. The files are then scored on the same images and
 called **in turn** in one process, one image a call on one thread; *times as fast* is paired round by round with ONNX
 Runtime's INT8 of the whole network. Ways that make a network smaller and no integers get INT8 from ONNX Runtime's
@@ -23,7 +23,16 @@ static quantization (QDQ, unsigned activations, signed weights, a scale per chan
 *By time* reads times of layers that are taken once for a network, in minutes that are not counted.
 Drops are against the dense network in fp32, paired by image. Brackets are 95 % intervals.
 """
-COLUMNS = ("way", "top-1, %", "drop, points", "bytes", "ms", "times as fast as INT8 alone", "made in, s", "memory, MB")
+COLUMNS = (
+    "way",
+    "top-1, %",
+    "drop, points",
+    "bytes",
+    "ms",
+    "times as fast as INT8 alone",
+    "made in, CPU s",
+    "memory, MB",
+)
 
 
 class Measured(Struct, frozen=True, kw_only=True):

@@ -32,7 +32,7 @@ class Subject:
         ratio: of params that a compressor is asked for, dense / compressed.
         speed: time of the dense INT8 network / that of the one that TDQ plans by time.
         folder: of the file.
-        begun: when the work did.
+        begun: when the work did, in seconds of CPU.
     """
 
     net: tdq.Network
@@ -41,11 +41,11 @@ class Subject:
     ratio: float
     speed: float
     folder: Path
-    begun: list[float] = field(default_factory=lambda: [time.perf_counter()])
+    begun: list[float] = field(default_factory=lambda: [time.process_time()])
 
     def begin(self) -> None:
         """What was before was a search, and no part of the way."""
-        self.begun[:] = [time.perf_counter()]
+        self.begun[:] = [time.process_time()]
 
     @property
     def module(self) -> nn.Module:
