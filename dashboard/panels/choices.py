@@ -14,7 +14,7 @@ from dashboard.facts.draft import DEFAULT_RATIO, MANUAL, Draft, Ranking, goes_on
 from dashboard.panels import controls
 from dashboard.shelf.state import choice, flag, held_draft, hold, number
 from tdq_core.errors import InputError
-from tdq_core.layers.methods import METHODS, Method
+from tdq_core.layers.methods import METHODS, Method, chooses_forms
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.specs.choices import POLICIES, RULES, Policy
 from tdq_core.specs.option import Field, fields_of
@@ -65,10 +65,21 @@ def choose(subject: RunSpec, *, foretold: bool) -> Draft:
         rule = RankRule("ratio", DEFAULT_RATIO, **(sharing or {}))
         return subject.changed(**said, rule=None if said["method"] == "none" else rule)
 
-    options = _drawn(first, {}, spec, rows)
+    def some_way(said: Said) -> RunSpec:
+        """With a way to share ranks out that goes with it; which one is chosen afterwards."""
+        ways = [{"policy": name} for name in POLICIES]
+        return spec(said, next((way for way in ways if _goes(way, lambda way: spec(said, way))), None))
+
+    options = _drawn(first, {}, some_way, rows)
     dense = options["method"] == "none"
     ranking = (
-        Ranking(value=None) if dense else _ranking(lambda p: _can_share(p, options["method"], foretold=foretold), rows)
+        Ranking(value=None)
+        if dense
+        else _ranking(
+            lambda p: _can_share(p, options["method"], foretold=foretold),
+            ["ratio"] if chooses_forms(options["method"]) else list(RULES),
+            rows,
+        )
     )
     options = _drawn(last, options, lambda said: spec(said, ranking.sharing), rows)
     held = held_draft() or Draft(subject=subject)
@@ -102,13 +113,15 @@ def _goes(said: Said, make: Callable[[Said], object]) -> bool:
 def _can_share(policy: Policy, method: str, *, foretold: bool) -> bool:
     """Whether there is what the policy shares a ratio out by."""
     asked = METHODS[method]
+    if chooses_forms(method) and not policy.finds_forms:
+        return False
     if policy.by_prediction and isinstance(asked, Method) and not asked.predicts:
         return False
     return not policy.by_sensitivities or foretold
 
 
-def _ranking(can_share: Callable[[Policy], bool], rows: Rows) -> Ranking:
-    labels = {name: rule.label for name, rule in RULES.items()}
+def _ranking(can_share: Callable[[Policy], bool], kinds: list[str], rows: Rows) -> Ranking:
+    labels = {name: RULES[name].label for name in kinds}
     with rows.ranks:
         kind = controls.side_by_side("Ranks by", labels, choice("rule", list(labels)), on_change=_rule_changed)
         value = _value(kind)

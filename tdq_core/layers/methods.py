@@ -255,6 +255,12 @@ def method(name: str) -> Method:
     return found
 
 
+def chooses_forms(name: str) -> bool:
+    """Whether it takes for each layer the form that loses least, which only some policies find."""
+    asked = METHODS.get(name)
+    return isinstance(asked, Chooser) and bool(asked.among)
+
+
 def method_for(layer: Layer, name: str) -> Method:
     """The method that `layer` takes where a run asks for `name`."""
     asked = METHODS[name]

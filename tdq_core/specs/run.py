@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from msgspec import NODEFAULT, structs
 
 from tdq_core.errors import InputError
-from tdq_core.layers.methods import METHODS, Chooser
+from tdq_core.layers.methods import METHODS, chooses_forms
 from tdq_core.specs.choices import POLICIES
 from tdq_core.specs.option import Field, Flat, Option, fields_of
 from tdq_core.specs.parts import Decomposition, ImageSpec, ModelSpec, Treatment
@@ -215,20 +215,16 @@ def _require_method_and_rule(whole: Flat) -> None:
             f"The method '{whole['method']}' needs one way to choose ranks: a ratio, ranks by hand, kept energy or "
             "VBMF."
         )
-    chooser, rule = METHODS.get(whole["method"]), whole["rule"]
-    if (
-        isinstance(chooser, Chooser)
-        and chooser.among
-        and (rule.kind, POLICIES[rule.policy].finds_forms) != ("ratio", True)
-    ):
+    name, rule = whole["method"], whole["rule"]
+    if chooses_forms(name) and (rule.kind, POLICIES[rule.policy].finds_forms) != ("ratio", True):
         raise InputError(
-            f"The method '{chooser.name}' takes for each layer the form that loses least, which a ratio with the "
+            f"The method '{name}' takes for each layer the form that loses least, which a ratio with the "
             f"policy 'global' or 'predicted' finds. Got the rank rule '{rule.kind}' with the policy '{rule.policy}': "
             "ask for these, or for the method 'auto'."
         )
-    if isinstance(chooser, Chooser) and chooser.among and whole["bits"] == "auto":
+    if chooses_forms(name) and whole["bits"] == "auto":
         raise InputError(
-            f"Bits are chosen by layer ('bits' auto) with one method. Got them with '{chooser.name}': ask for 'auto', "
+            f"Bits are chosen by layer ('bits' auto) with one method. Got them with '{name}': ask for 'auto', "
             "or for the same bits everywhere."
         )
 
