@@ -15,10 +15,12 @@ from dashboard.facts.layer_groups import ALL, among, kernels, stages
 from dashboard.facts.planning import planned_bytes, untouched
 from dashboard.facts.targets import TARGETS, ratio_for, standing
 from dashboard.panels.ranks import MOST_SLIDERS
+from tdq_core.layers.methods import METHODS
 from tdq_core.layers.table import LayerTable
 from tdq_core.ranks.plan import make_plan
 from tdq_core.records.store import shipped_folder
 from tdq_core.specs import PRECISIONS, RankRule, RunSpec
+from tdq_core.specs.choices import POLICIES
 
 SUBJECT = RunSpec.of("digits_resnet", "digits")
 TABLES = sorted((shipped_folder() / "layers").glob("*.json"))
@@ -113,6 +115,14 @@ def test_undo_and_redo_bring_ranks_and_controls_back(app: str, filled: Path) -> 
     assert metrics(at) == moved and not at.button(key="plan-redo").disabled
     at.selectbox(key="method").set_value("svd").run()
     assert at.button(key="plan-redo").disabled and not at.exception
+
+
+def test_every_method_is_offered_and_mixed_brings_its_way_to_share_ranks(app: str, filled: Path) -> None:
+    at = opened(app, "views/explore.py", method="mixed")
+    method, policy = (next(s for s in at.selectbox if s.label == label) for label in ("Method", "Shared out by"))
+    assert set(method.options) == {"dense", *(row.label for row in METHODS.values())}
+    assert method.value == "mixed"
+    assert POLICIES[policy.value].finds_forms
 
 
 def test_targets_stand_in_the_address_and_beside_the_numbers(app: str, filled: Path) -> None:
