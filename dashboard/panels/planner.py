@@ -1,11 +1,13 @@
 """Plan a run: ranks by the rule or by hand, what it would cost, and the Run button."""
 
 import contextlib
+from dataclasses import replace
 
 import streamlit as st
 
 from dashboard.facts.draft import DEFAULT_RATIO, Draft, as_planned, on_table, started_by_hand
 from dashboard.facts.foreseen import as_foreseen
+from dashboard.facts.hand_address import hand_of, hand_text
 from dashboard.facts.planning import hand_from, untouched
 from dashboard.figures.live import live
 from dashboard.panels import ranks
@@ -20,7 +22,7 @@ from dashboard.panels.targets import settle_bounds, targets_button
 from dashboard.panels.undo import remember, undo_and_redo
 from dashboard.shelf import catalog
 from dashboard.shelf.offers import Offers
-from dashboard.shelf.state import fragment, hold
+from dashboard.shelf.state import fragment, has_moved, hold, in_address, tell, to_address
 from dashboard.words import text
 from dashboard.words.markup import plain
 from dashboard.words.palette import look_of
@@ -33,6 +35,7 @@ from tdq_core.prediction.predictor import Predictor
 from tdq_core.ranks.plan import Plan, lacks
 from tdq_core.specs import RankRule, RunSpec
 
+_RANKS = "ranks"
 HEIGHT = 440
 """Of the controls, which scroll, so that what they change stays in sight."""
 
@@ -53,7 +56,9 @@ def planner(now: Here, drawn: Drawn | None, predictor: Predictor | None) -> None
         table = _table_or_button(draft, read_for, offers)
         if table is None:
             return
-        draft = hold(_with_hand(on_table(draft, catalog.table_name(read_for)), read_for))
+        draft = on_table(draft, catalog.table_name(read_for))
+        draft = hold(_with_hand(_as_addressed(draft, table), read_for))
+        _into_the_address(draft, table)
         plan = _plan(draft, read_for)
         if plan:
             draft = hold(as_planned(draft, hand_from(plan)))
@@ -126,6 +131,24 @@ def _lacks(table: LayerTable, draft: Draft) -> bool:
     with contextlib.suppress(TDQError):  # what cannot go together is said where the plan is made
         return lacks(table, draft.rule(), draft.spec().precision)
     return False
+
+
+def _as_addressed(draft: Draft, table: LayerTable) -> Draft:
+    """With the ranks by hand that the address names; what these layers cannot have is told."""
+    if not has_moved(_RANKS):
+        return draft
+    named = in_address(_RANKS)
+    if named is None:  # by hand they are then those that ranks by hand start from
+        return replace(draft, hands={}) if draft.by_hand else draft
+    hand = hand_of(named, table.layers, draft.method) if draft.by_hand and draft.method != "none" else None
+    if hand is None:
+        tell(_RANKS, named)
+        return draft
+    return started_by_hand(draft, hand)
+
+
+def _into_the_address(draft: Draft, table: LayerTable) -> None:
+    to_address(_RANKS, hand_text(draft.hand or {}, table.layers) if draft.by_hand else "", "")
 
 
 def _with_hand(draft: Draft, read_for: RunSpec) -> Draft:
