@@ -35,7 +35,7 @@ from tdq_core.specs import RunSpec
 from tdq_core.system import leftovers
 from tdq_core.system.signals import unwinding
 
-PAGES = ("explore", "study", "recipe", "components", "additivity", "compare", "runs")
+PAGES = ("explore", "study", "find", "components", "additivity", "compare", "runs")
 _FORK = multiprocessing.get_context("fork")
 
 

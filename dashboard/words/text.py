@@ -37,8 +37,8 @@ def number(value: float, form: str = LOCALIZED) -> str:
     """A number of a table: 'localized' is 12,345, 'percent' a share, else a format of one number, as '%+.2f' or
     '%.2fx'. What rounds to zero has no sign."""
     if form == SHARE:
-        return percent(value).replace("-", _MINUS)
-    if form == LOCALIZED:
+        said = percent(value)
+    elif form == LOCALIZED:
         said = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.10g}"
     else:
         said = form % value

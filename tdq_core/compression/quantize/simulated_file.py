@@ -29,7 +29,7 @@ from torch import Tensor
 from tdq_core.compression.quantize.activation_grid import ActivationGrid
 from tdq_core.compression.quantize.packing import pack, packed_size, unpack
 from tdq_core.compression.quantize.simulated_format_1 import read_format_1
-from tdq_core.compression.quantize.weight_grid import SCALE_BYTES, RoundedWeight, from_halves, in_halves
+from tdq_core.compression.quantize.weight_grid import SCALE_BYTES, RoundedWeight, from_halves, in_halves, unit_of
 
 FORMAT = 2
 INTEGERS, SCALES, UNITS, BIASES = "tdq.integers", "tdq.scales", "tdq.units", "tdq.biases"
@@ -84,11 +84,12 @@ def save_simulated(model: Simulated, path: Path) -> None:
     tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.rest.items()
                if name not in {f"{layer}.bias" for layer in own}}  # fmt: skip
     integers = [pack(w.integers.numpy(), w.bits) for w in layers.values()]
-    scales = [in_halves(w.scale) for w in layers.values()]
+    units = [unit_of(w.scale) for w in layers.values()]
+    scales = [in_halves(w.scale, unit) for w, unit in zip(layers.values(), units, strict=True)]
     grids = [grid for name in layers for grid in model.activations.get(name, ())]
     tensors[INTEGERS] = torch.from_numpy(np.concatenate([*integers, np.empty(0, np.uint8)]))
-    tensors[SCALES] = torch.cat([*(halves for halves, _ in scales), torch.empty(0, dtype=torch.float16)])
-    tensors[UNITS] = torch.tensor([unit for _, unit in scales], dtype=torch.int8)
+    tensors[SCALES] = torch.cat([*scales, torch.empty(0, dtype=torch.float16)])
+    tensors[UNITS] = torch.tensor(units, dtype=torch.int8)
     tensors[BIASES] = torch.cat([*(bias.detach() for bias in own.values()), torch.empty(0)])
     if grids:
         tensors[STEPS] = torch.tensor([grid.scale for grid in grids], dtype=torch.float32)

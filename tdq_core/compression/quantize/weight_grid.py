@@ -51,12 +51,12 @@ def weight_scale(weight: Tensor, scheme: Scheme) -> Tensor:
     A channel of zeros gets the smallest positive scale.
     """
     rows = weight.detach().flatten(1) if scheme.granularity == "channel" else weight.detach().reshape(1, -1)
-    widest = (rows.abs().amax(dim=1) / scheme.weight_limit).clamp_min(TINY)
+    widest = storable((rows.abs().amax(dim=1) / scheme.weight_limit).clamp_min(TINY), above=True)
     if scheme.ranges == "minmax":
-        return storable(widest)
-    best, least = widest, torch.full_like(widest, torch.inf)
+        return widest
+    best, least, unit = widest, torch.full_like(widest, torch.inf), unit_of(widest)
     for share in SHARES:
-        scale = (widest * share).clamp_min(TINY)
+        scale = from_halves(in_halves(widest * share, unit), unit)
         scaled = rows / scale[:, None]
         off = scaled.round().clamp(-scheme.weight_limit, scheme.weight_limit) - scaled
         error = off.square().sum(dim=1) * (scale / widest).square()  # in units of the widest scale: no underflow
@@ -64,23 +64,35 @@ def weight_scale(weight: Tensor, scheme: Scheme) -> Tensor:
     return storable(best)
 
 
-def storable(scale: Tensor) -> Tensor:
+def storable(scale: Tensor, *, above: bool = False) -> Tensor:
     """The nearest scales, (n,) float32, that a file holds: of 11 significant bits, coarser far below the largest, never
-    zero."""
+    zero; `above`: none that is smaller than it was asked for."""
     for _ in range(2):  # the largest may rise to the next power of two, which moves the unit
-        scale = from_halves(*in_halves(scale))
+        halves = in_halves(scale, unit := unit_of(scale))
+        if above:
+            halves = torch.where(from_halves(halves, unit) < scale, _next(halves), halves)
+        scale = from_halves(halves, unit)
     return scale
 
 
-def in_halves(scale: Tensor) -> tuple[Tensor, int]:
-    """As float16 in [2^-24, 2], and the power of two that they are multiplied by: exact where they are `storable`."""
-    unit = int(torch.frexp(scale.detach().max().double()).exponent) - 1
-    return (scale.detach().double() * 2.0**-unit).clamp_min(LEAST_HALF).half(), unit
+def unit_of(scale: Tensor) -> int:
+    """The power of two that a file multiplies these scales by."""
+    return int(torch.frexp(scale.detach().max().double()).exponent) - 1
+
+
+def in_halves(scale: Tensor, unit: int) -> Tensor:
+    """As float16 in [2^-24, 2], over two to the power of `unit`: exact where they are `storable`."""
+    return (scale.detach().double() * 2.0**-unit).clamp_min(LEAST_HALF).half()
 
 
 def from_halves(halves: Tensor, unit: int) -> Tensor:
     """The inverse of `in_halves`."""
     return (halves.double() * 2.0**unit).float().clamp_min(TINY)
+
+
+def _next(halves: Tensor) -> Tensor:
+    """The next larger ones; all are positive."""
+    return (halves.view(torch.int16) + 1).view(torch.float16)
 
 
 def _by_row(scale: Tensor, ndim: int) -> Tensor:
