@@ -19,9 +19,10 @@ def print_meetings(model: str | None, precision: str, *, as_json: bool) -> None:
     kept = Store(SENSITIVITIES).found()
     found = [s for s in kept.values if model in (None, s.spec.model.name)]
     if not found:
-        known = ", ".join(sorted({s.spec.model.name for s in kept.values})) or "none"
-        raise InputError(f"Where decomposition and rounding meet is told by sensitivities, which are kept of: {known}. "
-                         f"Got '{model}': `tdq sensitivity` measures them.")  # fmt: skip
+        known = ", ".join(sorted({s.spec.model.name for s in kept.values})) or "no network"
+        asked = f"Got '{model}'" if model else "There are none"
+        raise InputError(f"Where decomposition and rounding meet is told by sensitivities, which are kept of {known}. "
+                         f"{asked}: `tdq sensitivity` measures them.")  # fmt: skip
     rows = [(own, meetings(own, numbers)) for own in found]
     if as_json:
         say_json([{"model": own.spec.model.name, "sensitivity": own.sensitivity_id, "precision": precision,

@@ -23,8 +23,9 @@ ABOUT = "tdq"
 SCALE_BYTES, UNIT_BYTES, BIAS_BYTES, GRID_BYTES = 2, 1, 4, 5
 """Of a scale, of the power of two that a layer's scales share, of a bias, of the grid of one call's input."""
 ALIGNED = 8
-JOINED = (("tdq.integers", "U8"), ("tdq.scales", "F16"), ("tdq.units", "I8"), ("tdq.biases", "F32"),
-          ("tdq.steps", "F32"), ("tdq.zero_points", "U8"))  # fmt: skip
+INTEGERS, SCALES, UNITS, BIASES = "tdq.integers", "tdq.scales", "tdq.units", "tdq.biases"
+STEPS, ZERO_POINTS = "tdq.steps", "tdq.zero_points"
+JOINED = ((INTEGERS, "U8"), (SCALES, "F16"), (UNITS, "I8"), (BIASES, "F32"), (STEPS, "F32"), (ZERO_POINTS, "U8"))
 """The tensors that hold the numbers of all layers, and their types."""
 _ORDER = ("I64", "F64", "C64", "I32", "F32", "F16", "BF16", "I16", "I8", "U8", "BOOL")
 """Types as they follow each other in a file; those of one type by name."""

@@ -29,13 +29,18 @@ from torch import Tensor
 from tdq_core.compression.quantize.activation_grid import ActivationGrid
 from tdq_core.compression.quantize.packing import pack, packed_size, unpack
 from tdq_core.compression.quantize.simulated_format_1 import read_format_1
-from tdq_core.compression.quantize.weight_grid import SCALE_BYTES, RoundedWeight, from_halves, in_halves, unit_of
-
-FORMAT = 2
-INTEGERS, SCALES, UNITS, BIASES = "tdq.integers", "tdq.scales", "tdq.units", "tdq.biases"
-STEPS, ZERO_POINTS = "tdq.steps", "tdq.zero_points"
-ABOUT = "tdq"
-"""The key of the metadata."""
+from tdq_core.compression.quantize.weight_grid import RoundedWeight, from_halves, in_halves, unit_of
+from tdq_core.ranks.packed import (
+    ABOUT,
+    BIASES,
+    FORMAT,
+    INTEGERS,
+    SCALE_BYTES,
+    SCALES,
+    STEPS,
+    UNITS,
+    ZERO_POINTS,
+)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ SHARES = torch.linspace(1.0, 0.2, 100).tolist()
 """Ranges that the search for the least squared error tries, as shares of the largest absolute weight."""
 
 TINY = torch.finfo(torch.float32).tiny
-SCALE_BYTES = 2
-"""Of a scale in the file."""
 LEAST_HALF = 2.0**-24
 
 
