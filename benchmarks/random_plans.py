@@ -27,7 +27,7 @@ NUMBERS = (
 RATIOS = (1.2, 6.0)
 
 
-def drawn(base: RunSpec, table: LayerTable, number: int) -> RunSpec:
+def drawn(base: RunSpec, table: LayerTable, number: int, effort: str = "usual") -> RunSpec:
     """The plan of this number: always the same."""
     draw = random.Random(1000 + number)
     method, (precision, backend) = METHODS[number % 4], NUMBERS[(number * 7 + number // 10) % 10]
@@ -36,8 +36,9 @@ def drawn(base: RunSpec, table: LayerTable, number: int) -> RunSpec:
     able = [la for la in table.layers if not why_left(la, method, budget)]
     ranks = {la.name: found for la in able if (found := of_share(la, method_for(la, method), 1 / ratio, draw))}
     rule = RankRule("manual", ranks=ranks)  # type: ignore[arg-type]
+    made = {"effort": effort} if method == "cp" else {}
     return base.changed(method=method, rule=rule, epc=method == "cp", calibrated=True, precision=precision,
-                        backend=backend)  # fmt: skip
+                        backend=backend, **made)  # fmt: skip
 
 
 def of_share(layer: Layer, method: str, share: float, draw: random.Random) -> int | tuple[int, ...] | None:
@@ -62,13 +63,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights")
     parser.add_argument("--samples", type=int)
+    parser.add_argument("--first", type=int, default=0, help="number of the first plan; 0 to 32 chose the offsets")
     parser.add_argument("--plans", type=int, default=40)
+    parser.add_argument("--effort", default="usual", help="of CP's search; wide networks: quick")
     given = parser.parse_args()
     session, store = Session(), RunStore(given.folder)
     base = RunSpec.of(given.model, given.data, weights=given.weights, samples=given.samples)
     table = session.open(base).table(spectra=False)
-    for number in range(given.plans):
-        record = run(drawn(base, table, number), store=store, session=session).record
+    for number in range(given.first, given.first + given.plans):
+        record = run(drawn(base, table, number, given.effort), store=store, session=session).record
         told = f"drop {100 * record.drop()[0]:+.2f}" if record.metrics else str(record.reason)
         say(f"{number} {record.run_id} {record.spec.method} {record.spec.precision.name}: {told}")
 

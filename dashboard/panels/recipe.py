@@ -52,7 +52,7 @@ def choose_recipe(subject: Subject, offers: Offers) -> Report | None:
     if not own:
         with st.container(border=True):
             st.markdown("**No recipe has been asked for this network and these images yet.**")
-            st.markdown("Choose a target and press **Run**: some fifteen models are built and measured.")
+            st.markdown("Choose a target and press **Run**: about ten models are built and measured.")
             _ask(subject.spec, offers)
         return None
     if (made := take_next("recipe")) in own:

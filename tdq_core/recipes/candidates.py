@@ -57,7 +57,7 @@ OWN = (
     Arm("tucker2", "Tucker-2 fitted to outputs, ranks of least output error, conditioned, then INT8", "tucker2",
         calibrated=True, policy="global"),
 )  # fmt: skip
-ARMS = (STUDY, *OWN)
+ARMS = (*OWN, STUDY)
 MIXED = Arm(
     "mixed", "the form of least output error for its time, layer by layer, fitted to outputs, conditioned, then INT8",
     "mixed", calibrated=True, policy="global", ends=True,
@@ -67,11 +67,12 @@ FAST = (OWN[1], MIXED)
 
 
 def arms(*, foreseen: bool, by_time: bool = False) -> tuple[Arm, ...]:
-    """The pipelines; where what they lose can be foreseen, our own share ranks out by that."""
+    """The pipelines in the order in which they are followed; where what they lose can be foreseen, our own share ranks
+    out by that."""
     own: tuple[Arm, ...] = FAST if by_time else OWN
     if foreseen:
         own = tuple(replace(arm, policy="predicted", text=_BY_PREDICTION[arm.name]) for arm in own)
-    return own if by_time else (STUDY, *own)
+    return own if by_time else (*own, STUDY)
 
 
 _BY_PREDICTION = {

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from tdq_core.pipeline.speed.record import Race
 from tdq_core.recipes.by_time import RIVAL, ByTime, answer
 from tdq_core.recipes.choices import Pick, best_first
-from tdq_core.recipes.sentences import sentences
+from tdq_core.recipes.sentences import Cut, sentences
 from tdq_core.recipes.target import Call, Target, parse_target
 from tdq_core.records.bounds import Amount, Id, Natural, Positive
 from tdq_core.records.record import Kept, RunRecord, read_kept, require_schema
@@ -31,7 +31,7 @@ class Report(Kept, frozen=True):
         reference: the dense model in fp32 through ONNX Runtime.
         chosen: the best that meets the target; None where nothing that was tried does.
         alternatives: up to three next-best ones, of other pipelines or ratios.
-        study: the best of the study's own pipeline, whether it meets the target or not.
+        study: the best of the study's own pipeline as far as it was followed, whether it meets the target or not.
         tried: every run that was looked at, in order.
         n_choose, n_verify: images of the two halves.
         sentences: why, one a choice.
@@ -39,6 +39,7 @@ class Report(Kept, frozen=True):
         call: whose time was gone by; None: the file's size was, or a latency as runs measure it.
         layers_s: seconds that it took to time the layers; None: no times were gone by, or they were known.
         races: by run, of those that were timed in turn with dense INT8.
+        cut: pipelines that were not followed from their first ratio, for they could not win there.
     """
 
     recipe_id: Id
@@ -58,10 +59,11 @@ class Report(Kept, frozen=True):
     call: Call | None = None
     layers_s: Amount | None = None
     races: Mapping[Id, Race] = {}
+    cut: tuple[Cut, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         plain = {name: msgspec.to_builtins(getattr(self, name)) for name in self.__struct_fields__}
-        for name in ("call", "layers_s", "races"):  # which reports by size have never had
+        for name in ("call", "layers_s", "races", "cut"):  # which older reports do not have
             if not plain[name]:
                 del plain[name]
         return {"schema": SCHEMA} | plain | {"spec": self.spec.to_dict()}
@@ -99,12 +101,13 @@ RECIPES = Kind("recipe", "ask for it again", "recipes", lambda report: report.re
 
 def write_up(
     target: Target, plain: RunSpec, finetune: int, reference: Pick, tried: list[tuple[Pick, RunRecord]],
-    by_time: ByTime | None = None,
+    by_time: ByTime | None = None, cut: Sequence[Cut] = (),
 ) -> Report:  # fmt: skip
     """The report on everything that was `tried`, each with its record.
 
     Args:
         by_time: how times were come by, where the recipe goes by them.
+        cut: pipelines that were not followed from their first ratio.
     """
     picks = [p for p, _ in tried]
     ranked = best_first(picks, target)
@@ -116,13 +119,13 @@ def write_up(
     assert last.metrics
     n = last.metrics.n
     alike = _alike(r for _, r in tried)
-    told = sentences(target, reference, chosen, ranked, n // 2, alike=alike, by_time=by_time)
+    told = sentences(target, reference, chosen, ranked, n // 2, alike=alike, by_time=by_time, cut=cut)
     return Report(
         recipe_id=_recipe_id(target, plain, finetune, digests, by_time), target=target.text, spec=plain,
         finetune=finetune, digests=digests, reference=reference, chosen=chosen, alternatives=others, study=study,
         tried=tuple(picks), n_choose=(n + 1) // 2, n_verify=n // 2, sentences=tuple(told), provenance=last.provenance,
         call=by_time.call if by_time else None, layers_s=by_time.layers_s if by_time else None,
-        races=by_time.races if by_time else {},
+        races=by_time.races if by_time else {}, cut=tuple(cut),
     )  # fmt: skip
 
 

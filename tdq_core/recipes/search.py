@@ -1,5 +1,8 @@
 """From a target to the runs that answer it: every pipeline is followed along its ratios by bisection.
 
+Where the smallest file wins, a pipeline is followed only beyond the ratio that an earlier one has reached; and not at
+all where it is predicted to miss the target there.
+
 Choices look at every other image of the set (first, third, ...); the images between verify them. All runs are ordinary
 ones, with their latency: they are kept, and a second recipe on the same model reads them.
 
@@ -8,6 +11,7 @@ were not, that comes first), and what is told to be fastest is timed in turn wit
 """
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,8 +29,9 @@ from tdq_core.prediction.layer_times import LayerTimes, of_record
 from tdq_core.recipes.by_time import ByTime, next_to_race
 from tdq_core.recipes.candidates import DENSE, RATIOS, REFERENCE, SPEEDS, Arm, arms
 from tdq_core.recipes.choices import Pick, best_first, pick, require_images
-from tdq_core.recipes.foreseen import first_to_try
+from tdq_core.recipes.foreseen import Foreseen
 from tdq_core.recipes.report import RECIPES, Report, write_up
+from tdq_core.recipes.sentences import Cut
 from tdq_core.recipes.target import Call, Target
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore, Store
@@ -72,7 +77,7 @@ def find_recipe(
     by_time = search.by_time(call) if call else None
     reference = search.everything()
     by_time = search.raced(by_time) if by_time else None
-    report = write_up(target, plain, finetune, reference[0], search.tried, by_time)
+    report = write_up(target, plain, finetune, reference[0], search.tried, by_time, search.cut)
     kept.put(report)
     return report
 
@@ -83,6 +88,7 @@ class _Search:
 
     Attributes:
         tried: every run that was looked at, in order.
+        cut: pipelines that were not followed from their first ratio.
         times: of the layers, where they are gone by, under `call`.
     """
 
@@ -94,6 +100,7 @@ class _Search:
     allowed: Collection[str] | None
     session: Session = field(default_factory=Session)
     tried: list[Judged] = field(default_factory=list)
+    cut: list[Cut] = field(default_factory=list)
     call: Call | None = None
     times: LayerTimes | None = None
 
@@ -115,12 +122,33 @@ class _Search:
         self._judge(DENSE, None)
         opened = self.session.open(self.plain, on_progress=self.on_progress, allowed_models=self.allowed)
         predictor = self.session.predictor(opened, self.store) if not self.finetune else None
-        ratios, n = self._ratios(), reference[1].metrics.n
+        foreseen = Foreseen(predictor, self.target, reference[1].metrics.n, self.times) if predictor else None
         for arm in arms(foreseen=predictor is not None, by_time=self.call is not None):
-            specs = [arm.spec(self.plain, ratio, self.finetune, self.call) for ratio in ratios]
-            first = first_to_try(predictor, self.target, specs, images=n, times=self.times) if predictor else None
-            _along(arm, self.target, ratios, self._judge, first)
+            self._follow(arm, foreseen)
         return reference
+
+    def _follow(self, arm: Arm, foreseen: Foreseen | None) -> None:
+        """Along those of its ratios at which the pipeline can still win."""
+        ratios = self._ratios()
+        reached = self._reached()
+        begin = bisect_right(ratios, reached)
+        specs = [arm.spec(self.plain, ratio, self.finetune, self.call) for ratio in ratios]
+        least = foreseen.least_loss(specs[begin]) if foreseen and 0 < begin < len(ratios) else None
+        hopeless = least is not None and least > self.target.limit
+        if begin:
+            self.cut.append(Cut(arm.name, reached, least if hopeless else None))
+        if not hopeless:
+            first = foreseen.last(specs) if foreseen else None
+            _along(arm, self.target, ratios, self._judge, first, begin)
+
+    def _reached(self) -> float:
+        """The ratio up to which a pipeline need not be followed, for another keeps the drop there; 0: from its first.
+
+        Files at one ratio of params are about as large in every form; times are told, and a race may turn them around.
+        """
+        if not self.target.smallest_wins or self.call:
+            return 0.0
+        return max((p.ratio for p, _ in self.tried if p.met and p.ratio), default=0.0)
 
     def raced(self, by_time: ByTime) -> ByTime:
         """With the answer, as far as it is told, timed in turn with dense INT8."""
@@ -177,19 +205,21 @@ def _along(
     ratios: Sequence[float],
     judge: Callable[[Arm, float | None], Pick | None],
     first: int | None = None,
+    begin: int = 0,
 ) -> None:
-    """Look along one pipeline's ratios for the end of those that meet the target: the largest ratio that keeps a drop,
-    the smallest that reaches a size or a latency. A ratio that is refused counts as too large.
+    """Look along one pipeline's ratios, from `begin` on, for the end of those that meet the target: the largest ratio
+    that keeps a drop, the smallest that reaches a size or a latency. A ratio that is refused counts as too large.
 
     By bisection; where the end is foreseen at `first`, from there by steps of 1, 2, 4, ... until it is passed.
     """
-    low, high, step = -1, len(ratios), 1
+    before, after = begin - 1, len(ratios)
+    low, high, step = before, after, 1
     while high - low > 1:
         middle = (low + high) // 2
-        if first is not None and low == -1 and high == len(ratios):
-            middle = first
-        elif first is not None and (low == -1 or high == len(ratios)):
-            middle = min(max(low + step if high == len(ratios) else high - step, low + 1), high - 1)
+        if first is not None and (low, high) == (before, after):
+            middle = max(first, begin)
+        elif first is not None and (low == before or high == after):
+            middle = min(max(low + step if high == after else high - step, low + 1), high - 1)
             step *= 2
         found = judge(arm, ratios[middle])
         if found is None:

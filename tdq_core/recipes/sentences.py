@@ -1,18 +1,33 @@
 """A recipe's choices in sentences. No torch here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tdq_core.pipeline.speed.record import Race
 from tdq_core.recipes.by_time import RIVAL, ByTime, untried
 from tdq_core.recipes.candidates import DENSE
 from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.target import Target
+from tdq_core.records.bounds import Named, Points, Ratio
+from tdq_core.records.record import Kept
 from tdq_core.stats.verdict import Verdict, images_to_settle
+
+
+class Cut(Kept, frozen=True, omit_defaults=True):
+    """A pipeline of which only larger ratios were looked at, for another keeps the drop up to `beyond`.
+
+    Attributes:
+        predicted: the least that it is predicted to lose at the next ratio, which is too much: none was measured; None:
+            they were.
+    """
+
+    arm: Named
+    beyond: Ratio
+    predicted: Points | None = None
 
 
 def sentences(
     target: Target, reference: Pick, chosen: Pick | None, ranked: list[Pick], images: int, *, alike: bool = True,
-    by_time: ByTime | None = None,
+    by_time: ByTime | None = None, cut: Sequence[Cut] = (),
 ) -> Iterator[str]:  # fmt: skip
     """Why `chosen` (None: nothing meets the target), and why not the others; `ranked`: best first.
 
@@ -20,6 +35,7 @@ def sentences(
         images: that verify.
         alike: whether all times were taken under the same conditions; else they are not compared.
         by_time: how times were come by, where the recipe goes by them.
+        cut: pipelines that were not followed from their first ratio.
     """
     if by_time:
         yield from of_times(target, chosen, ranked, by_time)
@@ -37,14 +53,27 @@ def sentences(
     yield f"On the other images it loses {middle:.2f} points [{low:.2f}, {high:.2f}]: {held}."
     if by_time is None:
         yield from _costs(reference, chosen, ranked, alike=alike)
+    yield from _of_others(chosen, ranked, cut)
+
+
+def _of_others(chosen: Pick, ranked: Sequence[Pick], cut: Sequence[Cut]) -> Iterator[str]:
+    """How far the other pipelines go."""
+    beyond = {each.arm: each for each in cut}
     for arm in dict.fromkeys(p.arm for p in ranked if p.arm != chosen.arm):
         met = [p for p in ranked if p.arm == arm and p.met]
+        least = min((p for p in ranked if p.arm == arm), key=lambda p: p.chosen_drop[0])
+        lost = f"at {least.bytes_ratio:.1f}x it loses {_points(least)}"
         if met:
             told = f", told {met[0].told_ms:.3g} ms a call" if met[0].told_ms is not None else ""
             yield f"{_name(met[0])} is the best of its pipeline that meets it: {met[0].bytes_ratio:.1f}x smaller{told}."
+        elif arm in beyond:
+            yield f"The pipeline '{arm}' was looked at beyond ratio {beyond[arm].beyond:g} only, to win: {lost}."
         else:
-            least = min((p for p in ranked if p.arm == arm), key=lambda p: p.chosen_drop[0])
-            yield f"The pipeline '{arm}' does not meet it: at {least.bytes_ratio:.1f}x it loses {_points(least)}."
+            yield f"The pipeline '{arm}' does not meet it: {lost}."
+    for each in cut:
+        if each.predicted is not None:
+            yield (f"The pipeline '{each.arm}' was not measured: beyond ratio {each.beyond:g}, where it would win, it "
+                   f"is predicted to lose {100 * each.predicted:.2f} points at least.")  # fmt: skip
 
 
 def of_times(target: Target, chosen: Pick | None, ranked: list[Pick], by_time: ByTime) -> Iterator[str]:
