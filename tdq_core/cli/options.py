@@ -8,9 +8,10 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from msgspec import structs
 
+from tdq_core.cli.terminal import tell
 from tdq_core.errors import InputError
 from tdq_core.records.logs import LOGS
-from tdq_core.specs.choices import PRESETS
+from tdq_core.specs.choices import PRESETS, USUAL_PRESET
 from tdq_core.specs.command import is_list, value_of
 from tdq_core.specs.option import Field, Flat, fields_of, require_choice
 from tdq_core.specs.parts import Decomposition, ModelSpec
@@ -39,10 +40,10 @@ def takes_spec(*parts: type[Value], without: tuple[str, ...] = (), aim: str = ""
     def spec_of(given: Flat) -> tuple[RunSpec]:
         values = {field.key: _value(field, given) for field in chosen}
         if ranks:
-            values |= {
-                "rule": _rule(given, aimed=bool(given.get(aim))),
-                **_preset(given["preset"], given["context"], chosen),
-            }
+            aimed = bool(given.get(aim))
+            preset = _preset(given, aimed=aimed)
+            rule = _rule({**given, **preset}, aimed=aimed)
+            values |= {key: value for key, value in preset.items() if key in values} | {"rule": rule}
         return (RunSpec.from_flat(values),)
 
     preset = _parameter("preset", str | None, None, "--preset", _PRESET_HELP)
@@ -61,14 +62,23 @@ def takes_model(command: Command) -> Command:
     return _taking(command, [*fields_of(ModelSpec), seed], model_of)
 
 
-def _preset(name: str | None, context: typer.Context, chosen: Iterable[Field]) -> dict[str, Any]:
-    """The options of a preset, but for those that the command names itself."""
+def _preset(given: Flat, *, aimed: bool) -> Flat:
+    """The options of a preset, but for those that the command names itself. Where it asks for a ratio or a target and
+    for no method, the usual one is taken, and that is said."""
+    context, name = given["context"], given["preset"]
+    if name is None and (given["ratio"] is not None or aimed) and not _is_named("method", context):
+        name = USUAL_PRESET
+        tell(f"No method is named: --preset {name}, {PRESETS[name].help}")
     if name is None:
         return {}
     require_choice("preset", name, PRESETS)
-    sources = {f.key: context.get_parameter_source(f.key) for f in chosen}
-    named = {key for key, source in sources.items() if source and source.name == "COMMANDLINE"}
-    return {key: value for key, value in PRESETS[name].options.items() if key not in named}
+    return {key: value for key, value in PRESETS[name].options.items() if not _is_named(key, context)}
+
+
+def _is_named(key: str, context: typer.Context) -> bool:
+    """Whether the command names the option itself."""
+    source = context.get_parameter_source(key)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _taking(
