@@ -46,22 +46,21 @@ def cases(found: Sensitivities, records: Sequence[RunRecord]) -> list[Case]:
 
 
 def fitted(known: Sequence[Case]) -> Prior:
-    """A prior from the runs of several networks: of each and each fit the best scale and gain; mean and spread."""
-    wide = Prior(scale=(0.0, 1.0), gain=dict.fromkeys(PRIOR.gain, (0.0, 1.0)), error=PRIOR.error)
-    best: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    """A prior from the runs of several networks: of each and each fit the best gain; mean and spread."""
+    wide = Prior(PRIOR.scale, dict.fromkeys(PRIOR.gain, (0.0, 0.7)), PRIOR.error)
+    best: dict[str, list[float]] = defaultdict(list)
     for network in sorted({case.network for case in known}):
         own = [case for case in known if case.network == network]
         for fit in {case.run.fit for case in own}:
             runs = [case.run for case in own if case.run.fit == fit and case.run.drop < 0.4]
             if len(runs) >= OWN:
-                best[fit].append(Curve(wide, own[0].flips, runs).peak(fit))
-    every = [scale for points in best.values() for scale, _ in points]
-    gain = {fit: _spread([g for _, g in best[fit]]) if best[fit] else PRIOR.gain[fit] for fit in PRIOR.gain}
-    return Prior(scale=_spread(every), gain=gain, error=PRIOR.error)
+                best[fit].append(Curve(wide, own[0].flips, runs).peak(fit)[1])
+    gain = {fit: _spread(best[fit]) if best[fit] else PRIOR.gain[fit] for fit in PRIOR.gain}
+    return Prior(PRIOR.scale, gain, PRIOR.error, PRIOR.offset, PRIOR.rounding)
 
 
 def _spread(logs: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(logs)), max(float(np.std(logs)), 0.2)
+    return float(np.mean(logs)), max(float(np.std(logs)), 0.4)
 
 
 def own_runs(all_cases: Sequence[Case], fit: str) -> list[Case]:
@@ -118,7 +117,7 @@ def main() -> None:
                     say(f"{network} {spec.method} {fit} {spec.precision.name} {case.record.run_id}: {said}")
     say_table(("network", "fit", "curve", "error below 10", "below 30", "in 90 %", "tau"), rows)
     whole = fitted(every)
-    say("", f"Prior from all: scale {whole.scale}, gain {whole.gain}")
+    say("", f"Prior from all: gain {whole.gain}")
 
 
 if __name__ == "__main__":

@@ -66,12 +66,16 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first plan; 0 to 32 chose the offsets")
     parser.add_argument("--plans", type=int, default=40)
     parser.add_argument("--effort", default="usual", help="of CP's search; wide networks: quick")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, help="others are passed over")
     given = parser.parse_args()
     session, store = Session(), RunStore(given.folder)
     base = RunSpec.of(given.model, given.data, weights=given.weights, samples=given.samples)
     table = session.open(base).table(spectra=False)
     for number in range(given.first, given.first + given.plans):
-        record = run(drawn(base, table, number, given.effort), store=store, session=session).record
+        spec = drawn(base, table, number, given.effort)
+        if spec.method not in given.methods:
+            continue
+        record = run(spec, store=store, session=session).record
         told = f"drop {100 * record.drop()[0]:+.2f}" if record.metrics else str(record.reason)
         say(f"{number} {record.run_id} {record.spec.method} {record.spec.precision.name}: {told}")
 

@@ -15,7 +15,7 @@ from tdq_core.analysis.additivity import find_cells
 from tdq_core.errors import InputError
 from tdq_core.records.record import LayerRecord, Metrics, RunRecord
 from tdq_core.records.store import RunStore
-from tdq_core.records.table import COLUMNS, row, to_csv
+from tdq_core.records.table import COLUMNS, numbers_text, row, to_csv
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.stats.intervals import pack_outcomes, unpack_outcomes
 from tdq_core.stats.pareto import pareto_front
@@ -226,6 +226,20 @@ def test_four_cells_need_all_four_on_the_same_images():
         assert find_cells(r for name, r in records.items() if name != missing) == []
     moved = msgspec.structs.replace(records["quantized"], digests={**DIGESTS, "calib": "other"})
     assert find_cells([*(r for n, r in records.items() if n != "quantized"), moved]) == []
+
+
+@pytest.mark.parametrize("precision", ["w6", "w3"])
+def test_weights_that_are_rounded_without_images_pair_with_factors_that_were_fitted_to_some(precision):
+    ways = {"method": "cp", "rule": RankRule("ratio", 2), "calibrated": True}
+    numbers = {"precision": precision}
+    specs = [RunSpec.of("net", "digits", **way) for way in ({}, ways, numbers, ways | numbers)]
+    own = [DIGESTS | ({"calib": "c"} if spec.needs_calibration else {}) for spec in specs]
+    records = [record(np.ones(40, dtype=bool), spec=s, digests=d) for s, d in zip(specs, own, strict=True)]
+    (cells,) = find_cells(records)
+    assert (cells.quantized, cells.both) == (records[2], records[3])
+    aware = specs[3].changed(quantization_aware=True)
+    assert find_cells([*records[:3], record(np.ones(40, dtype=bool), spec=aware, digests=own[3])]) == []
+    assert numbers_text(aware) == f"{precision} + aware" and numbers_text(specs[3]) == precision
 
 
 def test_the_table_shows_what_the_record_holds_and_the_csv_is_harmless():

@@ -129,10 +129,11 @@ def find_cells(records: Iterable[RunRecord]) -> list[Cells]:
 
 
 def _key(record: RunRecord, decomposed: bool, precision: PrecisionSpec) -> tuple[object, ...]:
-    """Model and images by content, and the cell; of a cell with integers the calibration images too."""
+    """Model and images by content, and the cell; the calibration images too where its integers hang on them."""
     spec, digests, integer = record.spec, record.digests, precision.numbers.integer
     cell = precision if integer else PrecisionSpec(precision.name, precision.backend)
     treatment = spec.treatment
     factors = (spec.decomposition, treatment.finetune, treatment.reestimate_bn, spec.seed) if decomposed else ()
     conditioned = treatment.condition if integer and decomposed else None
-    return digests["model"], digests["data"], factors, cell, digests.get("calib") if integer else None, conditioned
+    calib = digests.get("calib") if integer and precision.looks_at_images else None
+    return digests["model"], digests["data"], factors, cell, calib, conditioned

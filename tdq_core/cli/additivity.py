@@ -13,7 +13,7 @@ from tdq_core.cli.records import ModelFilter, chosen, end
 from tdq_core.cli.terminal import say, say_json, say_table
 from tdq_core.errors import InputError
 from tdq_core.records.record import RunRecord
-from tdq_core.records.table import method_text, ranks_text
+from tdq_core.records.table import method_text, numbers_text, ranks_text
 from tdq_core.stats.equivalence import Equivalence
 
 SAID = {Equivalence.WITHIN: "additive", Equivalence.BEYOND: "not additive", Equivalence.UNDECIDED: "too few images"}
@@ -92,13 +92,13 @@ def summary(rows: Sequence[Judged]) -> Iterator[tuple[str, str, Counter[Equivale
     found: dict[tuple[str, str], Counter[Equivalence]] = {}
     for row in rows:
         spec = row.cells.both.spec
-        found.setdefault((method_text(spec), spec.precision.name), Counter())[row.verdict] += 1
+        found.setdefault((method_text(spec), numbers_text(spec)), Counter())[row.verdict] += 1
     yield from ((*what, counts) for what, counts in sorted(found.items()))
 
 
 def _name(row: Judged) -> tuple[str, ...]:
     spec = row.cells.both.spec
-    return (row.cells.both.run_id[:8], method_text(spec), ranks_text(spec), spec.precision.name, spec.precision.backend)
+    return (row.cells.both.run_id[:8], method_text(spec), ranks_text(spec), numbers_text(spec), spec.precision.backend)
 
 
 def _said(row: Judged) -> str:
@@ -121,7 +121,9 @@ def _plain(row: Judged, margin: float) -> dict[str, Any]:
     return {
         "run": cells.both.run_id, "decomposed": cells.decomposed.run_id, "quantized": cells.quantized.run_id,
         "dense": cells.dense.run_id, "model": cells.both.spec.model.name, "method": method_text(cells.both.spec),
-        "precision": cells.both.spec.precision.name, "sum": cells.drop_summed()[0], "joint": cells.drop_both()[0],
-        "interaction": row.interaction[0], "low": row.interaction[1], "high": row.interaction[2],
-        "margin": margin / 100, "verdict": row.verdict.value, "images": row.images, "p": row.p,
+        "precision": cells.both.spec.precision.name,
+        "quantization_aware": cells.both.spec.precision.quantization_aware, "sum": cells.drop_summed()[0],
+        "joint": cells.drop_both()[0], "interaction": row.interaction[0], "low": row.interaction[1],
+        "high": row.interaction[2], "margin": margin / 100, "verdict": row.verdict.value, "images": row.images,
+        "p": row.p,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from tdq_core.cli.terminal import both_ways, complain, percent, say, say_csv, sa
 from tdq_core.prediction.track import in_words, prediction_of
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore
-from tdq_core.records.table import method_text, ranks_text, to_csv
+from tdq_core.records.table import method_text, numbers_text, ranks_text, to_csv
 from tdq_core.system.files import require_file, user_path, write_atomically
 
 ModelFilter = Annotated[str | None, typer.Option("--model", help="Only runs of this model.")]
@@ -74,7 +74,7 @@ def end(told: Sequence[str]) -> None:
 
 def _line(record: RunRecord) -> tuple[str, ...]:
     spec, metrics = record.spec, record.metrics
-    what = (record.run_id[:8], spec.model.name, method_text(spec), ranks_text(spec), spec.precision.name,
+    what = (record.run_id[:8], spec.model.name, method_text(spec), ranks_text(spec), numbers_text(spec),
             spec.precision.backend)  # fmt: skip
     if metrics is None:
         return (*what, "", "", "", "", record.state)
@@ -89,7 +89,7 @@ def print_card(record: RunRecord, *, reused: bool = False) -> None:
     say(f"run {record.run_id}: {record.state}{seen}")
     how = " ".join(filter(None, (method_text(spec), ranks_text(spec))))
     say(
-        f"  {spec.model.name}, {how}, {spec.precision.name} on {spec.precision.backend}, {spec.images.data}",
+        f"  {spec.model.name}, {how}, {numbers_text(spec)} on {spec.precision.backend}, {spec.images.data}",
     )
     if record.metrics and record.baseline:
         _print_metrics(record)

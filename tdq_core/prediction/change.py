@@ -1,7 +1,7 @@
 """The change that a plan makes to the answers: what its layers do, added up; or why it is not known."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,11 @@ class Asked:
     weight_bits: int | None
     activation_bits: int | None
     ends: frozenset[str] = frozenset()
+
+    @property
+    def in_floats(self) -> "Asked":
+        """The same without any rounding."""
+        return replace(self, weight_bits=None, activation_bits=None)
 
     @classmethod
     def of(cls, spec: RunSpec, layers: Sequence[Layer]) -> "Asked":
@@ -79,24 +84,24 @@ class Part(NamedTuple):
     ranks: Ranks
 
 
-def change_of(found: Sensitivities, layers: Iterable[LayerPlan], asked: Asked) -> float:
-    """The sum over the layers.
-
-    Raises:
-        Unknown: a method, ranks or bits that were not measured.
-    """
-    return sum(layer_change(found, Part(p.layer.name, p.method, p.ranks), asked) for p in layers)
+def parts_of(layers: Iterable[LayerPlan]) -> list[Part]:
+    """What a plan makes of each layer."""
+    return [Part(p.layer.name, p.method, p.ranks) for p in layers]
 
 
 class Changes:
-    """The same of many plans of one network: what one layer adds is found once."""
+    """The sums over the layers of many plans of one network: what one layer adds is found once."""
 
     def __init__(self, found: Sensitivities) -> None:
         self._found = found
         self._known: dict[Asked, dict[Part, float]] = {}
 
     def of(self, parts: Iterable[Part], asked: Asked) -> float:
-        """As `change_of` has it."""
+        """The sum over the layers.
+
+        Raises:
+            Unknown: a method, ranks or bits that were not measured.
+        """
         known = self._known.setdefault(asked, {})
         total = 0.0
         for part in parts:
@@ -107,7 +112,7 @@ class Changes:
 
 
 def layer_change(found: Sensitivities, part: Part, asked: Asked) -> float:
-    """What one layer adds; see `change_of`."""
+    """What one layer adds; see `Changes.of`."""
     name, own = part.layer, found.layers.get(part.layer)
     if own is None:
         if part.method == "none":

@@ -5,12 +5,17 @@ from msgspec import structs
 from tdq_core.errors import InputError, Refused
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.ranks.budget import Budget
+from tdq_core.ranks.plan import make_plan
 from tdq_core.ranks.predicted import ratio_within
 from tdq_core.ranks.takers import takers_of
 from tdq_core.specs import RankRule, RunSpec
 
 _DOWN = 1e-6
 """So that rounding never asks for more than there is."""
+TURNS = 8
+CLOSE = 0.02
+"""What layers add to a drop counts by method, and what rounding adds otherwise than what ranks do: how much a plan's
+plain sum counts is seen in the plan, to so small a share, in so many turns at most."""
 
 
 def with_drop(predictor: Predictor, spec: RunSpec, drop: float) -> RunSpec:
@@ -28,11 +33,28 @@ def with_drop(predictor: Predictor, spec: RunSpec, drop: float) -> RunSpec:
     asked = spec.changed(rule=structs.replace(rule, policy="predicted", depth=1.0))
     table = predictor.table(asked)
     budget = Budget(table, asked.rule or rule, spec.precision)
-    most = predictor.change_for(asked, drop)
-    ratio = ratio_within(takers_of(spec.method, budget), budget, most)
-    if ratio * (1 - _DOWN) <= 1:
+    takers, most = takers_of(spec.method, budget), predictor.change_for(asked, drop)
+    found, weight = None, 1.0
+    for _ in range(TURNS):
+        ratio = ratio_within(takers, budget, most / weight) * (1 - _DOWN)
+        if ratio <= 1:
+            break
+        tried = _at(asked, ratio)
+        layers = make_plan(table, spec.method, tried.rule, spec.precision).layers
+        predicted, own = predictor.predict(tried, layers).drop, predictor.weight(tried, layers)
+        kept = predicted is not None and predicted <= drop
+        found = tried if kept else found
+        if kept and own > weight * (1 - CLOSE):
+            break
+        weight = own if kept else max(own, weight) * (1 + CLOSE / 2)
+    if found is None:
         raise Refused(
             f"A predicted drop of at most {100 * drop:g} points is out of reach for '{table.model}' with this method "
             f"and precision: rounding alone is predicted to cost more. Ask for more, or for more bits."
         )
-    return asked.changed(rule=structs.replace(rule, value=ratio * (1 - _DOWN), policy="predicted", depth=1.0))
+    return found
+
+
+def _at(asked: RunSpec, ratio: float) -> RunSpec:
+    assert asked.rule
+    return asked.changed(rule=structs.replace(asked.rule, value=ratio))

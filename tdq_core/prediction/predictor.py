@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from tdq_core.layers.table import LayerTable
 from tdq_core.prediction.allocation import plan_table
-from tdq_core.prediction.change import Asked, Changes, Part, Unknown, change_of
+from tdq_core.prediction.change import Asked, Changes, Part, Unknown, parts_of
 from tdq_core.prediction.curve import Curve, Prior, Run
 from tdq_core.prediction.prior import PRIOR
 from tdq_core.prediction.sensitivity import Sensitivities
@@ -67,17 +67,27 @@ class Predictor:
             images: on which it would be measured: the interval then holds the noise of that as well.
         """
         try:
-            asked = Asked.of(spec, self.table(spec).layers)
-            change = change_of(self.sensitivities, layers, asked)
+            change = self._change(spec, parts_of(layers))
         except Unknown as unknown:
             return Prediction(reason=f"Nothing is predicted: {unknown}.")
-        guess = self._curve.guess(change * self._offset(spec), fit_of(spec), images=images)
+        guess = self._curve.guess(change, fit_of(spec), images=images)
         return Prediction(drop=guess.drop, low=guess.low, high=guess.high, within_noise=guess.drop < POINT,
                           runs=sum(run.fit == fit_of(spec) for run in self.runs))  # fmt: skip
 
     def change_for(self, spec: RunSpec, drop: float) -> float:
-        """The largest sum of changes of which a run of `spec` is predicted to lose at most `drop`."""
-        return self._curve.change_for(drop, fit_of(spec)) / self._offset(spec)
+        """The largest sum of changes, weighed as `weight` has it, of which a run of `spec` is predicted to lose at most
+        `drop`."""
+        return self._curve.change_for(drop, fit_of(spec))
+
+    def weight(self, spec: RunSpec, layers: Sequence[LayerPlan]) -> float:
+        """How many times its plain sum the changes of this plan count.
+
+        Raises:
+            Unknown: as `Changes.of`.
+        """
+        parts = parts_of(layers)
+        plain = self._changes.of(parts, Asked.of(spec, self.table(spec).layers))
+        return self._change(spec, parts) / plain if plain > 0 else 1.0
 
     def seen(self, record: RunRecord) -> Run | None:
         """As the curve is fitted to it; None where it is of another network or nothing is known of what it does."""
@@ -88,18 +98,22 @@ class Predictor:
         if not all(table.has(part.layer) for part in parts):
             return None
         try:
-            change = self._changes.of(parts, Asked.of(record.spec, table.layers))
+            change = self._change(record.spec, parts)
         except Unknown:
             return None
         drop, low, high = record.drop()
-        return (
-            Run(change * self._offset(record.spec), fit_of(record.spec), drop, (high - low) / (2 * Z95))
-            if change > 0
-            else None
-        )
+        return Run(change, fit_of(record.spec), drop, (high - low) / (2 * Z95)) if change > 0 else None
 
-    def _offset(self, spec: RunSpec) -> float:
-        return math.exp(self._prior.offset.get(spec.method, 0.0))
+    def _change(self, spec: RunSpec, parts: Sequence[Part]) -> float:
+        """The sum as the curve takes it: of each layer what its ranks and what rounding it changes, by its method."""
+        asked, total = Asked.of(spec, self.table(spec).layers), 0.0
+        for method in {part.method for part in parts}:
+            own = [part for part in parts if part.method == method]
+            ranks = self._changes.of(own, asked.in_floats)
+            rounding = self._changes.of(own, asked) - ranks
+            total += math.exp(self._prior.offset.get(method, 0.0)) * ranks
+            total += math.exp(self._prior.rounding.get(method, 0.0)) * rounding
+        return total
 
 
 def fit_of(spec: RunSpec) -> str:

@@ -55,6 +55,16 @@ def method_text(spec: RunSpec) -> str:
     return " + ".join([variant_of(spec).text, *(part for part, there in parts.items() if there)])
 
 
+def numbers_text(spec: RunSpec) -> str:
+    """The precision for people, and how its integers are found where that is unusual: 'w4a8 + aware'."""
+    numbers = spec.precision
+    parts = {
+        "aware": numbers.quantization_aware, f"inner {numbers.inner_bits}": numbers.inner_bits,
+        "auto": numbers.bits == "auto", "mse": numbers.ranges == "mse", "tensor": numbers.granularity == "tensor",
+    }  # fmt: skip
+    return " + ".join([numbers.name, *(part for part, there in parts.items() if there)])
+
+
 def ranks_text(spec: RunSpec) -> str:
     """How the ranks were chosen, for people: 'ratio 1.67', 'energy 0.9', 'vbmf', 'by hand (3 layers)'."""
     rule = spec.rule

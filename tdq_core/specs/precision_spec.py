@@ -156,3 +156,8 @@ class PrecisionSpec(Value, frozen=True):
     def numbers(self) -> Precision:
         """The description of the precision."""
         return PRECISIONS[self.name]
+
+    @property
+    def looks_at_images(self) -> bool:
+        """Whether rounding a network as it is looks at calibration images: of activations, or quantization-aware."""
+        return self.numbers.activation_bits is not None or self.quantization_aware

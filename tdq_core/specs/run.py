@@ -124,9 +124,8 @@ class RunSpec(Value, frozen=True):
     @property
     def needs_calibration(self) -> bool:
         """Whether the run looks at calibration images (weights alone need none, unless they are conditioned)."""
-        activations = self.precision.numbers.activation_bits is not None or self.precision.quantization_aware
         fitted = self.calibrated or self.treatment.reestimate_bn or self.treatment.finetune > 0
-        return activations or self.conditioned or fitted
+        return self.precision.looks_at_images or self.conditioned or fitted
 
     def dense(self) -> "RunSpec":
         """The untouched fp32 model on the same images: what every drop is measured against."""

@@ -19,7 +19,7 @@ from tdq_core.errors import InputError, Refused
 from tdq_core.layers.table import Change, Layer, LayerTable
 from tdq_core.pipeline.run import run
 from tdq_core.prediction.allocation import plan_table
-from tdq_core.prediction.change import Asked, Unknown, change_of
+from tdq_core.prediction.change import Asked, Changes, Unknown, parts_of
 from tdq_core.prediction.inverse import with_drop
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
@@ -43,7 +43,7 @@ def planned(found: Sensitivities, spec: RunSpec) -> tuple[Plan, float]:
     """The plan, and the change that it makes."""
     table = plan_table(found, spec)
     plan = make_plan(table, spec.method, spec.rule, spec.precision)
-    return plan, change_of(found, plan.layers, Asked.of(spec, table.layers))
+    return plan, Changes(found).of(parts_of(plan.layers), Asked.of(spec, table.layers))
 
 
 @pytest.mark.parametrize("budget", ["params", "macs"])
@@ -158,7 +158,7 @@ def test_a_drop_to_aim_for_needs_a_method_and_is_a_drop() -> None:
     both = ["drop<=1%", "--method", "svd", "--ratio", "3"]
     for words, said in (
         (["ratio>=4", "--method", "svd"], "is of a drop"),
-        (["drop<=1%"], "give a '--method'"),
+        (["drop<=1%", "--method", "none"], "give a '--method'"),
         (both, "either --target or --ratio"),
         (["drop<=1%", "--method", "svd", "--budget", "bytes", "--precision", "w4"], "Got bytes"),
     ):

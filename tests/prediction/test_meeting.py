@@ -89,7 +89,7 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ("arguments", "said"),
     [
         (["--layers", "--precision", "fp32"], "'precision' must be one of int8"),
-        (["--layers", "--model", "nobody"], "which are kept of resnet18"),
+        (["--layers", "--model", "nobody"], "which are kept of alexnet"),
         (["--layers", "--margin", "2"], "A margin is one of runs"),
         (["--precision", "int8"], "A precision is one of --layers"),
     ],

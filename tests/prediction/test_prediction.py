@@ -16,7 +16,7 @@ from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.errors import InputError
 from tdq_core.pipeline.run import run
 from tdq_core.pipeline.session import Session
-from tdq_core.prediction.change import Asked, Part, change_of, layer_change
+from tdq_core.prediction.change import Asked, Changes, Part, layer_change, parts_of
 from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import DENSE, MEASURED, SENSITIVITIES, Sensitivities
 from tdq_core.prediction.track import kept, prediction_of, score
@@ -49,7 +49,7 @@ def runs(folder: Path, found: Sensitivities, monkeypatch: pytest.MonkeyPatch) ->
 
 def change(found: Sensitivities, spec: RunSpec) -> float:
     table = found.tables["outputs" if spec.calibrated else "weights"]
-    return change_of(found, make_plan(table, spec.method, spec.rule).layers, Asked.of(spec, table.layers))
+    return Changes(found).of(parts_of(make_plan(table, spec.method, spec.rule).layers), Asked.of(spec, table.layers))
 
 
 def test_every_layer_is_measured_in_every_form_that_it_can_take(found: Sensitivities) -> None:
