@@ -25,6 +25,7 @@ from tdq_core.cli.terminal import say, say_table
 from tdq_core.compression.quantize.artefact import Request
 from tdq_core.compression.quantize.onnx_session import session_predict
 from tdq_core.compression.quantize.prepare import realise
+from tdq_core.graph.modules import Layer as Module
 from tdq_core.graph.replace import replace
 from tdq_core.layers.methods import Stage, method
 from tdq_core.layers.table import LayerTable
@@ -50,7 +51,7 @@ def drawn(base: RunSpec, table: LayerTable, number: int, methods: Sequence[str])
     budget = Budget(table, RankRule("ratio", ratio))
     able = [la for la in table.layers if not why_left(la, form, budget)]
     ranks = {la.name: found for la in able if (found := of_share(la, form, 1 / ratio, draw))}
-    rule = RankRule("manual", ranks=ranks)  # type: ignore[arg-type]
+    rule = RankRule("manual", ranks=ranks)
     return base.changed(method=form, rule=rule)
 
 
@@ -60,28 +61,35 @@ def built(inputs: RunInputs, plan: Plan, folder: Path) -> Path:
         return known[0]
     folder.mkdir(parents=True, exist_ok=True)
     model = copy.deepcopy(inputs.model.module)
-    replace(model, {
-        p.layer.name: of_shapes(model.get_submodule(p.layer.name), method(p.method).all_stages(p.layer, p.ranks))
-        for p in plan.decomposed()
-    })  # fmt: skip
+    for part in plan.decomposed():
+        layer = model.get_submodule(part.layer.name)
+        assert isinstance(layer, Module), "it is in the layer table"
+        replace(model, {part.layer.name: of_shapes(layer, method(part.method).all_stages(part.layer, part.ranks))})
     request = Request(example=inputs.example(), calibration=inputs.calibration, folder=folder)
     return realise(model.eval(), inputs.spec.precision.name, "onnxruntime", request=request).path
 
 
-def of_shapes(layer: nn.Module, stages: Sequence[Stage]) -> nn.Sequential:
+def of_shapes(layer: Module, stages: Sequence[Stage]) -> nn.Sequential:
     """Random sub-layers in the place of `layer`, each taking what the one before gives."""
     found: list[nn.Module] = []
-    seen = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels  # type: ignore[union-attr]
+    seen = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     for stage in stages:
         bias = stage is stages[-1] and layer.bias is not None
         if isinstance(layer, nn.Linear):
             found.append(nn.Linear(seen, stage.out, bias=bias))
         else:
-            kernel, stride, pad = (tuple(of[n] if stage.kernel[n] else least for n in (0, 1)) for of, least in (
-                (layer.kernel_size, 1), (layer.stride, 1), (layer.padding, 0)))  # type: ignore[union-attr] # fmt: skip
-            found.append(nn.Conv2d(seen, stage.out, kernel, stride, pad, groups=seen // stage.seen, bias=bias))
+            assert not isinstance(layer.padding, str), "networks of the zoo and of torchvision say how much"
+            found.append(nn.Conv2d(
+                seen, stage.out, where(stage, layer.kernel_size, 1), where(stage, layer.stride, 1),
+                where(stage, layer.padding, 0), groups=seen // stage.seen, bias=bias,
+            ))  # fmt: skip
         seen = stage.out
     return nn.Sequential(*found)
+
+
+def where(stage: Stage, pair: tuple[int, ...], least: int) -> tuple[int, int]:
+    """Of `pair` (down, across) what the sub-layer carries, else `least`."""
+    return pair[0] if stage.kernel[0] else least, pair[1] if stage.kernel[1] else least
 
 
 def main() -> None:
