@@ -74,7 +74,7 @@ def main() -> None:
     asked = parser.parse_args()
     rows = []
     for model in asked.models:
-        more: dict[str, Any] = {"weights": asked.weights, "input_size": asked.input_size}
+        more: dict[str, Any] = {"weights": asked.weights, "input_size": asked.input_size and [asked.input_size] * 2}
         base = RunSpec.of(model, asked.data, precision="int8", backend="onnxruntime", calib_samples=16,
                           **{name: given for name, given in more.items() if given})  # fmt: skip
         found, inputs = measure(base).times, Session().open(base)
