@@ -16,8 +16,8 @@ else:
 job_panel(now.runs)
 st.subheader("Beyond what was measured", anchor=False)
 st.markdown(
-    "A recipe follows the study's pipeline and TDQ's own along their ratios, in INT8 through ONNX Runtime, until each "
-    "just meets a target. Every other image chooses, the images between judge."
+    "A recipe follows TDQ's own pipelines and the study's along their ratios, in INT8 through ONNX Runtime, as far as "
+    "each can still give the best that meets a target. Every other image chooses, the images between judge."
 )
 report = choose_recipe(now.subject, now.offers)
 if report is not None:
