@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_recipe import PLAIN, record
 
 from tdq_core.pipeline.run import Outcome
 from tdq_core.pipeline.session import Session
@@ -14,7 +15,6 @@ from tdq_core.recipes.report import Report
 from tdq_core.recipes.target import parse_target
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
-from tests.test_recipe import PLAIN, record
 
 TARGET = parse_target("drop<=1%")
 N = 1000
