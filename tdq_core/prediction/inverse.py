@@ -41,8 +41,10 @@ def with_drop(predictor: Predictor, spec: RunSpec, drop: float) -> RunSpec:
             break
         tried = _at(asked, ratio)
         layers = make_plan(table, spec.method, tried.rule, spec.precision).layers
-        predicted, own = predictor.predict(tried, layers).drop, predictor.weight(tried, layers)
-        kept = predicted is not None and predicted <= drop
+        told = predictor.predict(tried, layers)
+        if told.drop is None:
+            raise InputError(str(told.reason))
+        kept, own = told.drop <= drop, predictor.weight(tried, layers)
         found = tried if kept else found
         if kept and own > weight * (1 - CLOSE):
             break

@@ -107,7 +107,7 @@ class Predictor:
     def _change(self, spec: RunSpec, parts: Sequence[Part]) -> float:
         """The sum as the curve takes it: of each layer what its ranks and what rounding it changes, by its method."""
         asked, total = Asked.of(spec, self.table(spec).layers), 0.0
-        for method in {part.method for part in parts}:
+        for method in dict.fromkeys(part.method for part in parts):
             own = [part for part in parts if part.method == method]
             ranks = self._changes.of(own, asked.in_floats)
             rounding = self._changes.of(own, asked) - ranks
