@@ -170,7 +170,7 @@ def test_a_drop_to_aim_for_needs_a_method_and_is_a_drop() -> None:
     "ways", [{"precision": "w4a8", "quantization_aware": True}, {"precision": "w4", "ranges": "mse"}]
 )
 def test_a_drop_is_not_aimed_for_where_nothing_is_predicted(resnet20: Sensitivities, ways: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"^Nothing is predicted: the sensitivities were measured without [^\n]+$"):
+    with pytest.raises(InputError, match=r"^[^\n]*the sensitivities were measured without [^\n]+$"):
         with_drop(Predictor(resnet20), RESNET20.changed(method="tucker2", **ways), 0.05)
 
 
