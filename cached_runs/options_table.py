@@ -32,7 +32,7 @@ def options_table() -> str:
     for part, kind in PARTS.items():
         for number, field in enumerate(fields_of(kind)):
             lines += [_row(part if number == 0 else "", *cells) for cells in _cells(field)]
-    presets = "; ".join(f"`{name}`: {preset.help}" for name, preset in PRESETS.items())
+    presets = " ".join(f"`{name}`: {preset.help}" for name, preset in PRESETS.items())
     lines += [_row("", *cells) for cells in (*OTHERS, ("`--preset NAME`", "", f"Options that go together. {presets}"))]
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ from tdq_core.recipes.by_time import RIVAL, is_faster, untried
 from tdq_core.recipes.candidates import DENSE, MIXED, OWN, REFERENCE, STUDY, Arm
 from tdq_core.recipes.choices import Pick, verdict_on
 from tdq_core.recipes.report import Report
+from tdq_core.recipes.sentences import Cut
 from tdq_core.recipes.target import Target, parse_target
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import PRECISIONS
@@ -94,7 +95,16 @@ def sentences(report: Report) -> list[str]:
             else f"{_named(least)} does not: it loses {text.points(least.chosen_drop[0])} points at "
             f"{least.bytes_ratio:.2f}x smaller."
         )
-    return told
+    return [*told, *map(_cut, report.cut)]
+
+
+def _cut(cut: Cut) -> str:
+    """What was not looked at of a pipeline, and why."""
+    beyond = f"beyond ratio {cut.beyond:g}, where it would win"
+    if cut.predicted is None:
+        return f"{arm_label(cut.arm)} was looked at only {beyond}."
+    least = text.points(cut.predicted)
+    return f"{arm_label(cut.arm)} was not measured: {beyond}, it is predicted to lose at least {least} points."
 
 
 def _raced(report: Report) -> list[str]:

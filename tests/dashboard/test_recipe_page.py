@@ -8,12 +8,13 @@ from msgspec.structs import replace
 from test_views import opened, words
 
 from dashboard.figures.recipe import recipe_figure
-from dashboard.words.recipe import command, recipe_label, rows, sentences, target_text
+from dashboard.words.recipe import arm_label, command, recipe_label, rows, sentences, target_text
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Request, Result
 from tdq_core.pipeline.speed.record import Race, Ratio, Timing
 from tdq_core.recipes.by_time import ByTime
 from tdq_core.recipes.report import RECIPES
+from tdq_core.recipes.sentences import Cut
 from tdq_core.recipes.target import Call
 from tdq_core.records.store import Store
 from tdq_core.specs import RunSpec
@@ -79,6 +80,14 @@ def test_a_recipe_by_time_is_told_in_times() -> None:
     slow = recipe("drop<=99%", ByTime(Call()))
     assert slow.chosen and slow.chosen.arm == "dense" and recipe_label(slow).endswith("least time: dense, INT8")
     assert "is told to be faster than dense INT8" in " ".join(sentences(slow))
+
+
+def test_what_was_not_looked_at_is_said() -> None:
+    report = replace(recipe(), cut=(Cut("tucker2", 2.0, 0.034), Cut("study", 2.0)))
+    told = sentences(report)
+    assert any(arm_label("tucker2") in s and "was not measured: beyond ratio 2" in s and "3.4" in s for s in told)
+    assert any(arm_label("study") in s and "only beyond ratio 2" in s for s in told)
+    assert len(told) == len(sentences(recipe())) + 2
 
 
 def test_only_recipes_of_the_chosen_model_and_images_are_shown(app: str, filled: Path) -> None:
