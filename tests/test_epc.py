@@ -10,15 +10,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from tdq_core.compression.decompose import ridge
+from tdq_core.compression.decompose.components import Degeneracy, degeneracy, sensitivity, sum_of_squared_norms
 from tdq_core.compression.decompose.cp import decompose_cp
-from tdq_core.compression.decompose.epc import (
-    Degeneracy,
-    correct,
-    correct_cp,
-    degeneracy,
-    sensitivity,
-    sum_of_squared_norms,
-)
+from tdq_core.compression.decompose.epc import correct, correct_cp
 from tdq_core.compression.decompose.linalg import rel_error
 from tdq_core.compression.decompose.ridge import smallest_within
 from tdq_core.errors import InputError

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from tdq_core.compression.calibrate.fit import Fitted, fit_cp_to, fit_spatial_to, fit_svd_to, fit_tucker2_to
 from tdq_core.compression.calibrate.moments import Moments
 from tdq_core.compression.decompose import tensorly_solver
+from tdq_core.compression.decompose.components import degeneracy
 from tdq_core.compression.decompose.cp import SWEEPS, Cp, decompose_cp
-from tdq_core.compression.decompose.epc import correct_cp, degeneracy
+from tdq_core.compression.decompose.epc import correct_cp, decompose_cp_corrected
 from tdq_core.compression.decompose.epc_optimum import optimum
 from tdq_core.compression.decompose.factors import Details, Factors, Options
 from tdq_core.compression.decompose.groups import grouped, joined, parts_of
@@ -24,8 +25,8 @@ from tdq_core.compression.decompose.spatial import decompose_spatial, spatial_la
 from tdq_core.compression.decompose.svd import Svd, decompose_svd
 from tdq_core.compression.decompose.tucker2 import Tucker2, decompose_tucker2
 
-EPC_START = 50
-"""Sweeps of ALS before the correction's own rounds take over."""
+GROWN = 5
+"""Sweeps of least squares of all components, old and new, before the correction takes over."""
 Ranks = tuple[int, ...]
 Start = Callable[[], Factors]
 """Factors of the weights at the same ranks, found when they are asked for."""
@@ -64,7 +65,8 @@ class Sweeps(Details, frozen=True):
 
 
 class CpSweeps(Details, frozen=True):
-    """Of CP: sweeps of least squares and their least error; starts tried; what the correction did."""
+    """Of CP: sweeps and their least error, with the correction those of `balanced`; starts tried; sweeps of the
+    correction after that."""
 
     RELATIVE: ClassVar[tuple[str, ...]] = ("als_error",)
 
@@ -73,23 +75,21 @@ class CpSweeps(Details, frozen=True):
     als_error: float
     starts: int
     epc_sweeps: int
-    epc_rounds: int
 
 
 def _cp(weight: Tensor, ranks: Ranks, options: Options) -> Cp:
     effort = max(options.effort, 1.0)  # the lowest rung is cheap, and all others stand on it
     if options.eta is None:
         return decompose_cp(weight, *ranks, seed=options.seed, effort=effort)
-    start = decompose_cp(weight, *ranks, sweeps=EPC_START, seed=options.seed, effort=effort)
     finish = optimum if options.optimal else None
-    return correct_cp(weight, start, eta=options.eta, finish=finish, effort=effort)
+    return decompose_cp_corrected(weight, *ranks, eta=options.eta, seed=options.seed, finish=finish, effort=effort)
 
 
 def _grown(weight: Tensor, below: Cp, ranks: Ranks, options: Options) -> Cp:
     if options.eta is None:
         return grow(weight, below, *ranks, seed=options.seed, sweeps=SWEEPS)
     finish = optimum if options.optimal else None
-    start = grow(weight, below, *ranks, seed=options.seed)
+    start = grow(weight, below, *ranks, seed=options.seed, sweeps=GROWN)
     return correct_cp(weight, start, eta=options.eta, finish=finish, effort=options.effort)
 
 
@@ -100,7 +100,7 @@ def _told_of_tucker2(factors: Tucker2, kernel: Tensor) -> tuple[Details, ...]:
 def _told_of_cp(factors: Cp, kernel: Tensor) -> tuple[Details, ...]:
     sweeps = CpSweeps(
         sweeps=len(factors.errors), converged=factors.converged, als_error=min(factors.errors), starts=factors.starts,
-        epc_sweeps=factors.epc_sweeps, epc_rounds=factors.epc_rounds,
+        epc_sweeps=factors.epc_sweeps,
     )  # fmt: skip
     return sweeps, degeneracy(factors, kernel)
 

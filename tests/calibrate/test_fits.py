@@ -17,8 +17,8 @@ from tdq_core.compression.calibrate.cp import fit_cp
 from tdq_core.compression.calibrate.moments import moments
 from tdq_core.compression.calibrate.svd import fit_svd
 from tdq_core.compression.calibrate.tucker2 import fit_tucker2
+from tdq_core.compression.decompose.components import sensitivity, spread
 from tdq_core.compression.decompose.cp import Cp, decompose_cp
-from tdq_core.compression.decompose.epc import sensitivity
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.svd import decompose_svd
 from tdq_core.compression.decompose.tucker2 import decompose_tucker2
@@ -115,9 +115,37 @@ def test_a_cp_sweep_never_raises_what_it_minimises(rank: int, penalty: float) ->
     assert fitted.errors[-1] < 0.9 * fitted.errors[0] or rank == 20
 
 
-def _spreaded(made: object) -> list[Tensor]:
-    from tdq_core.compression.decompose.epc import spread
+@pytest.mark.parametrize("rank", [3, 20])
+def test_wide_layers_are_fitted_in_float32_to_the_same_error(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At ranks below and above the outputs, which are multiplied in different orders."""
+    made, weight, *_ = seen()
+    start = decompose_cp(weight, rank, sweeps=20)
+    double = fit_cp(made, start, penalty=0.01)
+    monkeypatch.setattr(cp, "WIDE", 1)
+    single = fit_cp(made, start, penalty=0.01)
+    assert single.out.dtype == torch.float64 and not torch.equal(single.out, double.out)
+    assert single.errors[-1] == pytest.approx(double.errors[-1], rel=1e-3)
 
+
+@pytest.mark.parametrize("rank", [3, 20])
+def test_both_ways_through_the_inputs_are_one(rank: int) -> None:
+    made, weight, *_ = seen()
+    steps, start = cp._Steps(made, 0.0), decompose_cp(weight, rank, sweeps=5)
+    rao, gram = cp._rao(start.in_, start.spatial), start.out.T @ start.out
+    through = steps._through(rao, start.out, gram).flatten(0, 1)
+    assert torch.allclose(through, made.inputs @ rao @ gram, rtol=1e-9, atol=1e-12 * float(through.abs().max()))
+
+
+def test_a_layer_that_costs_more_gets_fewer_sweeps_but_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, weight, *_ = seen()
+    start = decompose_cp(weight, 5, sweeps=5)
+    one = cp._Steps(made, 0.0).work(*start.out.shape)
+    for work, wanted in ((0.0, cp.FEWEST), (5.5 * one, 5), (100 * one, cp.SWEEPS)):
+        monkeypatch.setattr(cp, "WORK", work)
+        assert len(fit_cp(made, start, tol=-1.0).errors) == wanted + 1
+
+
+def _spreaded(made: object) -> list[Tensor]:
     return spread([made.out, made.in_, made.spatial])  # type: ignore[attr-defined]
 
 
@@ -177,7 +205,7 @@ def test_epc_bounds_a_calibrated_cp() -> None:
     free, kept = (fit(made, weight, "cp", (16,), gain=gain, options=Options(eta=eta)) for eta in (None, 0.0))
     assert kept.more[0].sensitivity < free.more[0].sensitivity
     start = decompose(weight, "cp", (16,), Options(eta=0.0))
-    assert isinstance(start, Cp) and start.epc_rounds > 0
+    assert isinstance(start, Cp) and start.epc_sweeps > 0
     unbounded = fit_cp(made, start)
     assert sensitivity(_spreaded(kept.factors)) < 0.99 * sensitivity(_spreaded(unbounded))
 

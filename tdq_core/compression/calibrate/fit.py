@@ -11,8 +11,8 @@ from tdq_core.compression.calibrate.moments import Moments
 from tdq_core.compression.calibrate.spatial import fit_spatial
 from tdq_core.compression.calibrate.svd import fit_svd
 from tdq_core.compression.calibrate.tucker2 import fit_tucker2
+from tdq_core.compression.decompose.components import degeneracy
 from tdq_core.compression.decompose.cp import Cp
-from tdq_core.compression.decompose.epc import degeneracy
 from tdq_core.compression.decompose.factors import Details, Factors, Options, relative
 from tdq_core.compression.decompose.groups import grouped, joined
 from tdq_core.compression.decompose.spatial import Spatial

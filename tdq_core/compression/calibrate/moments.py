@@ -47,6 +47,11 @@ class Moments:
         return math.prod(self.kernel[1:])
 
     @cached_property
+    def inputs_single(self) -> Tensor:
+        """`inputs` as float32."""
+        return self.inputs.float()
+
+    @cached_property
     def blocks(self) -> Tensor:
         """`inputs` as (C_in, K, C_in, K)."""
         return self.inputs.view(self.channels, self.taps, self.channels, self.taps)

@@ -18,22 +18,25 @@ class Products:
     """The products of a tensor (I, J, K) with two of three factors, (size, r) each.
 
     Modes 1 and 2 share the product with the first factor, so that a sweep multiplies the whole tensor twice, and the
-    largest array beside it is (J K, r).
+    largest array beside it is (J K, r). They are float64, also where they are multiplied in float32.
     """
 
     unfolded: Tensor
     size_j: int
 
     @classmethod
-    def of(cls, tensor: Tensor) -> "Products":
-        return cls(tensor.flatten(1), tensor.shape[1])
+    def of(cls, tensor: Tensor, *, single: bool = False) -> "Products":
+        unfolded = tensor.flatten(1)
+        return cls(unfolded.float() if single else unfolded, tensor.shape[1])
 
     def sweep(self, factors: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
         """(mode, product with the other two factors), in order; a factor that is replaced meanwhile counts at once."""
-        yield 0, self.unfolded @ (factors[1][:, None, :] * factors[2][None, :, :]).flatten(0, 1)
-        through = (self.unfolded.T @ factors[0]).unflatten(0, (self.size_j, -1))  # (J, K, r)
-        yield 1, (through * factors[2][None]).sum(1)
-        yield 2, (through * factors[1][:, None]).sum(0)
+        dtype = self.unfolded.dtype
+        two, three = factors[1].to(dtype), factors[2].to(dtype)
+        yield 0, (self.unfolded @ (two[:, None, :] * three[None, :, :]).flatten(0, 1)).double()
+        through = (self.unfolded.T @ factors[0].to(dtype)).unflatten(0, (self.size_j, -1))  # (J, K, r)
+        yield 1, (through * three[None]).sum(1).double()
+        yield 2, (through * factors[1].to(dtype)[:, None]).sum(0).double()
 
 
 @dataclass(frozen=True)

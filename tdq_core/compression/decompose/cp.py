@@ -31,7 +31,6 @@ class Cp:
         converged: whether the error stopped falling before the sweeps ran out.
         starts: random starts that were tried for a few sweeps; the best one went on.
         epc_sweeps: sweeps of the error-preserving correction that followed; 0 where there was none.
-        epc_rounds: how often correction and least squares took turns before the last correction.
     """
 
     out: Tensor
@@ -42,7 +41,6 @@ class Cp:
     converged: bool
     starts: int = 1
     epc_sweeps: int = 0
-    epc_rounds: int = 0
 
     def to_weight(self) -> Tensor:
         """The approximated weight (C_out, C_in, K_h, K_w)."""
@@ -82,16 +80,26 @@ def decompose_cp(
         NotNow: the work needs more memory than is free.
     """
     kernel = compress(weight, rank)
+    starts = starts_tried(kernel, rank, effort) if sweeps > TRIAL_SWEEPS else 1
+    best = best_start(kernel, rank, seed, starts, tol=tol)
+    fit = als(kernel.core, best.factors, lost=kernel.lost, sweeps=sweeps, tol=tol)
+    return made_of(kernel, fit, weight, starts=starts)
+
+
+def starts_tried(kernel: "Compressed", rank: int, effort: float, *, share: float = 1.0) -> int:
+    """How many random starts are tried in this `share` of the work: fewer where a sweep costs more, a number of the
+    shape alone."""
     wanted = max(1, round(effort * TRIED_STARTS)) * TRIAL_SWEEPS
-    tried = affordable(tuple(kernel.core.shape), rank, wanted, effort=effort) // TRIAL_SWEEPS
-    starts = tried if sweeps > TRIAL_SWEEPS else 1
+    return affordable(tuple(kernel.core.shape), rank, wanted, effort=share * effort) // TRIAL_SWEEPS
+
+
+def best_start(kernel: "Compressed", rank: int, seed: int, starts: int, *, tol: float = TOL) -> Fit:
+    """The best of so many seeded random starts after a few sweeps of least squares."""
     trials = [
         als(kernel.core, random_start(kernel.core, rank, seed, turn), lost=kernel.lost, sweeps=TRIAL_SWEEPS, tol=tol)
         for turn in range(starts)
     ]
-    best = min(trials, key=lambda fit: fit.errors[-1])
-    fit = als(kernel.core, best.factors, lost=kernel.lost, sweeps=sweeps, tol=tol)
-    return made_of(kernel, fit, weight, starts=starts)
+    return min(trials, key=lambda fit: fit.errors[-1])
 
 
 def made_of(kernel: Compressed, fit: Fit, weight: Tensor, *, starts: int) -> Cp:

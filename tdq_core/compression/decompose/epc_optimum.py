@@ -8,7 +8,7 @@ three move together, min sensitivity subject to |T - [[A, B, C]]| <= bound, on t
 import torch
 from torch import Tensor
 
-from tdq_core.compression.decompose.epc import sensitivity, spread
+from tdq_core.compression.decompose.components import sensitivity, spread
 from tdq_core.compression.decompose.ridge import smallest_within
 
 OUTER, INNER, HISTORY = 8, 60, 20

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tdq_core.compression.decompose.als import als
+from tdq_core.compression.decompose.components import spread
 from tdq_core.compression.decompose.cp import Cp, compress, made_of, random_start
-from tdq_core.compression.decompose.epc import spread
 
 LOWEST = 8
 NEW_SWEEPS, ALL_SWEEPS, TOL = 20, 25, 1e-6

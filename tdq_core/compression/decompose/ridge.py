@@ -29,6 +29,11 @@ def least_squares(gram: Tensor, product: Tensor) -> Tensor:
     return solved[0]
 
 
+def regress(gram: Tensor, product: Tensor, ridges: Tensor) -> Tensor:
+    """`product` (size, r) @ inverse of (`gram` + diag(`ridges`)), the ridges (r,) raised until the factor exists."""
+    return least_squares(gram + ridges.diag(), product)
+
+
 def smallest_within(
     gram: Tensor, product: Tensor, square: float, bound: float, start: float = 0.0
 ) -> tuple[Tensor, float] | None:
