@@ -93,11 +93,11 @@ def starts_tried(kernel: "Compressed", rank: int, effort: float, *, share: float
     return affordable(tuple(kernel.core.shape), rank, wanted, effort=share * effort) // TRIAL_SWEEPS
 
 
-def best_start(kernel: "Compressed", rank: int, seed: int, starts: int, *, tol: float = TOL) -> Fit:
-    """The best of so many seeded random starts after a few sweeps of least squares."""
+def best_start(kernel: "Compressed", rank: int, seed: int, starts: int, *, first: int = 0, tol: float = TOL) -> Fit:
+    """The best of so many seeded random starts, from the `first` on, after a few sweeps of least squares."""
     trials = [
         als(kernel.core, random_start(kernel.core, rank, seed, turn), lost=kernel.lost, sweeps=TRIAL_SWEEPS, tol=tol)
-        for turn in range(starts)
+        for turn in range(first, first + starts)
     ]
     return min(trials, key=lambda fit: fit.errors[-1])
 

@@ -36,11 +36,19 @@ Finish = Callable[[Tensor, list[Tensor], float], list[Tensor]]
 def decompose_cp_corrected(
     weight: Tensor, rank: int, *, eta: float, seed: int = 0, finish: Finish | None = None, effort: float = 1.0
 ) -> Cp:
-    """CP of `weight` (C_out, C_in, K_h, K_w) at `rank` with small components: `correct_cp` of the best random start."""
-    kernel = compress(weight, rank)
-    starts = starts_tried(kernel, rank, effort, share=STARTS)
-    begun = made_of(kernel, best_start(kernel, rank, seed, starts), weight, starts=starts)
-    return correct_cp(weight, begun, eta=eta, finish=finish, effort=effort)
+    """CP of `weight` (C_out, C_in, K_h, K_w) at `rank` with small components: `correct_cp` of the best random start.
+
+    With an `effort` above 1 that is done so many times from other starts, and the least error is kept.
+    """
+    kernel, searches = compress(weight, rank), max(1, round(effort))
+    starts = starts_tried(kernel, rank, 1.0, share=STARTS)
+
+    def found(search: int) -> Cp:
+        begun = best_start(kernel, rank, seed, starts, first=search * starts)
+        made = made_of(kernel, begun, weight, starts=searches * starts)
+        return correct_cp(weight, made, eta=eta, finish=finish)
+
+    return min((found(search) for search in range(searches)), key=lambda made: made.errors[-1])
 
 
 def correct_cp(weight: Tensor, made: Cp, *, eta: float, finish: Finish | None = None, effort: float = 1.0) -> Cp:
