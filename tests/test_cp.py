@@ -7,7 +7,7 @@ from tdq_core.compression.decompose import cp as module
 from tdq_core.compression.decompose.als import WORK, Products, affordable, als
 from tdq_core.compression.decompose.components import degeneracy
 from tdq_core.compression.decompose.cp import compress, cp_memory, decompose_cp, random_start
-from tdq_core.compression.decompose.epc import _sweeps, correct_cp
+from tdq_core.compression.decompose.epc import SINGLE, _sweeps, correct_cp
 from tdq_core.compression.decompose.factors import Options
 from tdq_core.compression.decompose.linalg import rel_error
 from tdq_core.compression.decompose.ridge import least_squares
@@ -55,7 +55,7 @@ def test_a_large_layer_gets_as_many_sweeps_as_its_shape_allows():
     assert affordable(wide, 1069, 200) == int(WORK / cost) > 10
     assert (affordable(wide, 5000, 200), affordable(narrow, 170, 200)) == (10, 200)
     counts = tuple(_sweeps(*at, 1.0) for at in ((wide, 5000), (wide, 1069), (narrow, 170)))
-    assert counts == ((10, True), (int(1.5 * WORK / cost), True), (200, False))
+    assert counts == ((10, True), (int(SINGLE * WORK / cost), True), (200, False))
 
 
 def test_the_last_correction_keeps_to_its_bound():

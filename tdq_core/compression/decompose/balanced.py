@@ -18,7 +18,7 @@ from tdq_core.compression.decompose.als import Fit, Products
 from tdq_core.compression.decompose.components import sensitivity, spread, weights_of
 from tdq_core.compression.decompose.ridge import regress
 
-SHARE = 0.1
+SHARE = 0.05
 """What the sensitivity counts beside the squared error."""
 MOMENTUM = 0.97
 RENEWED = 10
@@ -41,7 +41,8 @@ def balanced(
         return Fit([torch.zeros_like(f) for f in start], (0.0,), True)
     turns = _Turns(Products.of(tensor, single=single), square)
     now = before = spread(start)
-    missed, steps, errors = turns.missed(now), 0, [math.sqrt((turns.missed(now) + lost) / (square + lost))]
+    missed, steps = turns.missed(now), 0
+    errors = [math.sqrt((missed + lost) / (square + lost))]
     for sweep in range(sweeps):
         if sweep % RENEWED == 0:
             mu = SHARE * missed / max(sensitivity(now), 1e-150)
@@ -68,7 +69,7 @@ class _Turns:
 
     def sweep(self, factors: list[Tensor], mu: float) -> tuple[list[Tensor], float]:
         """All three factors anew, evenly spread, and their squared error."""
-        grams = [f.T @ f for f in factors]
+        grams = [torch.empty(0), *(f.T @ f for f in factors[1:])]
         for mode, product in self.products.sweep(factors):
             one, two = (mode + 1) % 3, (mode + 2) % 3
             gram = grams[one] * grams[two]

@@ -12,19 +12,19 @@ larger than the kernel itself, and no components are left that could cancel.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tdq_core.compression.decompose.als import Products, affordable
+from tdq_core.compression.decompose.als import Fit, Products, affordable
 from tdq_core.compression.decompose.balanced import balanced
 from tdq_core.compression.decompose.components import sensitivity, spread, sum_of_squared_norms, weights_of
-from tdq_core.compression.decompose.cp import Compressed, Cp, best_start, compress, made_of, starts_tried
+from tdq_core.compression.decompose.cp import Compressed, Cp, best_start, compress, made_of, random_start, starts_tried
 from tdq_core.compression.decompose.ridge import smallest_within
 
 SWEEPS, TOL = 200, 1e-5
-SINGLE, DEAR = 1.5, 0.2
+SINGLE, DEAR = 1.2, 0.2
 """So many times the usual work is affordable where the tensor is multiplied in float32, and it is where all sweeps
 would take more than so many times the usual work."""
 STARTS = 0.25
@@ -42,13 +42,16 @@ def decompose_cp_corrected(
     """
     kernel, searches = compress(weight, rank), max(1, round(effort))
     starts = starts_tried(kernel, rank, 1.0, share=STARTS)
+    if kernel.norm == 0:
+        return made_of(kernel, best_start(kernel, rank, seed, 1), weight, starts=1)  # all components are zero
 
-    def found(search: int) -> Cp:
-        begun = best_start(kernel, rank, seed, starts, first=search * starts)
-        made = made_of(kernel, begun, weight, starts=searches * starts)
-        return correct_cp(weight, made, eta=eta, finish=finish)
+    def found(search: int) -> Fit:
+        if starts == 1:  # a trial would cost much and choose nothing
+            return _together(kernel, random_start(kernel.core, rank, seed, search), 1.0)
+        return _together(kernel, best_start(kernel, rank, seed, starts, first=search * starts).factors, 1.0)
 
-    return min((found(search) for search in range(searches)), key=lambda made: made.errors[-1])
+    best = min((found(search) for search in range(searches)), key=lambda fit: fit.errors[-1])
+    return _corrected(kernel, best, weight, starts=searches * starts, eta=eta, finish=finish)
 
 
 def correct_cp(weight: Tensor, made: Cp, *, eta: float, finish: Finish | None = None, effort: float = 1.0) -> Cp:
@@ -58,23 +61,36 @@ def correct_cp(weight: Tensor, made: Cp, *, eta: float, finish: Finish | None = 
     the number follows from the shape alone); the correction after it may raise the error to `allowed_error`, of the
     lower one of that and `made`'s. What `finish` makes of core, factors and the bound of their error comes last.
     """
-    kernel, rank = compress(weight, made.out.shape[1]), made.out.shape[1]
+    kernel = compress(weight, made.out.shape[1])
     if kernel.norm == 0:
         return made  # all components are zero already
     factors = spread([basis.T @ f for basis, f in zip(kernel.bases, (made.out, made.in_, made.spatial), strict=True)])
     factors = [f / kernel.norm ** (1 / 3) for f in factors]
-    sweeps, single = _sweeps(kernel.core.shape, rank, effort)
-    fit = balanced(kernel.core, factors, lost=kernel.lost, sweeps=sweeps, tol=TOL, single=single)
-    best, least = (fit.factors, fit.errors[-1]) if fit.errors[-1] <= made.errors[-1] else (factors, made.errors[-1])
-    bound = _bound(kernel, least, eta)
-    last = correct(kernel.core, best, bound, objective="sensitivity",
-                   sweeps=affordable(kernel.core.shape, rank, LAST_SWEEPS))  # fmt: skip
-    corrected = finish(kernel.core, last.factors, bound) if finish else last.factors
-    out, in_, spatial = (
-        f * kernel.norm ** (1 / 3) for f in spread([b @ f for b, f in zip(kernel.bases, corrected, strict=True)])
+    fit = _together(kernel, factors, effort)
+    errors, better = (*made.errors, *fit.errors[1:]), fit.errors[-1] <= made.errors[-1]
+    fit = Fit(fit.factors, errors, fit.converged) if better else Fit(factors, made.errors, made.converged)
+    return _corrected(kernel, fit, weight, starts=made.starts, eta=eta, finish=finish)
+
+
+def _together(kernel: Compressed, factors: list[Tensor], effort: float) -> Fit:
+    """Error and components of the core lowered together."""
+    sweeps, single = _sweeps(kernel.core.shape, factors[0].shape[1], effort)
+    return balanced(kernel.core, factors, lost=kernel.lost, sweeps=sweeps, tol=TOL, single=single)
+
+
+def _corrected(
+    kernel: Compressed, fit: Fit, weight: Tensor, *, starts: int, eta: float, finish: Finish | None
+) -> Cp:  # fmt: skip
+    """The smallest components that are found within the allowed error of `fit`, as a CP of `weight`."""
+    bound = _bound(kernel, fit.errors[-1], eta)
+    sweeps = affordable(kernel.core.shape, fit.factors[0].shape[1], LAST_SWEEPS)
+    last = correct(kernel.core, fit.factors, bound, objective="sensitivity", sweeps=sweeps)
+    factors = finish(kernel.core, last.factors, bound) if finish else last.factors
+    out, in_, spatial = spread(
+        [basis @ f * kernel.norm ** (1 / 3) for basis, f in zip(kernel.bases, factors, strict=True)]
     )
-    errors, done = (*made.errors, *fit.errors[1:]), len(last.history) - 1
-    return replace(made, out=out, in_=in_, spatial=spatial, errors=errors, converged=fit.converged, epc_sweeps=done)
+    return Cp(out, in_, spatial, (weight.shape[2], weight.shape[3]), fit.errors, fit.converged, starts=starts,
+              epc_sweeps=len(last.history) - 1)  # fmt: skip
 
 
 def allowed_error(error: float, eta: float) -> float:
