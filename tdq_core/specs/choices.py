@@ -142,7 +142,7 @@ class Effort(Choice):
     """How long CP is looked for.
 
     Attributes:
-        times: so many times the usual random starts and turns of the correction.
+        times: so many times the usual random starts and sweeps.
         climbs: it grows from lower ranks, which serve all ranks above.
     """
 
@@ -156,7 +156,7 @@ EFFORTS: dict[str, Effort] = {
         Effort(name="quick", label="quick", times=0.125, climbs=True,
                help="grown from lower ranks that are kept, so that a further rank takes a fraction: to look around"),
         Effort(name="usual", label="usual", times=1.0),
-        Effort(name="thorough", label="thorough", times=4.0, help="four times the starts and turns"),
+        Effort(name="thorough", label="thorough", times=4.0, help="four times the starts, each group of them followed to its end"),
     )
 }  # fmt: skip
 

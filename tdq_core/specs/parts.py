@@ -163,7 +163,7 @@ class Decomposition(Value, frozen=True):
             flag="--effort", label="Effort", choices=lambda: EFFORTS, labels=lambda: labels(EFFORTS),
             helps=lambda: helps(EFFORTS),
             needs=lambda f: f["method"] in CORRECTION and f["solver"] == "tdq",
-            help="How long CP is looked for: random starts, and turns of the correction.",
+            help="How long CP is looked for: random starts, and sweeps from them.",
             because="An 'effort' is that of CP's own search, which has random starts and turns.",
         ),
     ] = "usual"  # fmt: skip

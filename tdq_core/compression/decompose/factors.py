@@ -25,7 +25,7 @@ class Options:
         seed: of random starts (cp).
         eta: how far EPC may raise a CP's error, None for no correction.
         optimal: whether EPC is solved to its optimum, see `epc_optimum`.
-        effort: of CP: how many times the usual random starts and turns of the correction.
+        effort: of CP: how many times the usual random starts and sweeps.
         climbs: CP grows from lower ranks, see `ladder`, in place of random starts.
         solver: whose implementation, see `tdq_core.specs.choices.SOLVERS`.
         short_fits: fits to outputs end after a few short sweeps, with an error that is a few per cent larger.
