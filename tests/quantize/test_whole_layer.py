@@ -70,6 +70,27 @@ def test_more_turns_are_never_worse():
     assert missed[2] <= missed[1] * (1 + 1e-9) <= missed[0] * (1 + 2e-9) and missed[2] < missed[0]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_row_can_do_is_the_derivative_of_the_error(kind):
+    """Of every factor, first and second, against differences of the layer's error itself."""
+    chain = chain_of(kind)
+    group = _Group(chain, seen_by(chain), [Scheme(4, None)] * 3)
+    group._put_last(group.last)
+    step = torch.randn(max(IN, TAPS), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+    def missed() -> float:
+        return group.seen.missed(group.last @ group._inner_kernel())
+
+    for j in range(len(group.factors)):
+        reach = group._reach_of_middle(2) if j else group._reach_of_first(2)
+        row, by = group.factors[j][2], step[: group.factors[j].shape[1]] * 0.1
+        here = missed()
+        row += by
+        up = missed() - here
+        row -= by
+        assert up == pytest.approx(float(2 * reach.slope @ by + by @ reach.hessian @ by), rel=1e-6)
+
+
 def test_a_turn_takes_no_row_that_is_worse(monkeypatch):
     chain = chain_of("cp")
     group = _Group(chain, seen_by(chain), [Scheme(3, None)] * 3)

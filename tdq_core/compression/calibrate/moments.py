@@ -57,6 +57,15 @@ class Moments:
         return self.inputs.view(self.channels, self.taps, self.channels, self.taps)
 
     @cached_property
+    def tap_pairs(self) -> Tensor:
+        """(K (K + 1) / 2, C_in C_in): for taps k <= l in the order of `torch.triu_indices` the sum of the covariances of
+        channels at (k, l) and at (l, k), one of them where k is l."""
+        one, two = torch.triu_indices(self.taps, self.taps)
+        pairs = torch.stack([self.blocks[:, k, :, m] for k, m in zip(one.tolist(), two.tolist(), strict=True)])
+        pairs[one != two] += pairs[one != two].mT
+        return pairs.flatten(1)
+
+    @cached_property
     def between(self) -> Tensor:
         """(C_in, C_in): the covariance of channels at one tap, the mean over the taps."""
         return self.blocks.diagonal(dim1=1, dim2=3).mean(-1)

@@ -135,10 +135,15 @@ class _Group:
         """Where entry c of the row moves, W[:, c, k] moves by onward[k] times that."""
         onward = self.middle[row].T * self.last[:, row] if self.depthwise else self.middle[:, row].T @ self.last.T
         channels, taps = self.seen.channels, self.seen.taps
-        hessian = torch.einsum("kl,ckdl->cd", onward @ onward.T, self.seen.blocks)
+        hessian = self._over_taps(onward @ onward.T)
         slope = torch.einsum("ko,ock->c", onward, self.slope.view(-1, channels, taps))
         seen = self.seen.inputs.view(channels, taps, -1)
         return _Reach(hessian, slope, lambda by: onward.T @ torch.einsum("c,ckn->kn", by, seen))
+
+    def _over_taps(self, gram: Tensor) -> Tensor:
+        """(C_in, C_in): the sum over taps k, l of gram[k, l] E x_ck x_dl, for a symmetric `gram`."""
+        one, two = torch.triu_indices(len(gram), len(gram))
+        return (gram[one, two] @ self.seen.tap_pairs).view(self.seen.channels, -1)
 
     def _reach_of_middle(self, row: int) -> "_Reach":
         """Where entry k of the row moves, W[:, c, k] moves by last[:, row] first[row, c] times that."""
