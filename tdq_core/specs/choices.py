@@ -156,7 +156,7 @@ EFFORTS: dict[str, Effort] = {
         Effort(name="quick", label="quick", times=0.125, climbs=True,
                help="grown from lower ranks that are kept, so that a further rank takes a fraction: to look around"),
         Effort(name="usual", label="usual", times=1.0),
-        Effort(name="thorough", label="thorough", times=4.0, help="four times the starts, each group of them followed to its end"),
+        Effort(name="thorough", label="thorough", times=4.0, help="four times the starts and sweeps"),
     )
 }  # fmt: skip
 

@@ -58,8 +58,8 @@ class Moments:
 
     @cached_property
     def tap_pairs(self) -> Tensor:
-        """(K (K + 1) / 2, C_in C_in): for taps k <= l in the order of `torch.triu_indices` the sum of the covariances of
-        channels at (k, l) and at (l, k), one of them where k is l."""
+        """(K (K + 1) / 2, C_in C_in): for taps k <= l, in the order of `torch.triu_indices`, the sum of the covariances
+        of channels at (k, l) and at (l, k), one of them where k is l."""
         one, two = torch.triu_indices(self.taps, self.taps)
         pairs = torch.stack([self.blocks[:, k, :, m] for k, m in zip(one.tolist(), two.tolist(), strict=True)])
         pairs[one != two] += pairs[one != two].mT
