@@ -32,11 +32,11 @@ def missed(tensor: Tensor, factors: list[Tensor]) -> float:
 @given(st.integers(0, 999), st.integers(1, 30), st.floats(0, 2))
 def test_the_sum_never_rises_and_its_errors_are_real(seed: int, rank: int, lost: float) -> None:
     tensor, start = drawn(seed, rank)
-    mu = SHARE * missed(tensor, start) / sensitivity(spread(start))
+    square = float(tensor.square().sum())
+    mu = SHARE * math.sqrt(missed(tensor, start) * square) / sensitivity(spread(start))
     totals = []
     for sweeps in range(RENEWED):
         fit = balanced(tensor, start, lost=lost, sweeps=sweeps, tol=-1.0)
-        square = float(tensor.square().sum())
         real = math.sqrt((missed(tensor, fit.factors) + lost) / (square + lost))
         assert fit.errors[-1] == pytest.approx(real, rel=1e-6, abs=1e-6)
         totals.append(missed(tensor, fit.factors) + mu * sensitivity(fit.factors))

@@ -1,7 +1,7 @@
 """CP of small error and small components at once: alternating ridge regressions that keep their momentum.
 
 The sum |T - [[A, B, C]]|^2 + mu sensitivity(A, B, C) is lowered by one factor after another, each a ridge regression;
-mu follows the error, so that the sensitivity counts as a fixed share of it. Plain least squares crawls where components
+mu follows the error, so that the sensitivity keeps its weight beside it. Plain least squares crawls where components
 cancel, and these cannot grow here; between sweeps all factors go on in the direction they came from (Nesterov, 1983;
 Mitchell, Ye, De Sterck, "Nesterov acceleration of alternating least squares for canonical tensor decomposition", 2020),
 and stand where that has made the sum larger. Phan, Tichavsky and Cichocki ("Error preserving correction for CPD
@@ -18,8 +18,9 @@ from tdq_core.compression.decompose.als import Fit, Products
 from tdq_core.compression.decompose.components import sensitivity, spread, weights_of
 from tdq_core.compression.decompose.ridge import regress
 
-SHARE = 0.05
-"""What the sensitivity counts beside the squared error."""
+SHARE = 0.03
+"""What the sensitivity counts: as much as this share of error times norm. So beside a large squared error it counts
+little, and beside a small one, where large components are what is left to mend, much."""
 MOMENTUM = 0.97
 RENEWED = 10
 """Sweeps after which mu follows the error anew."""
@@ -45,7 +46,7 @@ def balanced(
     errors = [math.sqrt((missed + lost) / (square + lost))]
     for sweep in range(sweeps):
         if sweep % RENEWED == 0:
-            mu = SHARE * missed / max(sensitivity(now), 1e-150)
+            mu = SHARE * math.sqrt(missed * square) / max(sensitivity(now), 1e-150)
             least = missed + mu * sensitivity(now)
         pushed = min(steps / (steps + 3), MOMENTUM)
         tried, error = turns.sweep([a + pushed * (a - b) for a, b in zip(now, before, strict=True)], mu)
