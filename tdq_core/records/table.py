@@ -60,7 +60,8 @@ def numbers_text(spec: RunSpec) -> str:
     numbers = spec.precision
     parts = {
         "aware": numbers.quantization_aware, f"inner {numbers.inner_bits}": numbers.inner_bits,
-        "auto": numbers.bits == "auto", "mse": numbers.ranges == "mse", "tensor": numbers.granularity == "tensor",
+        "auto": numbers.bits == "auto", "bits by hand": numbers.bits_by_hand,
+        "mse": numbers.ranges == "mse", "tensor": numbers.granularity == "tensor",
     }  # fmt: skip
     return " + ".join([numbers.name, *(part for part, there in parts.items() if there)])
 
