@@ -193,8 +193,7 @@ def quantize(
         to: a folder; None: a temporary one, gone with what is returned.
         condition: balance decomposed layers and correct their biases before integers.
         granularity, ranges, quantization_aware, inner_bits: see `tdq_core.specs.PrecisionSpec`.
-        bits: of the weights of single layers of the network as it was, by name or pattern, as `plan.bits` has them;
-            None: those of the precision.
+        bits: of the weights of single layers of the network as it was, as `plan.bits` has them; None: the precision's.
 
     Raises:
         InputError: an unknown precision or backend, or no calibration images where they are needed.
