@@ -43,7 +43,8 @@ from tdq_core.records.packing import pack, unpack
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RUNS, Kind, Store
 from tdq_core.records.table import to_csv
-from tdq_core.specs import RankRule, RunSpec
+from tdq_core.specs import PrecisionSpec, RankRule, RunSpec
+from tdq_core.specs.bits import read_bits
 from tdq_core.specs.command import command_line
 from tdq_core.specs.rank_choice import read_ranks
 
@@ -152,6 +153,17 @@ def _ranks(folder: Path, data: bytes) -> Any:
     table = LayerTable.read(next((SHIPPED / "layers").glob(f"{MODEL}-*.json")))
     try:
         return make_plan(table, "tucker2", RankRule("manual", ranks=read_ranks(str(folder / "ranks.json"))))
+    except TDQError:
+        return None
+
+
+def _bits(folder: Path, data: bytes) -> Any:
+    (folder / "bits.json").write_bytes(data)
+    table = LayerTable.read(next((SHIPPED / "layers").glob(f"{MODEL}-*.json")))
+    try:
+        precision = PrecisionSpec("w4a8", bits=read_bits(str(folder / "bits.json")))
+        command_line(RunSpec.of(MODEL, "digits", precision="w4a8", bits=precision.bits))
+        return make_plan(table, "none", None, precision)
     except TDQError:
         return None
 
@@ -279,6 +291,7 @@ READERS: dict[str, Reader] = {
     "export": Reader(lambda: [_good_export()], _export),
     "layer table": Reader(lambda: _shipped("layers", MODEL, 1), _table),
     "ranks": Reader(lambda: [{"block1.conv1.0": 8, "block1.conv2.0": [4, 5], "head": None}], _ranks),
+    "bits": Reader(lambda: [{"*": 4, "block1.*": 3, "block2.conv1.0": 6, "head": 8}], _bits),
     "job's request": Reader(
         lambda: [
             json.loads(Request(kind="recipe", spec=RunSpec.of(MODEL, "digits"), target="drop<=1%").to_json()),
