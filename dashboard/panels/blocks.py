@@ -181,7 +181,8 @@ def _foretold(found: Prediction) -> str:
 
 def _layers(record: RunRecord) -> None:
     taken = [la for la in record.layers if la.method != "none"]
-    if record.spec.decomposition is None or not record.layers:
+    bits = sorted({la.bits for la in record.layers if la.bits})
+    if not record.layers or (record.spec.decomposition is None and not bits):
         return
     left = len(record.layers) - len(taken)
     with st.expander(f"Layers: {len(taken)} decomposed, {left} left alone"):
@@ -192,6 +193,7 @@ LAYER_COLUMNS: dict[str, Any] = {
     "params": st.column_config.NumberColumn("params", format="localized"),
     "dense": st.column_config.NumberColumn("dense params", format="localized"),
     "error": st.column_config.NumberColumn("relative error", format="%.4f", help="|W − W~| / |W|, Frobenius norm"),
+    "bits": st.column_config.NumberColumn("bits", help="Of its weights"),
     "before": st.column_config.NumberColumn(
         "spread before", format="%.1f", help="Largest over median range of the channels inside the layer"
     ),
@@ -209,6 +211,7 @@ def layers_table(layers: Sequence[LayerRecord]) -> None:
             "dense": la.dense_params,
             "params": la.params,
             "error": la.rel_error,
+            **({"bits": la.bits} if la.bits else {}),
             **_spreads(la),
             "why": la.skipped_because or "",
         }

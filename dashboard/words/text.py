@@ -109,6 +109,8 @@ def option_text(field: Field, value: Any) -> str:
     name = label[0].lower() + label[1:]
     if field.kind is bool:
         return name if value else f"no {name}"
+    if isinstance(value, Mapping):
+        return f"{name} by hand"
     return f"{name}: {field.option.labels()[value] if field.option.labels else value}"
 
 
@@ -127,7 +129,9 @@ def quantizer(spec: RunSpec) -> tuple[str, ...]:
     return (
         conditioning(spec),
         *(
-            f.option.labels()[flat[f.key]] if f.option.labels else option_text(f, flat[f.key])
+            f.option.labels()[flat[f.key]]
+            if f.option.labels and isinstance(flat[f.key], str)
+            else option_text(f, flat[f.key])
             for f in options
             if flat[f.key] != usual[f.key]
         ),

@@ -93,8 +93,7 @@ class Plan:
 
 def lacks(table: LayerTable, rule: RankRule | None, precision: PrecisionSpec) -> bool:
     """Whether `table` was read without something that a plan by `rule` needs: what files hold, what rounding does."""
-    by_hand = precision.bits_by_hand is not None
-    if not by_hand and (rule is None or rule.budget != "bytes"):
+    if rule is None or rule.budget != "bytes":
         return False
     return table.files is None or (precision.bits == "auto" and not all(la.rounding for la in table.layers))
 
