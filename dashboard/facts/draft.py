@@ -141,7 +141,7 @@ def on_table(draft: Draft, table: str) -> Draft:
 
 
 def spelt_out(options: Mapping[str, Any], bits: HandBits | None = None) -> dict[str, Any]:
-    """Options as a spec takes them: where bits of weights are by hand these, the others being those of the precision."""
+    """Options as a spec takes them: where bits of weights are by hand these, the others being the precision's."""
     if options.get("bits") != MANUAL:
         return dict(options)
     return {**options, "bits": dict(bits or {ANY: PRECISIONS[options["precision"]].weight_bits})}
