@@ -12,6 +12,8 @@ from tdq_core.layers.table import Layer
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.specs.bits import FEWEST_BY_HAND, MOST_BY_HAND
 
+WIDTH = 125
+"""Of a layer's slider."""
 _USUAL = 4
 _ALL = "shown_bits"
 
@@ -23,8 +25,7 @@ def bits_slider(planned: LayerPlan, draft: Draft) -> None:
     if st.session_state.get(key) != bits:
         st.session_state[key] = bits
     st.slider(
-        f"bits, {plain(name)}", FEWEST_BY_HAND, MOST_BY_HAND, key=key, on_change=_moved, args=(name, key), width=120,
-        help="Of its weights. Where an end of the network is decomposed, its outermost weight keeps 8.",
+        f"bits, {plain(name)}", FEWEST_BY_HAND, MOST_BY_HAND, key=key, on_change=_moved, args=(name, key), width=WIDTH,
     )  # fmt: skip
 
 
@@ -37,8 +38,8 @@ def bits_of_many(group: Sequence[Layer]) -> None:
     )  # fmt: skip
     st.button(
         f"Give to {len(inner)} shown", on_click=_give, args=(inner,), disabled=not inner, key="give_bits",
-        help="Sets the bits of the layers of this group by hand; the first and the last layer of the network have "
-        "sliders of their own.",
+        help="Sets the bits of the layers of this group by hand. The first and the last layer of the network have "
+        "sliders of their own; where they are decomposed, their outermost weight keeps 8.",
     )  # fmt: skip
 
 

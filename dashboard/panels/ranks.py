@@ -19,6 +19,10 @@ from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.costs import max_ranks, method_for
 from tdq_core.ranks.plan import LayerPlan, Plan
 
+WIDE, NARROW = 205, 158
+"""Of a slider of ranks; the narrow one has one of bits beside it."""
+RANKS = 2 * NARROW
+"""Of what stands beside a slider of bits."""
 MOST_SLIDERS = 6
 """Layers with sliders at a time: what is sent whenever one of them moves."""
 _COLUMNS = {
@@ -101,7 +105,7 @@ def _sliders(layers: Sequence[LayerPlan], draft: Draft, bits: Collection[str]) -
     if len(layers) > MOST_SLIDERS:
         told = f"The {MOST_SLIDERS} largest of {len(layers)} layers: a stage, a kernel size or a name shows others."
     if layers and not draft.by_hand and draft.method != "none":
-        told += " Moving a slider goes on by hand, from the ranks of the rule."
+        told += " Moving a rank goes on by hand, from the ranks of the rule."
     if told:
         st.caption(told)
 
@@ -109,8 +113,8 @@ def _sliders(layers: Sequence[LayerPlan], draft: Draft, bits: Collection[str]) -
 def _one_layer(planned: LayerPlan, draft: Draft, *, with_bits: bool) -> None:
     layer, method = planned.layer, draft.method
     if not can_be_decomposed(layer, method):
-        with st.container(border=True, gap="small"):
-            st.markdown(f"**{plain(layer.name)}** {layer.shape_text}, {text.count(layer.params)} params")
+        with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
+            st.markdown(f"**{plain(layer.name)}** {layer.shape_text}, {text.count(layer.params)} params", width=RANKS)
             bits_slider(planned, draft)
         return
     taken = planned.method != "none"
@@ -127,16 +131,18 @@ def _one_layer(planned: LayerPlan, draft: Draft, *, with_bits: bool) -> None:
         if taken:
             _rank_sliders(planned, own, draft, with_bits=with_bits)
         else:
-            st.caption(f"Left alone: {plain(planned.skipped_because)}.")
-            if with_bits:
-                bits_slider(planned, draft)
+            with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+                st.caption(f"Left alone: {plain(planned.skipped_because)}.", width=RANKS if with_bits else "stretch")
+                if with_bits:
+                    bits_slider(planned, draft)
 
 
 def _rank_sliders(planned: LayerPlan, own: str, draft: Draft, *, with_bits: bool) -> None:
     layer, tops = planned.layer, max_ranks(planned.layer, own)
     keys = [f"rank:{draft.place}:{layer.name}:{i}" for i in range(len(tops))]
     names = method_of(own).names_of_ranks(layer)
-    with st.container(horizontal=True, gap="medium"):
+    width = NARROW if with_bits else WIDE
+    with st.container(horizontal=True, gap="small" if with_bits else "medium"):
         for name, key, top, rank in zip(names, keys, tops, planned.ranks, strict=True):
             if st.session_state.get(key) != rank:
                 st.session_state[key] = rank
@@ -148,7 +154,7 @@ def _rank_sliders(planned: LayerPlan, own: str, draft: Draft, *, with_bits: bool
                     key=key,
                     on_change=_moved,
                     args=(layer.name, keys),
-                    width=205,
+                    width=width,
                 )
             else:
                 st.caption(f"{name}: 1 of 1")
