@@ -12,7 +12,7 @@ from tdq_core.cli.terminal import tell
 from tdq_core.errors import InputError
 from tdq_core.records.logs import LOGS
 from tdq_core.specs.choices import PRESETS, USUAL_PRESET
-from tdq_core.specs.command import is_list, is_told_as_text, value_of
+from tdq_core.specs.command import is_by_layer, is_list, is_told_as_text, value_of
 from tdq_core.specs.option import Field, Flat, fields_of, require_choice
 from tdq_core.specs.parts import Decomposition, ModelSpec
 from tdq_core.specs.rank_choice import SHARING, RankChoice
@@ -149,7 +149,7 @@ def _bare(kind: Any) -> Any:
 
 
 def _help(field: Field) -> str:
-    names = ", ".join(field.option.choices()) if field.option.choices else ""
+    names = ", ".join(field.option.choices()) if field.option.choices and not is_by_layer(field) else ""
     return f"{field.option.help} One of {names}." if names else field.option.help
 
 

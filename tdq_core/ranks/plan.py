@@ -175,9 +175,10 @@ def _taken(layer: Layer, method: str, ranks: Ranks) -> LayerPlan:
 def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
     table, rule, asked = budget.table, budget.rule, METHODS[name]
     if POLICIES[rule.policy].by_prediction and isinstance(asked, Method) and not asked.predicts:
+        with_bits = " and give bits by hand" if budget.chooses_bits else ""
         raise InputError(
             f"The policy '{rule.policy}' predicts a layer's error from its spectra, and no spectrum predicts that of "
-            f"{asked.label}: share the ratio out by 'uniform' or 'later'. Got '{name}'."
+            f"{asked.label}: share the ratio out by 'uniform' or 'later'{with_bits}. Got '{name}'."
         )
     if isinstance(asked, Chooser) and asked.among and not POLICIES[rule.policy].finds_forms:
         able = " and ".join(row.name for row in POLICIES.values() if row.finds_forms)

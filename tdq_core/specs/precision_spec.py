@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, structs
 
 from tdq_core.errors import InputError
+from tdq_core.layers.methods import METHODS, Method, chooses_forms
 from tdq_core.specs.bits import FORM, ByLayer, checked_bits
 from tdq_core.specs.choices import BITS, GRANULARITIES, RANGES, helps, labels
 from tdq_core.specs.option import Flat, Option, require_choices
@@ -30,11 +31,24 @@ def bits_can_be_chosen(flat: Flat) -> bool:
     rule, numbers = flat.get("rule"), PRECISIONS[flat["precision"]]
     shared = rule is None or (rule.kind, rule.budget, rule.policy) == ("ratio", "bytes", "global")
     able = numbers.simulated and numbers.weight_bits > FEWEST and flat["method"] != "none" and shared
-    return able and not flat["finetune"]
+    return able and not flat["finetune"] and _is_predicted(flat["method"])
+
+
+def _is_predicted(method: str) -> bool:
+    """Whether spectra predict its error, or it takes methods of which they do."""
+    asked = METHODS.get(method)
+    return not isinstance(asked, Method) or bool(asked.predicts)
 
 
 def require_choosable(flat: Flat) -> None:
     """InputError where the bits of weights are to be chosen layer by layer, and cannot be."""
+    if flat["bits"] == AUTO and not _is_predicted(flat["method"]):
+        able = " or ".join(name for name in METHODS if _is_predicted(name) and not chooses_forms(name))
+        raise InputError(
+            f"The 'bits' auto are chosen with ranks by errors that spectra predict, and no spectrum predicts that of "
+            f"{METHODS[flat['method']].label}. Got them with the method '{flat['method']}': ask for {able}, or for ranks "
+            "by another policy and bits by hand."
+        )
     if flat["bits"] == AUTO and not bits_can_be_chosen(flat):
         raise InputError(
             f"The 'bits' auto are those of weights of more than {FEWEST} simulated bits, chosen together with ranks: "
@@ -138,8 +152,8 @@ class PrecisionSpec(Value, frozen=True):
         Option(
             flag="--bits", label="Bits of weights", choices=lambda: BITS, labels=lambda: labels(BITS),
             helps=lambda: helps(BITS), needs=lambda f: PRECISIONS[f["precision"]].simulated and not f["finetune"],
-            help="Simulated bits by layer: a JSON file or JSON text such as '{\"*\": 4, \"conv1\": 8}', 2 to 8 (* is "
-            "any text; the ends are named in full), or auto, which chooses each layer's with its ranks.",
+            help="Simulated bits, one of same, auto (each layer's chosen with its ranks), or by hand: a JSON file or "
+            "text such as '{\"*\": 4, \"conv1\": 8}', 2 to 8; a star is any text, the ends are named in full.",
             because="The 'bits' of single layers are those of simulated weights, without 'finetune', which rounds all "
             "layers alike.",
         ),
