@@ -46,8 +46,8 @@ def require_choosable(flat: Flat) -> None:
         able = " or ".join(name for name in METHODS if _is_predicted(name) and not chooses_forms(name))
         raise InputError(
             f"The 'bits' auto are chosen with ranks by errors that spectra predict, and no spectrum predicts that of "
-            f"{METHODS[flat['method']].label}. Got them with the method '{flat['method']}': ask for {able}, or for ranks "
-            "by another policy and bits by hand."
+            f"{METHODS[flat['method']].label}. Got them with the method '{flat['method']}': ask for {able}, or for "
+            "ranks by another policy and bits by hand."
         )
     if flat["bits"] == AUTO and not bits_can_be_chosen(flat):
         raise InputError(
