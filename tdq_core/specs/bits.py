@@ -33,8 +33,7 @@ def checked_bits(given: Any) -> dict[str, int]:
     if not given:
         raise InputError(f"Bits by hand must name at least one layer: {_WRITE}. Got none.")
     for name, bits in given.items():
-        whole = isinstance(bits, Integral) and not isinstance(bits, bool)
-        if not whole or not FEWEST_BY_HAND <= int(bits) <= MOST_BY_HAND:
+        if not isinstance(bits, Integral) or not FEWEST_BY_HAND <= int(bits) <= MOST_BY_HAND:
             raise InputError(
                 f"The 'bits' of layer {shown(name)} must be an int in [{FEWEST_BY_HAND}, {MOST_BY_HAND}]. "
                 f"Got {shown(bits)}."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import BITS_BY_HAND
 from test_bytes import NETS, chain, chained, images, net_of, table_of
@@ -33,6 +33,8 @@ PATTERNS = st.text("ab.1*", max_size=8)
 
 
 @given(pattern=PATTERNS, name=NAMES)
+@example(pattern="*a*a*", name="a")
+@example(pattern="a*a", name="a")
 def test_a_star_stands_for_any_text(pattern: str, name: str) -> None:
     wanted = re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name)
     assert fits(pattern, name) == bool(wanted)
@@ -129,14 +131,16 @@ def test_the_same_bits_for_all_by_hand_are_the_precision(chained: LayerTable, na
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_budget_of_bytes_counts_them(chained: LayerTable, policy: str) -> None:
-    bits = {"*": 3, chained.layers[1].name: 8, chained.layers[-1].name: 5, chained.layers[2].name: 2}
-    rule = RankRule("ratio", 12.0, policy=policy, budget="bytes")
-    plan = make_plan(chained, "tucker2", rule, PrecisionSpec("w4a8", bits=bits))
-    assert chained.files.fp32 / plan.bytes >= 12.0
+@pytest.mark.parametrize(("name", "usual", "ratio"), [("w4a8", 3, 12.0), ("w3a8", 6, 7.0), ("w2", 8, 6.0)])
+def test_a_budget_of_bytes_counts_them(chained: LayerTable, policy: str, name: str, usual: int, ratio: float) -> None:
+    """More bits than the precision's as well as fewer."""
+    bits = {"*": usual, chained.layers[1].name: 8, chained.layers[-1].name: 5, chained.layers[2].name: 2}
+    rule = RankRule("ratio", ratio, policy=policy, budget="bytes")
+    plan = make_plan(chained, "tucker2", rule, PrecisionSpec(name, bits=bits))
+    assert chained.files.fp32 / plan.bytes >= ratio
     assert {name: plan.bits[name] for name in bits if name != "*"} == {n: b for n, b in bits.items() if n != "*"}
     if policy == "uniform":
-        assert chained.files.fp32 / plan.bytes < 1.02 * 12.0
+        assert chained.files.fp32 / plan.bytes < 1.02 * ratio
 
 
 @pytest.mark.parametrize("aware", [False, True])
