@@ -82,6 +82,8 @@ RUN_COLUMNS: dict[str, Any] = {
     ),
     "granularity": st.column_config.TextColumn("scale per", help="Of integer weights: output channel, or whole tensor"),
     "ranges": st.column_config.TextColumn("ranges", width=120),
+    "quantization_aware": st.column_config.TextColumn("aware", help="Integers found by what layers compute"),
+    "bits": st.column_config.TextColumn("bits of weights", help="Empty: those of the precision, the ends' 8"),
     "ranks": st.column_config.TextColumn("ranks", width=150),
     "backend": st.column_config.TextColumn("runs on"),
     "top1": st.column_config.NumberColumn("top-1 (%)", format="%.2f"),
@@ -104,7 +106,7 @@ def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataF
     for name in ("top1", "drop"):
         if name in frame:
             frame[name] = 100 * frame[name].astype(float)
-    for name in {"reason", "granularity", "ranges"} & set(frame):
+    for name in {"reason", "granularity", "ranges", "bits"} & set(frame):
         frame[name] = frame[name].fillna("")
     said = [name for name in frame if frame.empty or not frame[name].isin(("", None)).all()]
     return frame[said]
@@ -119,6 +121,8 @@ def _in_words(record: RunRecord) -> dict[str, Any]:
         "backend": BACKENDS[spec.precision.backend].label,
         "conditioned": {"conditioned": "yes", "not conditioned": "no"}.get(text.conditioning(spec), ""),
         "ranges": RANGES[spec.precision.ranges].label if spec.quantized else None,
+        "quantization_aware": "yes" if spec.precision.quantization_aware else "",
+        "bits": text.bits(spec),
         "latency": text.latency(record),
         "run_id": run_address(record.run_id),
     }

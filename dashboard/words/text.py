@@ -6,6 +6,7 @@ from typing import Any
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
 from tdq_core.specs import BACKENDS, Decomposition, PrecisionSpec, RunSpec, Treatment
+from tdq_core.specs.choices import BITS
 from tdq_core.specs.option import Field, fields_of
 from tdq_core.specs.run import defaults
 from tdq_core.specs.variant import variant_of
@@ -136,6 +137,13 @@ def quantizer(spec: RunSpec) -> tuple[str, ...]:
             if flat[f.key] != usual[f.key]
         ),
     )
+
+
+def bits(spec: RunSpec) -> str | None:
+    """How the bits of weights were given; None where all layers have those of the precision."""
+    if spec.precision.bits_by_hand is not None:
+        return "by hand"
+    return None if spec.precision.bits == defaults()["bits"] else BITS[str(spec.precision.bits)].label
 
 
 def conditioning(spec: RunSpec) -> str:
