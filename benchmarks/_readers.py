@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks._by_hand import bits_of, ranks_of
 from dashboard.facts.comparison import comparison
 from dashboard.facts.groups import group_runs, left_out_text
 from dashboard.facts.study_views import VIEWS, drawn_runs
@@ -45,7 +46,6 @@ from tdq_core.records.store import RUNS, Kind, Store
 from tdq_core.records.table import to_csv
 from tdq_core.specs import RankRule, RunSpec
 from tdq_core.specs.command import command_line
-from tdq_core.specs.rank_choice import read_ranks
 
 _SWEEP = {"model": "digits_resnet", "data": "digits", "grid": [{"method": ["svd", "cp"], "ratio": [1.5, 2.0]}]}
 SHIPPED = Path(__file__).resolve().parent.parent / "cached_runs"
@@ -145,15 +145,6 @@ def _table(folder: Path, data: bytes) -> Any:
             str(make_plan(table, method, rule))
     table.to_json()
     return table
-
-
-def _ranks(folder: Path, data: bytes) -> Any:
-    (folder / "ranks.json").write_bytes(data)
-    table = LayerTable.read(next((SHIPPED / "layers").glob(f"{MODEL}-*.json")))
-    try:
-        return make_plan(table, "tucker2", RankRule("manual", ranks=read_ranks(str(folder / "ranks.json"))))
-    except TDQError:
-        return None
 
 
 def _request(folder: Path, data: bytes) -> Any:
@@ -278,7 +269,8 @@ READERS: dict[str, Reader] = {
     "sensitivities": Reader(lambda: [_good_sensitivities()], _stored(SENSITIVITIES, use_sensitivities)),
     "export": Reader(lambda: [_good_export()], _export),
     "layer table": Reader(lambda: _shipped("layers", MODEL, 1), _table),
-    "ranks": Reader(lambda: [{"block1.conv1.0": 8, "block1.conv2.0": [4, 5], "head": None}], _ranks),
+    "ranks": Reader(lambda: [{"block1.conv1.0": 8, "block1.conv2.0": [4, 5], "head": None}], ranks_of),
+    "bits": Reader(lambda: [{"*": 4, "block1.*": 3, "block2.conv1.0": 6, "head": 8}], bits_of),
     "job's request": Reader(
         lambda: [
             json.loads(Request(kind="recipe", spec=RunSpec.of(MODEL, "digits"), target="drop<=1%").to_json()),

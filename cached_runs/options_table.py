@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tdq_core.records.logs import LOGS
 from tdq_core.specs import Decomposition, ImageSpec, ModelSpec, PrecisionSpec, RunSpec, Treatment
 from tdq_core.specs.choices import PRESETS
+from tdq_core.specs.command import is_by_layer
 from tdq_core.specs.option import Field, fields_of
 from tdq_core.specs.rank_choice import RankChoice
 from tdq_core.specs.rank_rule import RankRule
@@ -43,7 +44,7 @@ def _row(part: str, option: str, default: str, text: str) -> str:
 
 def _cells(field: Field) -> Iterator[tuple[str, str, str]]:
     option = field.option
-    names = ", ".join(f"`{name}`" for name in option.choices()) if option.choices else ""
+    names = ", ".join(f"`{name}`" for name in option.choices()) if option.choices and not is_by_layer(field) else ""
     text = f"{option.help} One of {names}." if names else option.help
     usual = "none" if field.key == "method" else field.default
     shown = f"`{usual}`" if isinstance(usual, str | int | float) and not isinstance(usual, bool) else ""

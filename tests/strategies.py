@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from msgspec import Meta, structs
 
 from tdq_core.layers.methods import METHODS
+from tdq_core.specs.command import is_by_layer
 from tdq_core.specs.option import Field, fields_of
 from tdq_core.specs.precision import BACKENDS, PRECISIONS
 from tdq_core.specs.precision_spec import TIMED, bits_can_be_chosen
@@ -17,6 +18,7 @@ Strategy = st.SearchStrategy[Any]
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(str.strip)
 """What a name or a path can hold."""
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+BITS_BY_HAND = st.dictionaries(TEXTS | st.just("*"), st.integers(2, 8), min_size=1, max_size=3)
 RANKS = st.one_of(st.none(), st.integers(1, 999), st.tuples(st.integers(1, 99), st.integers(1, 99)))
 
 
@@ -44,6 +46,8 @@ def bounded(kind: type, meta: Meta) -> Strategy:
 
 def of_field(field: Field) -> Strategy:
     """What one field may hold: its default now and then, one of its choices, or any value of its type."""
+    if is_by_layer(field):
+        return st.sampled_from(list(field.option.choices())) | BITS_BY_HAND
     if field.option.choices:
         return st.sampled_from([c for c in field.option.choices() if c is not None])
     drawn = values(field.hint)
@@ -96,7 +100,7 @@ def flat_specs(draw: st.DrawFn, kinds: Sequence[str | None] = (None, *RULES)) ->
         rule = structs.replace(rule, budget="macs", batch=1, threads=1)
     if flat["method"] == "mixed" and not (rule and rule.kind == "ratio" and rule.policy in ("global", "predicted")):
         flat["method"] = "auto"
-    if flat["method"] == "mixed" or not bits_can_be_chosen(flat | {"rule": rule}):
+    if flat["bits"] == "auto" and (flat["method"] == "mixed" or not bits_can_be_chosen(flat | {"rule": rule})):
         flat["bits"] = "same"
     return flat | {"rule": rule}
 

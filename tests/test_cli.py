@@ -135,6 +135,27 @@ def test_ranks_from_a_file(tdq, tmp_path):
     assert ranks == {"expand.0": [9], "block3.conv2.0": [12, 20]}
 
 
+def test_bits_from_a_file_and_the_same_again_from_what_is_told(tdq, tmp_path):
+    """An export's own file gives the same bits again; what is none is a sentence and exit code 2."""
+    (tmp_path / "b.json").write_text('{"*": 3, "block2.*": 6, "head": 5}')
+    asked = (*RUN_DIGITS, "--precision", "w4a8", "--bits")
+    record = json.loads(tdq(*asked, "b.json", "--export", "out", "--json").stdout)
+    bits = {la["name"]: la["detail"]["bits"] for la in record["layers"]}
+    assert (bits["stem.0"], bits["block1.conv1.0"], bits["block2.downsample.0"], bits["head"]) == (8, 3, 6, 5)
+    assert (
+        record["provenance"]["artefact"]["weight_bits"] == bits == json.loads((tmp_path / "out/bits.json").read_text())
+    )
+    assert record["provenance"]["artefact"]["planned_bytes"] == record["metrics"]["bytes"]
+    again = json.loads(tdq(*asked, "out/bits.json", "--method", "svd", "--ranks", "out/ranks.json", "--json").stdout)
+    assert again["state"] == "refused" and again["spec"]["bits"] == bits, "no layer is decomposed"
+    shown = tdq("show", record["run_id"]).stdout
+    assert "w4a8 + bits by hand" in shown and "head                    5" in shown
+    for wrong in ('{"*": 9}', '{"nowhere": 4}', "nowhere.json", '{"head*": 3}', "{"):
+        done = tdq(*asked, wrong)
+        assert done.returncode == 2 and "its" in done.stderr.lower() and done.stderr.count("\n") == 1, done.stderr
+        assert not done.stdout and "Traceback" not in done.stderr
+
+
 def test_models_layers_and_doctor(tdq):
     names = [m["name"] for m in json.loads(tdq("models", "--json").stdout)]
     assert {"digits_resnet", "resnet50", "googlenet", "alexnet", "resnet18_cifar10", "resnet110_cifar10"} <= set(names)

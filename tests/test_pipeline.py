@@ -125,6 +125,19 @@ def test_export_gives_what_builds_the_same_model_again(store, tmp_path):
     assert {p.name for p in (tmp_path / "out2").iterdir()} == set(files)
 
 
+def test_an_export_of_chosen_bits_gives_them_again(store, tmp_path):
+    rule = RankRule("ratio", 11, budget="bytes", policy="global")
+    given = {"method": "tucker2", "precision": "w8a8", "samples": 80}
+    spec = RunSpec.of("digits_resnet", "digits", rule=rule, bits="auto", **given)
+    record = pipeline.run(spec, store=store, export=tmp_path / "out").record
+    ranks, bits = (json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in ("ranks", "bits"))
+    assert len(set(bits.values())) > 1
+    by_hand = RunSpec.of("digits_resnet", "digits", rule=RankRule("manual", ranks=ranks), bits=bits, **given)
+    again = pipeline.run(by_hand, store=store).record
+    assert (again.metrics.bytes, again.metrics.outcomes) == (record.metrics.bytes, record.metrics.outcomes)
+    assert [la.bits for la in again.layers] == [la.bits for la in record.layers]
+
+
 def test_int8_is_calibrated_on_its_own_split_and_says_so(store):
     spec = RunSpec.of("digits_resnet", "digits", precision="int8", backend="onnxruntime", samples=100)
     record = pipeline.run(spec, store=store).record

@@ -165,3 +165,24 @@ def test_a_cold_session_gives_what_a_warm_one_gives(tmp_path):
         assert one.metrics.outcomes == other.metrics.outcomes
     reasons = [{part.name: part.skipped_because for part in record.layers} for record in warm]
     assert reasons[0] != reasons[1], "chosen by a ratio is another reason than by hand"
+
+
+def test_bits_of_single_layers_are_planned_and_kept_in_the_file():
+    own, images = given()
+    plan = tdq.plan(own, "tucker2", ranks={"3": [6, 5]}, precision="w4a8", bits={"3": 3, "7": 6})
+    assert plan.bits == {"0": 8, "3": 3, "7": 6} and plan.bytes
+    small = tdq.compress(own, plan, fit=images.calib)
+    for aware in (False, True):
+        options = {"calib": images.calib, "quantization_aware": aware}
+        made = tdq.quantize(small, "w4a8", bits=plan.bits, **options)
+        assert made.bytes == plan.bytes
+        assert {name.partition(".")[0]: b for name, b in made.artefact.details["weight_bits"].items()} == plan.bits
+        named = tdq.quantize(small, "w4a8", bits={"3*": 3, "7": 6}, **options)
+        assert torch.equal(named(pictures()[0]), made(pictures()[0]))
+    dense = tdq.quantize(own, "w8", bits={"*": 2})
+    assert dense.artefact.details["weight_bits"] == {"0": 8, "3": 2, "7": 8}
+    for bits, precision, told in (({"9": 4}, "w4", "does not have"), ({"*": 4}, "int8", "simulated weights")):
+        with pytest.raises(tdq.InputError, match=told):
+            tdq.quantize(own, precision, bits=bits, calib=images.calib)
+        with pytest.raises(tdq.InputError, match=told):
+            tdq.plan(own, "svd", ratio=1.2, precision=precision, bits=bits)

@@ -251,6 +251,9 @@ def test_the_table_shows_what_the_record_holds_and_the_csv_is_harmless():
         and shown["bytes_ratio"] == 2
         and shown["compression_ratio"] == 2
     )
+    own = RunSpec.of("net", "digits", precision="w4", bits={"b": 3, "*": 6}, quantization_aware=True)
+    assert row(record(spec=own))["bits"] == '{"*":6,"b":3}' and row(record(spec=own))["quantization_aware"]
+    assert numbers_text(own) == "w4 + aware + bits by hand" and shown["bits"] is None
     failed = record(state="failed", metrics=None, baseline=None, reason="=HYPERLINK(1)")
     (first, second) = csv.DictReader(io.StringIO(to_csv([record(), failed])))
     assert float(first["drop_high"]) == record().drop()[2]

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dashboard.facts.planning import Hand, hand_rule
+from dashboard.facts.planning import Hand, HandBits, hand_rule
 from tdq_core.layers.methods import Ranks
-from tdq_core.specs import RankRule, RunSpec
+from tdq_core.specs import PRECISIONS, ModelSpec, RankRule, RunSpec
+from tdq_core.specs.bits import ANY
 from tdq_core.specs.choices import POLICIES, RULES
 from tdq_core.specs.option import Field
 from tdq_core.specs.run import defaults
 
 MANUAL = "manual"
-"""The rank rule whose ranks are chosen layer by layer."""
+"""The rank rule whose ranks are chosen layer by layer, and the same of bits."""
 DEFAULT_RATIO = 2.0
 """Of a rule by ratio, and of the ranks that ranks by hand start from where no plan was made."""
 
@@ -40,10 +41,12 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Planned:
-    """The ranks of the latest plan; `place` says of which layers and by which method."""
+    """The ranks of the latest plan, and the bits of layers that had some; `place` says of which layers and by which
+    method."""
 
     place: str
     ranks: Hand
+    bits: HandBits = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +57,7 @@ class Draft:
         subject: the untouched model on its images.
         options: the fields of the spec that have an effect, by their names in JSON; the method among them.
         table: name of the layer table that it is planned on, see `on_table`.
-        hands: ranks by hand, by place.
+        hands: ranks by hand, by place; bits: those of weights by hand, by the network that they belong to.
         planned: the ranks of the latest plan.
     """
 
@@ -63,6 +66,7 @@ class Draft:
     ranking: Ranking = Ranking()
     table: str = ""
     hands: Mapping[str, Hand] = field(default_factory=dict)
+    bits: Mapping[ModelSpec, HandBits] = field(default_factory=dict)
     planned: Planned | None = None
 
     @property
@@ -89,6 +93,16 @@ class Draft:
         """The ranks by hand in this place; None where there are none yet."""
         return self.hands.get(self.place)
 
+    @property
+    def takes_bits(self) -> bool:
+        """Whether layers may have bits of their own."""
+        return "bits" in self.options
+
+    @property
+    def hand_bits(self) -> HandBits | None:
+        """The bits of weights that are given by hand; None where they are not chosen so."""
+        return self.bits.get(self.subject.model, {}) if self.options.get("bits") == MANUAL else None
+
     def rule(self) -> RankRule | None:
         """How ranks are chosen; None where nothing is decomposed.
 
@@ -108,7 +122,7 @@ class Draft:
         Raises:
             InputError: see `rule`; or options that cannot go together.
         """
-        return self.subject.changed(**self.options, rule=self.rule())
+        return self.subject.changed(**spelt_out(self.options, self.hand_bits), rule=self.rule())
 
     def read_for(self) -> RunSpec:
         """The run whose layer table the plan is made from: the planned one where ranks follow from its outputs'
@@ -126,9 +140,31 @@ def on_table(draft: Draft, table: str) -> Draft:
     return replace(draft, table=table)
 
 
-def as_planned(draft: Draft, ranks: Hand) -> Draft:
-    """A plan was made, with these ranks."""
-    return replace(draft, planned=Planned(draft.place, dict(ranks)))
+def spelt_out(options: Mapping[str, Any], bits: HandBits | None = None) -> dict[str, Any]:
+    """Options as a spec takes them: where bits of weights are by hand these, the others being the precision's."""
+    if options.get("bits") != MANUAL:
+        return dict(options)
+    return {**options, "bits": dict(bits or {ANY: PRECISIONS[options["precision"]].weight_bits})}
+
+
+def as_planned(draft: Draft, ranks: Hand, bits: HandBits | None = None) -> Draft:
+    """A plan was made, with these ranks and bits."""
+    return replace(draft, planned=Planned(draft.place, dict(ranks), dict(bits or {})))
+
+
+def bits_by_hand(draft: Draft, bits: HandBits) -> Draft:
+    """These bits of weights by hand, in place of any that there were."""
+    return replace(draft, bits={**draft.bits, draft.subject.model: dict(bits)})
+
+
+def with_bits(draft: Draft, bits: HandBits) -> Draft:
+    """These layers at these bits by hand, the others as they were: by hand before, or chosen with ranks."""
+    before = draft.hand_bits
+    if before is None:
+        chosen = draft.planned is not None and draft.planned.place == draft.place
+        before = draft.planned.bits if chosen and draft.planned else {}
+    own = replace(draft, options={**draft.options, "bits": MANUAL})
+    return bits_by_hand(own, {**before, **bits})
 
 
 def started_by_hand(draft: Draft, ranks: Hand) -> Draft:

@@ -68,7 +68,7 @@ def files_like(records: Sequence[RunRecord], spec: RunSpec, params: int) -> File
     over = [
         r.metrics.bytes - r.metrics.params * bits / 8
         for r in records
-        if r.metrics and (r.spec.precision.name, r.spec.precision.backend) == numbers
+        if r.metrics and (r.spec.precision.name, r.spec.precision.backend, r.spec.precision.bits) == (*numbers, "same")
     ]
     return Files(base.bytes if base else 4 * params, max(0, round(median(over))) if over else 0)
 

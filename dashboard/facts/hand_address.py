@@ -1,11 +1,12 @@
-"""Ranks by hand as a word of the address: those of each layer in the order of the network. Plain values."""
+"""Ranks and bits by hand as words of the address: those of each layer in the order of the network. Plain values."""
 
 from collections.abc import Sequence
 
-from dashboard.facts.planning import Hand, can_be_decomposed
+from dashboard.facts.planning import Hand, HandBits, can_be_decomposed
 from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer
 from tdq_core.ranks.costs import max_ranks, method_for
+from tdq_core.specs.bits import FEWEST_BY_HAND, MOST_BY_HAND
 
 BETWEEN, TIMES, LEFT = ".", "x", "-"
 """'12x8.-.5': ranks of a layer with two, a layer that is left alone, ranks of a layer with one."""
@@ -36,3 +37,17 @@ def hand_of(text: str, layers: Sequence[Layer], method: str) -> Hand | None:
             return None
         found[layer.name] = ranks
     return found
+
+
+def bits_text(bits: HandBits, layers: Sequence[Layer]) -> str:
+    """'48-3': a digit a layer, or a dash where it has those of the precision; '' where no layer has its own."""
+    text = "".join(str(bits.get(layer.name, LEFT)) for layer in layers)
+    return "" if set(text) <= {LEFT} else text
+
+
+def bits_of(text: str, layers: Sequence[Layer]) -> HandBits | None:
+    """The inverse of `bits_text`; None where these layers cannot have such bits."""
+    allowed = {str(bits) for bits in range(FEWEST_BY_HAND, MOST_BY_HAND + 1)}
+    if len(text) != len(layers) or not set(text) <= allowed | {LEFT}:
+        return None
+    return {layer.name: int(sign) for layer, sign in zip(layers, text, strict=True) if sign != LEFT}

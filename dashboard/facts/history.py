@@ -5,23 +5,24 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from dashboard.facts.draft import Draft, Ranking
-from dashboard.facts.planning import Hand
-from tdq_core.specs import RunSpec
+from dashboard.facts.planning import Hand, HandBits
+from tdq_core.specs import ModelSpec, RunSpec
 
 MOST = 200
 """Steps that are kept."""
 
 
 class Step(NamedTuple):
-    """A plan as it was chosen: what of a draft the controls say, and the ranks by hand."""
+    """A plan as it was chosen: what of a draft the controls say, and the ranks and bits by hand."""
 
     options: Mapping[str, Any]
     ranking: Ranking
     hands: Mapping[str, Hand]
+    bits: Mapping[ModelSpec, HandBits]
 
     @classmethod
     def of(cls, draft: Draft) -> "Step":
-        return cls(dict(draft.options), draft.ranking, dict(draft.hands))
+        return cls(dict(draft.options), draft.ranking, dict(draft.hands), dict(draft.bits))
 
 
 class Kept(NamedTuple):

@@ -5,12 +5,15 @@ from typing import Any
 
 from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer, LayerTable
+from tdq_core.ranks.bits import END_BITS
 from tdq_core.ranks.costs import dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.plan import LayerPlan, Plan
 from tdq_core.specs import PRECISIONS, RankRule
 
 Hand = Mapping[str, Ranks]
 """Ranks by layer; a layer that is not in it is left alone."""
+HandBits = Mapping[str, int]
+"""Bits of weights by layer; a layer that is not in it has those of the precision."""
 
 
 def hand_from(plan: Plan) -> Hand:
@@ -40,7 +43,20 @@ def starting_ranks(layer: Layer, method: str) -> Ranks:
 
 def planned_bytes(plan: Plan, precision: str) -> int:
     """Bytes of the planned weights alone: params times bits of one; a real file also holds its graph and scales."""
-    return -(-plan.params * PRECISIONS[precision].weight_bits // 8)
+    usual = PRECISIONS[precision].weight_bits
+    own = sum(p.cost.params * (p.bits - usual) for p in plan.layers if p.bits)
+    return -(-(plan.params * usual + own) // 8)
+
+
+def takes_bits(table: LayerTable, layer: Layer) -> bool:
+    """Whether the layer's weights may have bits of their own, as far as the table knows."""
+    return table.files is None or (layer.name in table.files.packed and layer.name not in table.files.tied)
+
+
+def shown_bits(planned: LayerPlan, precision: str) -> int:
+    """Those that its weights have: its own, or those of the precision; at the ends of a network the usual ones."""
+    usual = PRECISIONS[precision].weight_bits
+    return planned.bits or (END_BITS if planned.layer.end and planned.method == "none" else usual)
 
 
 def saving_limit(layer: Layer, method: str) -> str:

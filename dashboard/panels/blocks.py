@@ -82,6 +82,8 @@ RUN_COLUMNS: dict[str, Any] = {
     ),
     "granularity": st.column_config.TextColumn("scale per", help="Of integer weights: output channel, or whole tensor"),
     "ranges": st.column_config.TextColumn("ranges", width=120),
+    "quantization_aware": st.column_config.TextColumn("aware", help="Integers found by what layers compute"),
+    "bits": st.column_config.TextColumn("bits of weights", help="Empty: those of the precision, the ends' 8"),
     "ranks": st.column_config.TextColumn("ranks", width=150),
     "backend": st.column_config.TextColumn("runs on"),
     "top1": st.column_config.NumberColumn("top-1 (%)", format="%.2f"),
@@ -104,7 +106,7 @@ def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataF
     for name in ("top1", "drop"):
         if name in frame:
             frame[name] = 100 * frame[name].astype(float)
-    for name in {"reason", "granularity", "ranges"} & set(frame):
+    for name in {"reason", "granularity", "ranges", "bits"} & set(frame):
         frame[name] = frame[name].fillna("")
     said = [name for name in frame if frame.empty or not frame[name].isin(("", None)).all()]
     return frame[said]
@@ -119,6 +121,8 @@ def _in_words(record: RunRecord) -> dict[str, Any]:
         "backend": BACKENDS[spec.precision.backend].label,
         "conditioned": {"conditioned": "yes", "not conditioned": "no"}.get(text.conditioning(spec), ""),
         "ranges": RANGES[spec.precision.ranges].label if spec.quantized else None,
+        "quantization_aware": "yes" if spec.precision.quantization_aware else "",
+        "bits": text.bits(spec),
         "latency": text.latency(record),
         "run_id": run_address(record.run_id),
     }
@@ -181,7 +185,8 @@ def _foretold(found: Prediction) -> str:
 
 def _layers(record: RunRecord) -> None:
     taken = [la for la in record.layers if la.method != "none"]
-    if record.spec.decomposition is None or not record.layers:
+    bits = sorted({la.bits for la in record.layers if la.bits})
+    if not record.layers or (record.spec.decomposition is None and not bits):
         return
     left = len(record.layers) - len(taken)
     with st.expander(f"Layers: {len(taken)} decomposed, {left} left alone"):
@@ -192,6 +197,7 @@ LAYER_COLUMNS: dict[str, Any] = {
     "params": st.column_config.NumberColumn("params", format="localized"),
     "dense": st.column_config.NumberColumn("dense params", format="localized"),
     "error": st.column_config.NumberColumn("relative error", format="%.4f", help="|W − W~| / |W|, Frobenius norm"),
+    "bits": st.column_config.NumberColumn("bits", help="Of its weights"),
     "before": st.column_config.NumberColumn(
         "spread before", format="%.1f", help="Largest over median range of the channels inside the layer"
     ),
@@ -209,6 +215,7 @@ def layers_table(layers: Sequence[LayerRecord]) -> None:
             "dense": la.dense_params,
             "params": la.params,
             "error": la.rel_error,
+            **({"bits": la.bits} if la.bits else {}),
             **_spreads(la),
             "why": la.skipped_because or "",
         }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.facts.draft import DEFAULT_RATIO, MANUAL, Draft, Ranking, goes_on_by_hand, in_effect
+from dashboard.facts.draft import DEFAULT_RATIO, MANUAL, Draft, Ranking, goes_on_by_hand, in_effect, spelt_out
 from dashboard.panels import controls
 from dashboard.shelf.state import choice, flag, held_draft, hold, number
 from tdq_core.errors import InputError
@@ -22,7 +22,7 @@ from tdq_core.specs.run import defaults, fields
 
 _FIRST = ("method", "epc", "eta")
 """Fields that stand before the ranks."""
-_IN_SIGHT = (*_FIRST, "precision", "policy", "calibrated")
+_IN_SIGHT = (*_FIRST, "precision", "bits", "policy", "calibrated")
 """What most plans are made with; the other fields stand behind a button."""
 Said = Mapping[str, Any]
 """Options by their names in JSON, as far as they have been said."""
@@ -63,7 +63,7 @@ def choose(subject: RunSpec, *, foretold: bool) -> Draft:
 
     def spec(said: Said, sharing: Said | None = None) -> RunSpec:
         rule = RankRule("ratio", DEFAULT_RATIO, **(sharing or {}))
-        return subject.changed(**said, rule=None if said["method"] == "none" else rule)
+        return subject.changed(**spelt_out(said), rule=None if said["method"] == "none" else rule)
 
     def some_way(said: Said) -> RunSpec:
         """With a way to share ranks out that goes with it; which one is chosen afterwards."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 import streamlit as st
 from msgspec import Meta
 
+from dashboard.facts.draft import MANUAL
 from dashboard.shelf.state import Arguments, Setting, number_in, one_of, switch, words
 from tdq_core.layers.methods import TUCKER2
 from tdq_core.specs.option import Field
@@ -31,6 +32,7 @@ class Look(NamedTuple):
         slider: a number as a slider.
         steps: a number as one of a few, each with its label.
         help: where the command line's sentence is about the opposite.
+        more: choices that the page alone offers, each with its label.
     """
 
     start: Any = None
@@ -40,6 +42,7 @@ class Look(NamedTuple):
     slider: bool = False
     steps: Mapping[str, str] | None = None
     help: str = ""
+    more: Mapping[str, str] = {}
 
 
 LOOKS: Mapping[str, Look] = {
@@ -51,7 +54,12 @@ LOOKS: Mapping[str, Look] = {
     "depth": Look(range=(0.0, 4.0), step=0.25, width=200, slider=True),
     "multiple": Look(steps={"1": "any", "4": "multiples of 4", "8": "multiples of 8"}),
     "precision": Look(width=145),
-    "bits": Look(),
+    "bits": Look(
+        width=160,
+        more={MANUAL: "by hand"},
+        help="Of the weights of each layer: 2 to 8, by the sliders of the layers; the first and the last layer keep 8 "
+        "unless theirs are moved.",
+    ),
     "backend": Look(),
     "granularity": Look(width=240),
     "ranges": Look(width=200),
@@ -86,7 +94,8 @@ def usual(field: Field) -> Any:
 
 def names(field: Field) -> list[str]:
     """What can be chosen, where the control offers a few choices; [] where it takes any value of its type."""
-    return list(field.option.choices()) if field.option.choices else list(look(field).steps or ())
+    own = look(field)
+    return [*field.option.choices(), *own.more] if field.option.choices else list(own.steps or ())
 
 
 def setting(field: Field, options: Sequence[str] = ()) -> Setting:
@@ -126,7 +135,8 @@ def draw(field: Field, options: Sequence[str] = ()) -> Any:
 
 def _labels(field: Field) -> dict[str, str]:
     """Choices as people read them."""
-    told = field.option.labels() if field.option.labels else look(field).steps or {}
+    own = look(field)
+    told = {**(field.option.labels() if field.option.labels else own.steps or {}), **own.more}
     return {name: told.get(name, name) for name in names(field)}
 
 
@@ -173,12 +183,11 @@ def help_of(field: Field) -> str:
 
 
 def plain(kind: Any) -> Any:
-    """A declared type without its bounds, and without None."""
+    """A declared type without its bounds, and without None; of several the first."""
     if get_origin(kind) is Annotated:
         return plain(get_args(kind)[0])
     if get_origin(kind) is UnionType:
-        (one,) = (k for k in get_args(kind) if k is not type(None))
-        return plain(one)
+        return plain(next(k for k in get_args(kind) if k is not type(None)))
     return kind
 
 

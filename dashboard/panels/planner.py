@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.facts.draft import DEFAULT_RATIO, Draft, as_planned, on_table, started_by_hand
+from dashboard.facts.draft import DEFAULT_RATIO, Draft, as_planned, bits_by_hand, on_table, started_by_hand
 from dashboard.facts.foreseen import as_foreseen
-from dashboard.facts.hand_address import hand_of, hand_text
-from dashboard.facts.planning import hand_from, untouched
+from dashboard.facts.hand_address import bits_of, bits_text, hand_of, hand_text
+from dashboard.facts.planning import hand_from, takes_bits, untouched
 from dashboard.figures.live import live
 from dashboard.panels import ranks
 from dashboard.panels.choices import choose
@@ -35,7 +35,7 @@ from tdq_core.prediction.predictor import Predictor
 from tdq_core.ranks.plan import Plan, lacks
 from tdq_core.specs import RankRule, RunSpec
 
-_RANKS = "ranks"
+_RANKS, _BITS = "ranks", "layer_bits"
 HEIGHT = 440
 """Of the controls, which scroll, so that what they change stays in sight."""
 
@@ -57,11 +57,11 @@ def planner(now: Here, drawn: Drawn | None, predictor: Predictor | None) -> None
         if table is None:
             return
         draft = on_table(draft, catalog.table_name(read_for))
-        draft = hold(_with_hand(_as_addressed(draft, table), read_for))
+        draft = hold(_with_hand(_as_addressed(_bits_addressed(draft, table), table), read_for))
         _into_the_address(draft, table)
         plan = _plan(draft, read_for)
         if plan:
-            draft = hold(as_planned(draft, hand_from(plan)))
+            draft = hold(as_planned(draft, hand_from(plan), plan.bits))
         sliders = st.container()
     bounds = settle_bounds()
     if plan:
@@ -147,7 +147,22 @@ def _as_addressed(draft: Draft, table: LayerTable) -> Draft:
     return started_by_hand(draft, hand)
 
 
+def _bits_addressed(draft: Draft, table: LayerTable) -> Draft:
+    """With the bits by hand that the address names; what these layers cannot have is told."""
+    if not has_moved(_BITS):
+        return draft
+    named = in_address(_BITS)
+    if named is None:
+        return bits_by_hand(draft, {}) if draft.hand_bits is not None else draft
+    bits = bits_of(named, table.layers) if draft.hand_bits is not None else None
+    if bits is None or not all(takes_bits(table, table.layer(name)) for name in bits):
+        tell(_BITS, named)
+        return draft
+    return bits_by_hand(draft, bits)
+
+
 def _into_the_address(draft: Draft, table: LayerTable) -> None:
+    to_address(_BITS, bits_text(draft.hand_bits or {}, table.layers), "")
     to_address(_RANKS, hand_text(draft.hand or {}, table.layers) if draft.by_hand else "", "")
 
 

@@ -1,14 +1,15 @@
-"""Rank sliders for the layers of a group, and the table of all layers on demand."""
+"""Sliders of ranks and bits for the layers of a group, and the table of all layers on demand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import streamlit as st
 
 from dashboard.facts.draft import MANUAL, Draft, with_ranks
 from dashboard.facts.layer_groups import ALL, Groups, among, kernels, stages
-from dashboard.facts.planning import at_share, can_be_decomposed, layer_rows, saving_limit, starting_ranks
+from dashboard.facts.planning import at_share, can_be_decomposed, layer_rows, saving_limit, starting_ranks, takes_bits
 from dashboard.figures.plan import plan_bars, plan_figure
 from dashboard.panels import charts, tables
+from dashboard.panels.layer_bits import bits_of_many, bits_slider
 from dashboard.shelf.state import choice, flag, held_draft, hold, number
 from dashboard.words import text
 from dashboard.words.markup import plain
@@ -18,6 +19,10 @@ from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.ranks.costs import max_ranks, method_for
 from tdq_core.ranks.plan import LayerPlan, Plan
 
+WIDE, NARROW = 205, 158
+"""Of a slider of ranks; the narrow one has one of bits beside it."""
+RANKS = 2 * NARROW
+"""Of what stands beside a slider of bits."""
 MOST_SLIDERS = 6
 """Layers with sliders at a time: what is sent whenever one of them moves."""
 _COLUMNS = {
@@ -25,7 +30,7 @@ _COLUMNS = {
     "share": st.column_config.NumberColumn("share", format="percent", help="Of the params of the whole model"),
     "ranks": st.column_config.TextColumn("ranks", help="Tucker-2: out x in; of each group, where there are several"),
     "planned": st.column_config.NumberColumn("planned", format="localized"),
-    "bits": st.column_config.NumberColumn("bits", help="Of its weights, chosen with the ranks"),
+    "bits": st.column_config.NumberColumn("bits", help="Of its weights"),
     "why": st.column_config.TextColumn("left alone because", width="large"),
 }
 
@@ -35,13 +40,15 @@ def layers_and_sliders(table: LayerTable, plan: Plan, draft: Draft, *, drawn: bo
     names = _chosen(table)
     if not names:
         return
-    if draft.method != "none":
-        own = [p for p in plan.layers if p.layer.name in names and can_be_decomposed(p.layer, draft.method)]
-        _sliders(sorted(own, key=lambda p: -p.layer.params), draft)
-        _apply_to_many([p.layer for p in own], draft.method)
+    if draft.method != "none" or draft.takes_bits:
+        shown = [p for p in plan.layers if p.layer.name in names]
+        bits = {p.layer.name for p in shown if draft.takes_bits and takes_bits(table, p.layer)}
+        own = [p for p in shown if p.layer.name in bits or can_be_decomposed(p.layer, draft.method)]
+        _sliders(sorted(own, key=lambda p: -p.layer.params), draft, bits)
+        _apply_to_many([p.layer for p in own], draft, bits)
     if st.toggle("Table of these layers", **flag("layers", False)):
-        shown = [row for row in layer_rows(table, plan) if row["layer"] in names]
-        tables.show(shown, _COLUMNS, height="content" if len(names) <= 12 else 440)
+        rows = [row for row in layer_rows(table, plan) if row["layer"] in names]
+        tables.show(rows, _COLUMNS, height="content" if len(names) <= 12 else 440)
         if draft.method != "none" and drawn:
             st.markdown("**What each layer keeps**")
             kept = plan_bars(p for p in plan.layers if p.layer.name in names)
@@ -77,30 +84,39 @@ def _group(label: str, key: str, groups: Groups) -> str:
     return st.selectbox(label, list(told), format_func=told.__getitem__, width=140, **choice(key, list(told)))
 
 
-def _apply_to_many(group: Sequence[Layer], method: str) -> None:
+def _apply_to_many(group: Sequence[Layer], draft: Draft, bits: Collection[str]) -> None:
+    able = [layer for layer in group if can_be_decomposed(layer, draft.method)]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.slider("Share of full rank (%)", 1, 100, **number("share", 50, 1, 100), width=230)
-        st.button(
-            f"Apply to {len(group)} shown", on_click=_apply, args=(group, method), disabled=not group,
-            help="Sets the ranks of the layers of this group by hand.",
-        )  # fmt: skip
+        if draft.method != "none":
+            st.slider("Share of full rank (%)", 1, 100, **number("share", 50, 1, 100), width=230)
+            st.button(
+                f"Apply to {len(able)} shown", on_click=_apply, args=(able, draft.method), disabled=not able,
+                help="Sets the ranks of the layers of this group by hand.",
+            )  # fmt: skip
+        if draft.takes_bits:
+            bits_of_many([layer for layer in group if layer.name in bits])
 
 
-def _sliders(layers: Sequence[LayerPlan], draft: Draft) -> None:
-    """Of the largest layers of the group."""
+def _sliders(layers: Sequence[LayerPlan], draft: Draft, bits: Collection[str]) -> None:
+    """Of the largest layers of the group; those of `bits` have a slider of these too."""
     for planned in layers[:MOST_SLIDERS]:
-        _one_layer(planned, draft)
+        _one_layer(planned, draft, with_bits=planned.layer.name in bits)
     told = "None of these layers can be decomposed by this method." if not layers else ""
     if len(layers) > MOST_SLIDERS:
         told = f"The {MOST_SLIDERS} largest of {len(layers)} layers: a stage, a kernel size or a name shows others."
-    if layers and not draft.by_hand:
-        told += " Moving a slider goes on by hand, from the ranks of the rule."
+    if layers and not draft.by_hand and draft.method != "none":
+        told += " Moving a rank goes on by hand, from the ranks of the rule."
     if told:
         st.caption(told)
 
 
-def _one_layer(planned: LayerPlan, draft: Draft) -> None:
+def _one_layer(planned: LayerPlan, draft: Draft, *, with_bits: bool) -> None:
     layer, method = planned.layer, draft.method
+    if not can_be_decomposed(layer, method):
+        with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
+            st.markdown(f"**{plain(layer.name)}** {layer.shape_text}, {text.count(layer.params)} params", width=RANKS)
+            bits_slider(planned, draft)
+        return
     taken = planned.method != "none"
     own = planned.method if taken else method_for(layer, method)
     key = f"take:{draft.place}:{layer.name}"
@@ -113,16 +129,20 @@ def _one_layer(planned: LayerPlan, draft: Draft) -> None:
             f"{saving_limit(layer, method)}",
         )  # fmt: skip
         if taken:
-            _rank_sliders(planned, own, draft.place)
+            _rank_sliders(planned, own, draft, with_bits=with_bits)
         else:
-            st.caption(f"Left alone: {plain(planned.skipped_because)}.")
+            with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+                st.caption(f"Left alone: {plain(planned.skipped_because)}.", width=RANKS if with_bits else "stretch")
+                if with_bits:
+                    bits_slider(planned, draft)
 
 
-def _rank_sliders(planned: LayerPlan, own: str, place: str) -> None:
+def _rank_sliders(planned: LayerPlan, own: str, draft: Draft, *, with_bits: bool) -> None:
     layer, tops = planned.layer, max_ranks(planned.layer, own)
-    keys = [f"rank:{place}:{layer.name}:{i}" for i in range(len(tops))]
+    keys = [f"rank:{draft.place}:{layer.name}:{i}" for i in range(len(tops))]
     names = method_of(own).names_of_ranks(layer)
-    with st.container(horizontal=True, gap="medium"):
+    width = NARROW if with_bits else WIDE
+    with st.container(horizontal=True, gap="small" if with_bits else "medium"):
         for name, key, top, rank in zip(names, keys, tops, planned.ranks, strict=True):
             if st.session_state.get(key) != rank:
                 st.session_state[key] = rank
@@ -134,10 +154,12 @@ def _rank_sliders(planned: LayerPlan, own: str, place: str) -> None:
                     key=key,
                     on_change=_moved,
                     args=(layer.name, keys),
-                    width=205,
+                    width=width,
                 )
             else:
                 st.caption(f"{name}: 1 of 1")
+        if with_bits:
+            bits_slider(planned, draft)
 
 
 def _set(ranks: Mapping[str, Ranks | None]) -> None:

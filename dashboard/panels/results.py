@@ -44,6 +44,8 @@ _COLUMNS = (
     "conditioned",
     "granularity",
     "ranges",
+    "quantization_aware",
+    "bits",
     "backend",
     "params",
     "compression_ratio",

@@ -39,4 +39,4 @@ def _go(step: Callable[[History], History]) -> None:
     was, controls = history.past[-1]
     st.session_state.update(controls)
     if draft := held_draft():
-        hold(replace(draft, hands=was.hands))
+        hold(replace(draft, hands=was.hands, bits=was.bits))

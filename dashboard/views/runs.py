@@ -31,6 +31,8 @@ COLUMNS = (
     "conditioned",
     "granularity",
     "ranges",
+    "quantization_aware",
+    "bits",
     "backend",
     "data",
     "params",

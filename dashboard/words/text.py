@@ -6,6 +6,7 @@ from typing import Any
 from tdq_core.records.record import RunRecord
 from tdq_core.records.table import ranks_text
 from tdq_core.specs import BACKENDS, Decomposition, PrecisionSpec, RunSpec, Treatment
+from tdq_core.specs.choices import BITS
 from tdq_core.specs.option import Field, fields_of
 from tdq_core.specs.run import defaults
 from tdq_core.specs.variant import variant_of
@@ -109,6 +110,8 @@ def option_text(field: Field, value: Any) -> str:
     name = label[0].lower() + label[1:]
     if field.kind is bool:
         return name if value else f"no {name}"
+    if isinstance(value, Mapping):
+        return f"{name} by hand"
     return f"{name}: {field.option.labels()[value] if field.option.labels else value}"
 
 
@@ -127,11 +130,20 @@ def quantizer(spec: RunSpec) -> tuple[str, ...]:
     return (
         conditioning(spec),
         *(
-            f.option.labels()[flat[f.key]] if f.option.labels else option_text(f, flat[f.key])
+            f.option.labels()[flat[f.key]]
+            if f.option.labels and isinstance(flat[f.key], str)
+            else option_text(f, flat[f.key])
             for f in options
             if flat[f.key] != usual[f.key]
         ),
     )
+
+
+def bits(spec: RunSpec) -> str | None:
+    """How the bits of weights were given; None where all layers have those of the precision."""
+    if spec.precision.bits_by_hand is not None:
+        return "by hand"
+    return None if spec.precision.bits == defaults()["bits"] else BITS[str(spec.precision.bits)].label
 
 
 def conditioning(spec: RunSpec) -> str:

@@ -75,6 +75,12 @@ class Network:
         table = table_of(self.model, self._nothing(), module=self.module, spectra=spectra, on_progress=on_progress)
         return with_files(table, self.module, self._nothing()) if files else table
 
+    @contained()
+    def dense_table(self) -> LayerTable:
+        """That of the network before it was compressed, without spectra, with what its files hold."""
+        dense = self.model.module
+        return with_files(table_of(self.model, self._nothing(), spectra=False), dense, self._nothing())
+
     def _nothing(self) -> Tensor:
         return torch.zeros(2, *self.preprocessing.input_shape)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from tdq_core.api.factor_choices import options_for
 from tdq_core.api.image_sets import ImagePair
 from tdq_core.api.networks import Network
+from tdq_core.api.numbers import bits_of, numbers_of
 from tdq_core.compression.calibrate.layer_by_layer import apply_calibrated
 from tdq_core.compression.calibrate.symmetric import apply_symmetric
 from tdq_core.compression.condition.apply import balance
@@ -29,7 +30,7 @@ from tdq_core.pipeline.inputs import EXAMPLE_IMAGES, fitted_table
 from tdq_core.pipeline.session import Compressed
 from tdq_core.ranks.plan import Plan, make_plan, needs_spectra
 from tdq_core.records.record import Latency, Metrics
-from tdq_core.specs import Decomposition, PrecisionSpec, RankRule
+from tdq_core.specs import Decomposition, RankRule
 from tdq_core.specs.rank_rule import Rank
 from tdq_core.system.containment import contained
 from tdq_core.system.progress import Progress, silent
@@ -63,7 +64,7 @@ def rank_rule(
 @contained()
 def plan(
     network: Network, method: str, *, fit: Images | None = None, precision: str = "fp32",
-    on_progress: Progress = silent, **ranks: object,
+    bits: Mapping[str, int] | None = None, on_progress: Progress = silent, **ranks: object,
 ) -> Plan:  # fmt: skip
     """Which layer takes which ranks, and what the network will cost: nothing is built. `print(plan)` shows it.
 
@@ -71,18 +72,22 @@ def plan(
         method: 'tucker2', 'cp', 'svd', 'spatial' or 'auto'.
         fit: unlabelled images; rules and policies that need spectra then take those of the outputs on them.
         precision: of the file whose bytes are counted.
+        bits: of the weights of single layers, by name or pattern ('*': any text); None: those of the precision.
         ranks: see `rank_rule`: `ratio=2`, `ranks={"conv1": 8}`, `energy=0.9`, `vbmf=1`, `policy="global"`, ...
 
     InputError: an unknown method, layer or rank, bytes of no simulated bits. Refused: out of reach, or nothing to do.
     """
     rule = rank_rule(**ranks)  # type: ignore[arg-type]
     Decomposition(method, rule)
+    numbers = numbers_of(precision, bits=bits)
     spectra = needs_spectra(rule)
-    table = network.table(spectra=spectra and fit is None, files=rule.budget == "bytes", on_progress=on_progress)
+    table = network.table(
+        spectra=spectra and fit is None, files=rule.budget == "bytes" or bits is not None, on_progress=on_progress
+    )
     if fit is not None:
         table = fitted_table(table, network.module, _batches(network, fit), len(fit), spectra=spectra,
                              on_progress=on_progress)  # fmt: skip
-    return make_plan(table, method, rule, PrecisionSpec(precision))
+    return make_plan(table, method, rule, numbers)
 
 
 @contained()
@@ -176,6 +181,7 @@ def quantize(
     ranges: str = "minmax",
     quantization_aware: bool = False,
     inner_bits: int | None = None,
+    bits: Mapping[str, int] | None = None,
     on_progress: Progress = silent,
 ) -> Quantized:
     """`network` in `precision`, written as a file that `backend` runs.
@@ -187,18 +193,22 @@ def quantize(
         to: a folder; None: a temporary one, gone with what is returned.
         condition: balance decomposed layers and correct their biases before integers.
         granularity, ranges, quantization_aware, inner_bits: see `tdq_core.specs.PrecisionSpec`.
+        bits: of the weights of single layers of the network as it was, as `plan.bits` has them; None: the precision's.
 
     Raises:
         InputError: an unknown precision or backend, or no calibration images where they are needed.
         Refused: a value that fp16 cannot hold.
         RunFailed: a file that does not compute what the network computes.
     """
-    numbers = PrecisionSpec(precision, backend, granularity, ranges, quantization_aware, inner_bits).numbers
+    spec = numbers_of(precision, backend, granularity=granularity, ranges=ranges, bits=bits,
+                    quantization_aware=quantization_aware, inner_bits=inner_bits)  # fmt: skip
+    numbers, own = spec.numbers, bits_of(network, spec)
     folder = Path(tempfile.mkdtemp(prefix="tdq-") if to is None else to)
     batches = _batches(network, calib) if calib is not None else None
     request = Request(
         example=example_for(network, calib), calibration=batches, folder=folder, on_progress=on_progress,
         granularity=granularity, ranges=ranges, aware=quantization_aware, inner_bits=inner_bits,
+        bits=own,
     )  # fmt: skip
     module = network.module
     if numbers.integer and network.results and condition:
@@ -206,7 +216,7 @@ def quantize(
             raise InputError("Conditioning decomposed layers needs images: give 'calib', or condition=False.")
         names, scheme = list(network.results), request.scheme(numbers)
         ready = balance if quantization_aware else conditioned
-        module, _ = ready(module, names, batches, scheme, on_progress=on_progress)
+        module, _ = ready(module, names, batches, scheme, bits=own, on_progress=on_progress)
     made = Quantized(network, realise(module, precision, backend, request=request))
     if to is None:
         weakref.finalize(made, shutil.rmtree, folder, ignore_errors=True)

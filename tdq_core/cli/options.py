@@ -12,7 +12,7 @@ from tdq_core.cli.terminal import tell
 from tdq_core.errors import InputError
 from tdq_core.records.logs import LOGS
 from tdq_core.specs.choices import PRESETS, USUAL_PRESET
-from tdq_core.specs.command import is_list, value_of
+from tdq_core.specs.command import is_by_layer, is_list, is_told_as_text, value_of
 from tdq_core.specs.option import Field, Flat, fields_of, require_choice
 from tdq_core.specs.parts import Decomposition, ModelSpec
 from tdq_core.specs.rank_choice import SHARING, RankChoice
@@ -136,8 +136,8 @@ def _usual(field: Field) -> Any:
 
 def _kind(field: Field) -> Any:
     """The type that typer reads: text for lists, and no bounds, for the specs say in a sentence what they miss."""
-    if is_list(field):
-        return str | None
+    if is_told_as_text(field):
+        return str | None if is_list(field) else str
     return _bare(field.kind)
 
 
@@ -149,7 +149,7 @@ def _bare(kind: Any) -> Any:
 
 
 def _help(field: Field) -> str:
-    names = ", ".join(field.option.choices()) if field.option.choices else ""
+    names = ", ".join(field.option.choices()) if field.option.choices and not is_by_layer(field) else ""
     return f"{field.option.help} One of {names}." if names else field.option.help
 
 
@@ -166,7 +166,7 @@ def _value(field: Field, given: Flat) -> Any:
         return field.option.shorthand[1]
     if field.kind is bool:
         return field.default != value
-    return value_of(field, value) if is_list(field) else value
+    return value_of(field, value) if is_told_as_text(field) else value
 
 
 def _rule(given: Flat, *, aimed: bool) -> RankRule | None:

@@ -122,14 +122,16 @@ def _print_metrics(record: RunRecord) -> None:
 
 def _print_layers(record: RunRecord) -> None:
     done = [la for la in record.layers if la.method != "none"]
-    by_layer = record.spec.precision.bits == "auto"
+    by_layer = record.spec.precision.bits != "same"
     if done:
         rows = [(f"  {la.name}", la.method, la.ranks_text.replace(" x ", "x"), f"{la.dense_params:,}", f"{la.params:,}",
-                 f"{la.rel_error:.4f}", *[str(la.detail.get("bits", ""))] * by_layer) for la in done]  # fmt: skip
+                 f"{la.rel_error:.4f}", *[str(la.bits or "")] * by_layer) for la in done]  # fmt: skip
         numbers = ("ranks", "dense params", "params", "rel. error", *["bits"] * by_layer)
         say_table(("  layer", "method", *numbers), rows, right=numbers)
     if record.spec.decomposition:
         for la in record.layers:
             if la.skipped_because:
-                bits = f" ({la.detail['bits']} bits)" if by_layer and "bits" in la.detail else ""
+                bits = f" ({la.bits} bits)" if by_layer and la.bits else ""
                 say(f"  left alone: {la.name}{bits}: {la.skipped_because}")
+    elif by_layer:
+        say_table(("  layer", "bits"), [(f"  {la.name}", str(la.bits or "")) for la in record.layers], right=("bits",))

@@ -183,12 +183,14 @@ class Files:
             the batch norm that is folded into it.
         others: what else a packed file holds; unreached: of the layers that no image reaches, and that it packs like
             any other, the weight's shape and the numbers of the bias.
+        tied: layers whose weight is another one's too, and that one, by name: their numbers cannot differ.
     """
 
     fp32: int
     packed: dict[str, bool]
     others: tuple[Stored, ...]
     unreached: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)
+    tied: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,6 @@ class Work:
     clock: Clock
     on_progress: Progress
 
-    @property
-    def bits(self) -> dict[str, int]:
-        """By layer those of its weights, where they were chosen layer by layer."""
-        return {p.layer.name: p.bits for p in self.plan.layers if p.bits}
-
 
 @dataclass(frozen=True)
 class Built:
@@ -98,7 +93,7 @@ def build(work: Work, folder: Path, *, program: bool = False) -> Built:
     precision = spec.precision
     request = Request(example=example, calibration=calibration, folder=folder, on_progress=work.on_progress,
                       granularity=precision.granularity, ranges=precision.ranges, opset=precision.opset,
-                      aware=precision.quantization_aware, inner_bits=precision.inner_bits, bits=work.bits,
+                      aware=precision.quantization_aware, inner_bits=precision.inner_bits, bits=work.plan.bits,
                       program=program)  # fmt: skip
     scheme = request.scheme(precision.numbers) if spec.quantized else None
     compressed, warnings, tuning = compress(work, scheme)
@@ -133,7 +128,7 @@ def compress(work: Work, scheme: Scheme | None) -> tuple[Compressed, tuple[str, 
             way = (origin, inputs.digests.get("calib"), treatment.reestimate_bn, inputs.spec.conditioned, scheme)
             start = compressed
             compressed = session.conditioned.get(
-                (*way, aware, tuple(work.bits.items())),
+                (*way, aware, tuple(work.plan.bits.items())),
                 lambda: _readied(work, start, scheme, "rounding") if aware else _conditioned(work, start, scheme),
             )
     return compressed, warnings, tuning
@@ -190,7 +185,7 @@ def _fine_tuned(work: Work, module: nn.Module, scheme: Scheme | None) -> tuple[n
 
 def _forecast(work: Work, compressed: Compressed, scheme: Scheme) -> tuple[Compressed, tuple[str, ...]]:
     """What rounding does to each decomposed kernel, and a warning where that is too much."""
-    errors = rounding_errors(compressed.module, list(compressed.results), scheme, work.bits)
+    errors = rounding_errors(compressed.module, list(compressed.results), scheme, work.plan.bits)
     warning = predicted_failure(errors)
     told = {name: (RoundingError(rounding_error=error),) for name, error in errors.items()}
     return compressed.told(told), (warning,) if warning else ()
@@ -203,7 +198,7 @@ def _readied(work: Work, compressed: Compressed, scheme: Scheme | None, correcte
     if scheme is None or not inputs.spec.conditioned:
         return compressed._replace(module=module)
     names = list(compressed.results)
-    module, balanced = balance(module, names, inputs.calibration, scheme, bits=work.bits,
+    module, balanced = balance(module, names, inputs.calibration, scheme, bits=work.plan.bits,
                                looked=_looked(work, module, names), on_progress=work.on_progress)  # fmt: skip
     told = {name: each.corrected_in(corrected) for name, each in balanced.items()}
     return compressed.told(told, module=module)
@@ -215,7 +210,7 @@ def _conditioned(work: Work, compressed: Compressed, scheme: Scheme | None) -> C
     if scheme is None or not inputs.spec.conditioned:
         return compressed._replace(module=module)
     names = list(compressed.results)
-    module, told = condition(module, names, inputs.calibration, scheme, bits=work.bits,
+    module, told = condition(module, names, inputs.calibration, scheme, bits=work.plan.bits,
                              looked=_looked(work, module, names), on_progress=work.on_progress)  # fmt: skip
     return compressed.told(told, module=module)
 

@@ -18,14 +18,17 @@ def require_export(folder: Path) -> None:
 
 
 def export_folder(folder: Path, record: RunRecord, artefact: Artefact) -> list[Path]:
-    """Write `ranks.json` and `record.json` beside the artefact, which lies in `folder` already.
+    """Write `ranks.json` and `record.json` beside the artefact, which lies in `folder` already; where layers have bits
+    of their own, `bits.json` too.
 
-    `ranks.json` is what `tdq run --ranks` reads: with it, the same decomposition can be built again anywhere.
+    They are what `tdq run --ranks` and `--bits` read: with them, the same network can be built again anywhere.
     """
     ranks = {la.name: list(la.ranks) if la.method != "none" else None for la in record.layers}
+    bits = {la.name: la.bits for la in record.layers if la.bits}
     return [
         artefact.path,
         write_atomically(folder / "ranks.json", json.dumps(ranks, indent=1)),
+        *([write_atomically(folder / "bits.json", json.dumps(bits, indent=1))] if bits else []),
         write_atomically(folder / "record.json", record.to_json()),
     ]
 

@@ -27,6 +27,7 @@ from tdq_core.prediction.sensitivity import Sensitivities
 from tdq_core.records.caches import CACHES
 from tdq_core.records.store import runs_folder
 from tdq_core.specs import ModelSpec, RunSpec
+from tdq_core.specs.precision_spec import AUTO
 from tdq_core.system.progress import Progress, silent
 
 EXAMPLE_IMAGES = 16
@@ -87,8 +88,8 @@ class RunInputs:
     def table(self, *, spectra: bool, on_progress: Progress = silent) -> LayerTable:
         """The model's layers; where `spectra` are asked for, those of the weights, or of the outputs on the calibration
         images where factors are fitted to them; where ranks follow from sensitivities, the layers as these know them.
-        Where bytes are counted, with what the files hold beside layers; where time is, with that; where bits are
-        chosen, with what rounding does, in the same metric as the spectra."""
+        Where bytes are counted or bits given by hand, with what the files hold beside layers; where time is, with that;
+        where bits are chosen, with what rounding does, in the same metric as the spectra."""
         model, calib = self.model, self.calib if self.spec.calibrated else None
         if self.sensitivities:
             table = plan_table(self.sensitivities, self.spec)
@@ -103,10 +104,10 @@ class RunInputs:
 
     def _with_what_files_take(self, table: LayerTable, on_progress: Progress) -> LayerTable:
         rule, precision, module = self.spec.rule, self.spec.precision, self.model.module
-        if rule is None or rule.budget != "bytes":
+        if precision.bits_by_hand is None and (rule is None or rule.budget != "bytes"):
             return table
         table = with_files(table, module, self.example()[:2])
-        if precision.bits == "same":
+        if precision.bits != AUTO:
             return table
         if not (self.spec.calibrated and self.calib):
             return with_weight_rounding(table, module)

@@ -6,6 +6,7 @@ from tdq_core.errors import InputError
 from tdq_core.layers.table import Change, Layer, LayerTable
 from tdq_core.prediction.change import Asked, Unknown, rounding_change
 from tdq_core.prediction.sensitivity import DENSE, LayerChanges, Sensitivities
+from tdq_core.ranks.bits import named_bits
 from tdq_core.specs import RunSpec
 from tdq_core.specs.choices import POLICIES
 
@@ -31,11 +32,15 @@ def plan_table(found: Sensitivities, spec: RunSpec) -> LayerTable:
         raise InputError(
             f"The policy 'predicted' cannot share ranks out: {unknown}. Choose another policy."
         ) from unknown
-    layers = tuple(replace(la, changes=_changes(la, found.layers.get(la.name), asked)) for la in table.layers)
+    bits = named_bits(table, spec.precision)
+    known = found.layers
+    layers = tuple(
+        replace(la, changes=_changes(la, known.get(la.name), asked, bits.get(la.name))) for la in table.layers
+    )
     return replace(table, layers=layers)
 
 
-def _changes(layer: Layer, own: LayerChanges | None, asked: Asked) -> tuple[Change, ...]:
+def _changes(layer: Layer, own: LayerChanges | None, asked: Asked, bits: int | None) -> tuple[Change, ...]:
     """One row a form whose rounding is known too."""
     if own is None:
         return ()
@@ -45,8 +50,9 @@ def _changes(layer: Layer, own: LayerChanges | None, asked: Asked) -> tuple[Chan
         points = own.fits[form].get(asked.fit, ()) if form != DENSE else ()
         if form != DENSE and not points:
             continue
+        plain_cp = method == "cp" and not asked.epc
         try:
-            rounded = rounding_change(own, method if method == "cp" and not asked.epc else form, asked, layer.name)
+            rounded = rounding_change(own, method if plain_cp else form, asked, layer.name, bits)
         except Unknown:
             continue
         rising = sorted((point.error, point.change) for point in points)

@@ -9,11 +9,10 @@ import numpy as np
 from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import Layer
 from tdq_core.prediction.sensitivity import DENSE, LayerChanges, Point, Sensitivities
+from tdq_core.ranks.bits import END_BITS
 from tdq_core.ranks.expected import BEYOND, changes_at, expected_error
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.specs import RunSpec
-
-END_BITS = 8
 
 
 class Unknown(Exception):
@@ -27,7 +26,7 @@ class Asked:
     Attributes:
         fit: 'outputs' or 'weights'.
         epc: whether CP has the correction.
-        weight_bits, activation_bits: None where they stay floats.
+        weight_bits, activation_bits: None where they stay floats; of weights where a layer has none of its own.
         ends: layers that keep 8 bits.
     """
 
@@ -65,7 +64,6 @@ def require_measured(spec: RunSpec) -> None:
         "fine-tuning": treatment.finetune,
         "re-estimated batch norms": treatment.reestimate_bn,
         "quantization-aware rounding": precision.quantization_aware,
-        "bits of its own for each layer": precision.bits != "same",
         "bits of their own inside decomposed layers": precision.inner_bits is not None,
         "one scale a tensor of weights": spec.quantized and precision.granularity != "channel",
         "ranges of least squared error": spec.quantized and precision.ranges != "minmax",
@@ -77,16 +75,18 @@ def require_measured(spec: RunSpec) -> None:
 
 
 class Part(NamedTuple):
-    """What becomes of the layer of this name: 'none' for a method where it stays dense."""
+    """What becomes of the layer of this name: 'none' for a method where it stays dense; `bits` of its weights where it
+    has its own."""
 
     layer: str
     method: str
     ranks: Ranks
+    bits: int | None = None
 
 
 def parts_of(layers: Iterable[LayerPlan]) -> list[Part]:
     """What a plan makes of each layer."""
-    return [Part(p.layer.name, p.method, p.ranks) for p in layers]
+    return [Part(p.layer.name, p.method, p.ranks, p.bits) for p in layers]
 
 
 class Changes:
@@ -128,15 +128,17 @@ def layer_change(found: Sensitivities, part: Part, asked: Asked) -> float:
             raise Unknown(f"the layer '{name}' was not measured by this method")
         table = found.tables[asked.fit]
         total += _at(points, expected_error(table.layer(name), part.method, part.ranks), name)
-    return total + rounding_change(own, form, asked, name)
+    return total + rounding_change(own, form, asked, name, part.bits)
 
 
-def rounding_change(own: LayerChanges, form: str, asked: Asked, name: str) -> float:
-    """What rounding the layer `name` adds in this form; Unknown where it was not measured with these bits."""
+def rounding_change(own: LayerChanges, form: str, asked: Asked, name: str, own_bits: int | None = None) -> float:
+    """What rounding the layer `name` adds in this form, where it has bits of its own its weights to `own_bits`; Unknown
+    where it was not measured with these bits."""
     total = 0.0
-    for kind, bits in (("w", asked.weight_bits), ("a", asked.activation_bits)):
-        if bits is not None:
-            total += _rounded(own, form, kind, max(bits, END_BITS) if name in asked.ends else bits, name)
+    for kind, usual, given in (("w", asked.weight_bits, own_bits), ("a", asked.activation_bits, None)):
+        if usual is not None:
+            bits = given or (max(usual, END_BITS) if name in asked.ends else usual)
+            total += _rounded(own, form, kind, bits, name)
     return total
 
 

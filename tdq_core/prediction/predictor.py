@@ -94,7 +94,7 @@ class Predictor:
         if record.metrics is None or record.digests.get("model") != self.sensitivities.digests["model"]:
             return None
         table = self.table(record.spec)
-        parts = [Part(kept.name, kept.method, kept.ranks) for kept in record.layers]
+        parts = [Part(kept.name, kept.method, kept.ranks, kept.bits) for kept in record.layers]
         if not all(table.has(part.layer) for part in parts):
             return None
         try:

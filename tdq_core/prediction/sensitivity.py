@@ -29,7 +29,8 @@ PARTS = {"w8": (8, None), "w6": (6, None), "w4": (4, None), "w3": (3, None), "w2
 """What is rounded alone: weights, or the inputs of layers, to so many bits."""
 MEASURED = ("w4", "w3", "w2", "a6", "a4")
 """Of these; a change by more bits follows from it, for it falls with the square of the step."""
-FINER = {"w8": ("w4", (7 / 127) ** 2), "w6": ("w4", (7 / 31) ** 2), "a8": ("a6", (63 / 255) ** 2)}
+FINER = {f"w{bits}": ("w4", (7 / (2 ** (bits - 1) - 1)) ** 2) for bits in (8, 7, 6, 5)}
+FINER["a8"] = ("a6", (63 / 255) ** 2)
 
 
 class Point(Kept, frozen=True):

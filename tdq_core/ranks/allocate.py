@@ -19,9 +19,9 @@ import numpy as np
 from tdq_core.layers import methods
 from tdq_core.layers.methods import Ranks
 from tdq_core.layers.table import BITS, Layer
+from tdq_core.ranks.bits import END_BITS
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.costs import amounts, max_ranks
-from tdq_core.ranks.packed import END_BITS
 from tdq_core.ranks.ratio import allowance, require_reach
 
 ROUNDS = 20
@@ -90,8 +90,9 @@ def front(layer: Layer, method: str | None, budget: Budget, bits_of: Sequence[in
         method: None: the dense layer alone.
         bits_of: those that its weights may have; none given: all that the budget knows.
     """
-    allowed = bits_of or budget.bits
-    found = [_dense(layer, bits, budget) for bits in (allowed if not layer.end else (END_BITS,))]
+    allowed = bits_of or budget.bits_for(layer)
+    as_it_is = (END_BITS,) if layer.end and budget.chooses_bits else allowed
+    found = [_dense(layer, bits, budget) for bits in as_it_is]
     found += [_at_ranks(layer, method, bits, budget) for bits in allowed] if method else []
     return front_of(found)
 
@@ -173,7 +174,7 @@ def predicted_rounding(layer: Layer, bits: int, *, stages: int, lost: np.ndarray
     Args:
         lost: (n,), the share that the ranks lose.
     """
-    if budget.precision.bits != "auto":
+    if not budget.chooses_bits:
         return np.zeros_like(lost)
     nearest = layer.rounding[BITS.index(bits)]
     fed = layer.rounding_fed[BITS.index(bits)] if layer.rounding_fed else nearest

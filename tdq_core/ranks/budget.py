@@ -11,7 +11,7 @@ from tdq_core.layers.times import FormTime
 from tdq_core.ranks.costs import amounts, cost, max_ranks
 from tdq_core.ranks.packed import Packed
 from tdq_core.specs.choices import BUDGETS
-from tdq_core.specs.precision_spec import PrecisionSpec
+from tdq_core.specs.precision_spec import AUTO, PrecisionSpec
 from tdq_core.specs.rank_rule import RankRule
 
 FP32 = PrecisionSpec()
@@ -49,10 +49,22 @@ class Budget:
         return Packed(self.table, self.precision)
 
     @property
+    def chooses_bits(self) -> bool:
+        """Whether a layer's bits are chosen with its ranks."""
+        return self.precision.bits == AUTO
+
+    @property
     def bits(self) -> tuple[int, ...]:
-        """Bits that a layer's weights may have, most first."""
+        """Bits that a layer's weights may have where they are chosen, most first; else those of the precision."""
         most = self.precision.numbers.weight_bits
-        return tuple(b for b in BITS if b <= most) if self.precision.bits == "auto" else (most,)
+        return tuple(b for b in BITS if b <= most) if self.chooses_bits else (most,)
+
+    def bits_for(self, layer: Layer) -> tuple[int, ...]:
+        """The same of one layer."""
+        return (self._usual(layer),) if self.counts == "bytes" and not self.chooses_bits else self.bits
+
+    def _usual(self, layer: Layer) -> int:
+        return self.packed.bits_of(layer)
 
     @property
     def original(self) -> int:
@@ -75,7 +87,7 @@ class Budget:
     @cached_property
     def _digits(self) -> int:
         """Of places in the file: no larger than those of the file of the dense network."""
-        parts = [p for la in self.table.layers for p in self.packed.parts(la, "none", (), self.bits[0])]
+        parts = [p for la in self.table.layers for p in self.packed.parts(la, "none", (), self._usual(la))]
         return len(str(self.packed.size(parts)))
 
     @cached_property
@@ -86,9 +98,9 @@ class Budget:
         return self.packed.frame(self._digits) + sum(self.dense(layer) for layer in self.table.layers)
 
     def dense(self, layer: Layer, bits: int | None = None) -> int:
-        """Of a layer that stays as it is; of `bits`, where they are counted and chosen."""
+        """Of a layer that stays as it is; of `bits`, where they are counted and chosen, else as `Packed.bits_of`."""
         if self.counts == "bytes":
-            return self.packed.most(self.packed.parts(layer, "none", (), bits or self.bits[0]), self._digits)
+            return self.packed.most(self.packed.parts(layer, "none", (), bits or self._usual(layer)), self._digits)
         if self.counts == "latency":
             own = form_time(layer, "none")
             return own.at(()) if own else 0  # what was not timed keeps its time, which is the whole's
@@ -98,7 +110,7 @@ class Budget:
     def price(self, layer: Layer, method: str, ranks: Any, bits: int | None = None) -> Any:
         """Of a factorised layer; `ranks` may be arrays that broadcast. Of bytes: at most so many."""
         if self.counts == "bytes":
-            top, many = max_ranks(layer, method), bits or self.bits[0]
+            top, many = max_ranks(layer, method), bits or self._usual(layer)
             header = self.packed.most(self.packed.parts(layer, method, top, many), self._digits)
             return header - self.packed.data(layer, method, top, many) + self.packed.data(layer, method, ranks, many)
         if self.counts == "latency":

@@ -13,10 +13,9 @@ from typing import Any
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import WHOLE, Ranks, Stage, method
 from tdq_core.layers.table import Files, Layer, LayerTable, Stored
+from tdq_core.ranks.bits import END_BITS, named_bits
 from tdq_core.specs.precision_spec import PrecisionSpec
 
-END_BITS = 8
-"""Of the first convolution and of the last layer, which are small and the most sensitive."""
 FORMAT = 2
 ABOUT = "tdq"
 """The key of the file's metadata."""
@@ -63,22 +62,28 @@ class Packed:
             )
         self.files: Files = table.files
         self._precision = precision
-        bits = precision.numbers.weight_bits
+        bits, self._named = precision.numbers.weight_bits, named_bits(table, precision)
         self._idle = [Part(name, tuple(shape), bits, bias, 0, counts=False)
                       for name, (shape, bias) in self.files.unreached.items()]  # fmt: skip
         ends = {layer.end: layer.name for layer in table.layers if layer.end}
         self._first = ends.get("first", "")
         self._last = ends.get("classifier", self._first)  # the only layer is both
 
+    def bits_of(self, layer: Layer) -> int:
+        """Those of its weights where nobody chooses them with ranks."""
+        return self._named.get(layer.name, self._precision.numbers.weight_bits)
+
     def parts(self, layer: Layer, name: str, ranks: Ranks, bits: int) -> list[Part]:
-        """What becomes of `layer` by the method `name` at `ranks`, its weights of `bits`; itself by 'none'."""
+        """What becomes of `layer` by the method `name` at `ranks`, its weights of `bits`; itself by 'none'. At an end
+        of the network the outermost weight keeps `END_BITS`, unless it is the whole layer, and named."""
         if layer.name not in self.files.packed:
             return []  # it is among the others: no plain layer
         own = [Stage("", layer.c_out, layer.one_group.c_in, WHOLE)]
         stages = own if name == "none" else method(name).all_stages(layer, ranks)
         bias = layer.c_out * self.files.packed[layer.name]
         last = len(stages) - 1
-        ends = [at for at, end in ((0, self._first), (last, self._last)) if layer.name == end]
+        named = name == "none" and layer.name in self._named
+        ends = [at for at, end in ((0, self._first), (last, self._last)) if layer.name == end and not named]
         return [
             Part(
                 f"{layer.name}.{stage.name}".rstrip("."),

@@ -12,6 +12,7 @@ from tdq_core.layers.methods import METHODS, Chooser, Method, Modes, Ranks, meth
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.layers.times import of_plan
 from tdq_core.ranks.allocate import Taken, solve_with_bits
+from tdq_core.ranks.bits import bits_by_hand
 from tdq_core.ranks.budget import FP32, Budget
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
@@ -19,6 +20,7 @@ from tdq_core.ranks.packed import END_BITS, Packed
 from tdq_core.ranks.policies import share_out
 from tdq_core.ranks.takers import takers_of, why_left
 from tdq_core.specs.choices import POLICIES, RULES
+from tdq_core.specs.precision import TORCH
 from tdq_core.specs.precision_spec import PrecisionSpec, require_countable
 from tdq_core.specs.rank_rule import Rank, RankRule
 
@@ -33,7 +35,8 @@ class LayerPlan:
     """What is to become of one layer; `method` is 'none' and `skipped_because` tells why where it is left alone.
 
     Attributes:
-        bits: of its weights, where they are chosen layer by layer; None: those of the precision.
+        bits: of its weights, where they are chosen or given layer by layer; None: those of the precision, and at the
+            ends of the network the usual ones. Of a decomposed end the outermost weight keeps the usual ones too.
     """
 
     layer: Layer
@@ -69,6 +72,11 @@ class Plan:
     compression_ratio: float
     bytes: int | None = None
     ns: int | None = None
+
+    @property
+    def bits(self) -> dict[str, int]:
+        """By layer those of its weights, where they are chosen or given layer by layer: what `--bits` takes."""
+        return {p.layer.name: p.bits for p in self.layers if p.bits}
 
     def decomposed(self) -> tuple[LayerPlan, ...]:
         return tuple(p for p in self.layers if p.method != "none")
@@ -131,6 +139,8 @@ def _require_times(table: LayerTable, rule: RankRule) -> None:
 
 
 def _whole(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSpec) -> Plan:
+    own = bits_by_hand(table, precision, {p.layer.name for p in plans if p.method != "none"})
+    plans = [replace(p, bits=own[p.layer.name]) for p in plans] if own else plans
     params = table.params + sum(p.cost.params - p.layer.params for p in plans)
     macs = table.macs + sum(p.cost.macs - p.layer.macs for p in plans)
     if params < 1 or macs < 0:
@@ -141,7 +151,7 @@ def _whole(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSp
 
 
 def _bytes(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSpec) -> int | None:
-    if table.files is None or not precision.numbers.simulated:
+    if table.files is None or not precision.numbers.simulated or precision.backend != TORCH.name:
         return None
     file, usual = Packed(table, precision), precision.numbers.weight_bits
     return file.size([part for p in plans for part in file.parts(p.layer, p.method, p.ranks, p.bits or usual)])
@@ -165,9 +175,10 @@ def _taken(layer: Layer, method: str, ranks: Ranks) -> LayerPlan:
 def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
     table, rule, asked = budget.table, budget.rule, METHODS[name]
     if POLICIES[rule.policy].by_prediction and isinstance(asked, Method) and not asked.predicts:
+        with_bits = " and give bits by hand" if budget.chooses_bits else ""
         raise InputError(
             f"The policy '{rule.policy}' predicts a layer's error from its spectra, and no spectrum predicts that of "
-            f"{asked.label}: share the ratio out by 'uniform' or 'later'. Got '{name}'."
+            f"{asked.label}: share the ratio out by 'uniform' or 'later'{with_bits}. Got '{name}'."
         )
     if isinstance(asked, Chooser) and asked.among and not POLICIES[rule.policy].finds_forms:
         able = " and ".join(row.name for row in POLICIES.values() if row.finds_forms)
@@ -188,6 +199,12 @@ def _with_bits(name: str, left: Mapping[str, str], budget: Budget) -> list[Layer
         raise InputError(
             f"The layer table of '{budget.table.model}' does not say what rounding does to its layers, which bits "
             "'auto' are chosen by: read the layers anew."
+        )
+    if budget.packed.files.tied:
+        one, other = next(iter(budget.packed.files.tied.items()))
+        raise InputError(
+            f"Bits 'auto' are chosen for each layer by itself, and in '{budget.table.model}' the weight of '{one}' is "
+            f"that of '{other}': give bits by hand."
         )
     takers = {la.name: method_for(la, name) for la in layers if la.name not in left}
     chosen = solve_with_bits(takers, budget)

@@ -114,6 +114,12 @@ class LayerRecord(Kept, frozen=True):
         """For people: '32 x 16', '3 x 3 a group'; '' where the layer was left alone."""
         return ranks_text(self.ranks, self.detail.get("groups", 1))
 
+    @property
+    def bits(self) -> int | None:
+        """Of its weights, where they were chosen or given layer by layer."""
+        found = self.detail.get("bits")
+        return found if type(found) is int and 2 <= found <= 8 else None
+
 
 class RunRecord(Kept, frozen=True, dict=True):
     """One run. A complete record has metrics and baseline; a failed or refused one has a reason and neither.

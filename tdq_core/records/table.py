@@ -7,12 +7,13 @@ from typing import Any
 
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
+from tdq_core.specs.bits import bits_text
 from tdq_core.specs.variant import variant_of
 
 COLUMNS = (
     "run_id", "state", "model", "data", "split", "method", "epc_eta", "calibrated", "symmetric", "finetune",
     "reestimate_bn", "ranks", "precision", "backend",
-    "conditioned", "granularity", "ranges",
+    "conditioned", "granularity", "ranges", "quantization_aware", "inner_bits", "bits",
     "top1", "top1_low", "top1_high", "n", "drop", "drop_low", "drop_high", "baseline_top1",
     "params", "macs", "bytes", "compression_ratio", "bytes_ratio", "latency_ms", "seed", "weights", "reason", "notes",
 )  # fmt: skip
@@ -32,6 +33,7 @@ def row(record: RunRecord) -> dict[str, Any]:
         "conditioned": spec.conditioned,
         "granularity": flat["granularity"] if spec.quantized else None,
         "ranges": flat["ranges"] if spec.quantized else None,
+        "bits": bits_cell(spec),
         "weights": record.provenance.get("weights"),
         "reason": record.reason,
         "notes": " ".join(record.notes),
@@ -43,6 +45,14 @@ def row(record: RunRecord) -> dict[str, Any]:
         values |= {"baseline_top1": record.baseline.top1, "bytes_ratio": record.bytes_ratio()}
         values["latency_ms"] = metrics.latency.median_ms if metrics.latency else None
     return {name: values.get(name) for name in COLUMNS}
+
+
+def bits_cell(spec: RunSpec) -> str | None:
+    """How the bits of weights were given: 'auto', or as a command writes them; None where all are the precision's."""
+    by_hand = spec.precision.bits_by_hand
+    if by_hand is not None:
+        return bits_text(by_hand)
+    return None if spec.precision.bits == "same" else str(spec.precision.bits)
 
 
 def method_text(spec: RunSpec) -> str:
@@ -60,7 +70,8 @@ def numbers_text(spec: RunSpec) -> str:
     numbers = spec.precision
     parts = {
         "aware": numbers.quantization_aware, f"inner {numbers.inner_bits}": numbers.inner_bits,
-        "auto": numbers.bits == "auto", "mse": numbers.ranges == "mse", "tensor": numbers.granularity == "tensor",
+        "auto": numbers.bits == "auto", "bits by hand": numbers.bits_by_hand,
+        "mse": numbers.ranges == "mse", "tensor": numbers.granularity == "tensor",
     }  # fmt: skip
     return " + ".join([numbers.name, *(part for part, there in parts.items() if there)])
 

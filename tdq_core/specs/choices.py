@@ -108,7 +108,9 @@ BITS: dict[str, Choice] = {
     row.name: row
     for row in (
         Choice(name="same", label="the same everywhere"),
-        Choice(name="auto", label="layer by layer", help="8, 6, 4 or 3 bits, at most those of the precision"),
+        Choice(
+            name="auto", label="chosen with ranks", help="8, 6, 4 or 3 bits a layer, at most those of the precision"
+        ),
     )
 }
 GRANULARITIES: dict[str, Choice] = {

@@ -2,10 +2,11 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tdq_core.errors import InputError
+from tdq_core.specs.bits import bits_text, read_bits
 from tdq_core.specs.option import Field, fields_of
 from tdq_core.specs.rank_choice import RankChoice
 from tdq_core.specs.rank_rule import RankRule
@@ -54,16 +55,30 @@ def option_words(field: Field, value: Any) -> tuple[str, ...]:
 
 def text_of(field: Field, value: Any) -> str:
     """A value as a command writes it."""
+    if isinstance(value, Mapping):
+        return bits_text(value)
     if isinstance(value, tuple):
         return ("x" if is_size(field) else ",").join(map(repr, value))
     return repr(value) if isinstance(value, float) else str(value)
 
 
 def value_of(field: Field, text: str | None) -> Any:
-    """The inverse of `text_of` for lists of numbers and sizes, which a command line hands over as text."""
+    """The inverse of `text_of` for what `is_told_as_text`, which a command line hands over as text."""
     if text is None:
         return None
+    if is_by_layer(field):
+        return read_bits(text)
     return _size(field, text) if is_size(field) else _numbers(field, text)
+
+
+def is_told_as_text(field: Field) -> bool:
+    """Whether a command line says it as text that is read: several numbers, or numbers by layer."""
+    return is_list(field) or is_by_layer(field)
+
+
+def is_by_layer(field: Field) -> bool:
+    """Whether the field may hold bits by layer."""
+    return "dict[" in str(field.kind)
 
 
 def is_list(field: Field) -> bool:

@@ -76,10 +76,10 @@ def fields_of(part: type[Value]) -> list[Field]:
 
 
 def require_choices(value: Value) -> None:
-    """InputError where a field that has choices holds none of them."""
+    """InputError where a field that has choices holds another name than theirs."""
     for field in fields_of(type(value)):
         given = getattr(value, field.name)
-        if field.option.choices and given is not None:
+        if field.option.choices and isinstance(given, str):
             require_choice(field.key, given, tuple(field.option.choices()))
 
 

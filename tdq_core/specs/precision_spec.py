@@ -2,14 +2,17 @@
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from tdq_core.errors import InputError
+from tdq_core.layers.methods import METHODS, Method, chooses_forms
+from tdq_core.specs.bits import FORM, ByLayer, checked_bits
 from tdq_core.specs.choices import BITS, GRANULARITIES, RANGES, helps, labels
 from tdq_core.specs.option import Flat, Option, require_choices
 from tdq_core.specs.precision import BACKENDS, ONNXRUNTIME, PRECISIONS, TORCH, Precision, simulated
-from tdq_core.specs.value import Value
+from tdq_core.specs.value import Value, shown
 
+AUTO = "auto"
 FEWEST = 3
 """Bits of a weight, where they are chosen layer by layer."""
 TIMED = ("fp32", "int8")
@@ -27,7 +30,31 @@ def bits_can_be_chosen(flat: Flat) -> bool:
     """Whether the bits of weights can be chosen layer by layer: with ranks, by predicted errors, under bytes."""
     rule, numbers = flat.get("rule"), PRECISIONS[flat["precision"]]
     shared = rule is None or (rule.kind, rule.budget, rule.policy) == ("ratio", "bytes", "global")
-    return numbers.simulated and numbers.weight_bits > FEWEST and flat["method"] != "none" and shared
+    able = numbers.simulated and numbers.weight_bits > FEWEST and flat["method"] != "none" and shared
+    return able and not flat["finetune"] and _is_predicted(flat["method"])
+
+
+def _is_predicted(method: str) -> bool:
+    """Whether spectra predict its error, or it takes methods of which they do."""
+    asked = METHODS.get(method)
+    return not isinstance(asked, Method) or bool(asked.predicts)
+
+
+def require_choosable(flat: Flat) -> None:
+    """InputError where the bits of weights are to be chosen layer by layer, and cannot be."""
+    if flat["bits"] == AUTO and not _is_predicted(flat["method"]):
+        able = " or ".join(name for name in METHODS if _is_predicted(name) and not chooses_forms(name))
+        raise InputError(
+            f"The 'bits' auto are chosen with ranks by errors that spectra predict, and no spectrum predicts that of "
+            f"{METHODS[flat['method']].label}. Got them with the method '{flat['method']}': ask for {able}, or for "
+            "ranks by another policy and bits by hand."
+        )
+    if flat["bits"] == AUTO and not bits_can_be_chosen(flat):
+        raise InputError(
+            f"The 'bits' auto are those of weights of more than {FEWEST} simulated bits, chosen together with ranks: "
+            "give a method, --ratio, --budget bytes and --policy global, and no 'finetune'. Got them with the method "
+            f"'{flat['method']}' and the precision '{flat['precision']}': give these, or bits by hand."
+        )
 
 
 def require_countable(budget: str, precision: str, backend: str) -> None:
@@ -57,8 +84,9 @@ class PrecisionSpec(Value, frozen=True):
         quantization_aware: every layer is refitted and rounded in turn, in the metric of its outputs on the unlabelled
             calibration images, see `tdq_core.compression.quantize.aware`; simulated bits only.
         inner_bits: of the activations between a decomposed layer's factors; None: those of all activations.
-        bits: 'same', or 'auto': each layer's weights have bits of their own, at most those of the precision, chosen
-            together with its ranks, see `tdq_core.ranks.allocate`; simulated bits only.
+        bits: 'same'; 'auto': each layer's weights have bits of their own, at most those of the precision, chosen
+            together with its ranks, see `tdq_core.ranks.allocate`; or by hand, see `tdq_core.specs.bits`: what it does
+            not name has those of the precision. Simulated bits only.
         opset: version of the ONNX operators of the file; None: 20. One that is given is written with nothing that an
             older runtime refuses: no operator sets that the file does not use.
     """
@@ -120,13 +148,14 @@ class PrecisionSpec(Value, frozen=True):
         ),
     ] = None  # fmt: skip
     bits: Annotated[
-        str,
+        str | dict[str, int],
         Option(
             flag="--bits", label="Bits of weights", choices=lambda: BITS, labels=lambda: labels(BITS),
-            helps=lambda: helps(BITS), needs=lambda f: bits_can_be_chosen(f) and not f["finetune"],
-            help="Simulated bits: auto chooses each layer's with its ranks, of 8, 6, 4 and 3, at most the precision's.",
-            because="The 'bits' auto are those of weights of more than 3 simulated bits, chosen together with ranks: "
-            "give a method, --ratio, --budget bytes and --policy global, and no 'finetune'.",
+            helps=lambda: helps(BITS), needs=lambda f: PRECISIONS[f["precision"]].simulated and not f["finetune"],
+            help="Simulated bits, one of same, auto (each layer's chosen with its ranks), or by hand: a JSON file or "
+            "text such as '{\"*\": 4, \"conv1\": 8}', 2 to 8; a star is any text, the ends are named in full.",
+            because="The 'bits' of single layers are those of simulated weights, without 'finetune', which rounds all "
+            "layers alike.",
         ),
     ] = "same"  # fmt: skip
     opset: Annotated[
@@ -141,6 +170,10 @@ class PrecisionSpec(Value, frozen=True):
     ] = None  # fmt: skip
 
     def __post_init__(self) -> None:
+        if not isinstance(self.bits, str):
+            structs.force_setattr(self, "bits", checked_bits(self.bits))
+        elif self.bits not in BITS:
+            raise InputError(f"The 'bits' must be one of {', '.join(BITS)}, or by hand {FORM}. Got {shown(self.bits)}.")
         super().__post_init__()
         require_choices(self)
         backend = BACKENDS[self.backend]
@@ -151,6 +184,14 @@ class PrecisionSpec(Value, frozen=True):
                 f"The backend '{self.backend}' carries out {these}; other simulated bits "
                 f"({others}) run with the backend 'torch'. Got the precision '{self.name}'."
             )
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(repr, structs.astuple(self))))
+
+    @property
+    def bits_by_hand(self) -> ByLayer | None:
+        """By layer name or pattern, where they are given by hand."""
+        return None if isinstance(self.bits, str) else self.bits
 
     @property
     def numbers(self) -> Precision:

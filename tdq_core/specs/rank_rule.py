@@ -10,7 +10,7 @@ from msgspec import Meta, field, structs
 from tdq_core.errors import InputError
 from tdq_core.specs.choices import BUDGETS, POLICIES, RULES, helps, labels
 from tdq_core.specs.option import Option, require_choice, require_choices
-from tdq_core.specs.value import Value
+from tdq_core.specs.value import Value, shown
 from tdq_core.system.reading import Damaged, plain_json
 
 Rank = int | tuple[int, ...] | None
@@ -96,7 +96,7 @@ class RankRule(Value, frozen=True):
         require_choice("rank rule", self.kind, RULES)
         if self.kind == "manual":
             if not isinstance(self.ranks, Mapping) or not all(isinstance(name, str) for name in self.ranks):
-                raise InputError(f'Ranks by hand must be {{"layer": rank}}. Got {_shown(self.ranks)}.')
+                raise InputError(f'Ranks by hand must be {{"layer": rank}}. Got {shown(self.ranks)}.')
             structs.force_setattr(self, "ranks", {n: checked_rank(n, r) for n, r in self.ranks.items()})
         super().__post_init__()
         require_choices(self)
@@ -156,19 +156,10 @@ def checked_rank(layer: str, rank: Any) -> Rank:
     if not parts or any(isinstance(p, bool) or not isinstance(p, Integral) or not 1 <= int(p) <= MOST for p in parts):
         raise InputError(
             f"The 'rank' of layer '{layer}' must be an int of at least 1, a list of such ints "
-            f"(tucker2: [rank_out, rank_in]) or null to leave the layer alone. Got {_shown(rank)}."
+            f"(tucker2: [rank_out, rank_in]) or null to leave the layer alone. Got {shown(rank)}."
         )
     whole = tuple(map(int, parts))  # numpy's are integers too
     return whole[0] if len(whole) == 1 else whole
-
-
-def _shown(rank: Any) -> str:
-    """What was given, on a line and not for ever."""
-    try:
-        text = json.dumps(rank, default=repr)
-    except (ValueError, RecursionError):  # an int of thousands of digits; a list in itself
-        text = f"a {type(rank).__name__}"
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _plain_rank(rank: Rank) -> int | list[int] | None:

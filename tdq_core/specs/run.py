@@ -14,9 +14,9 @@ from tdq_core.specs.choices import POLICIES
 from tdq_core.specs.option import Field, Flat, Option, fields_of
 from tdq_core.specs.parts import Decomposition, ImageSpec, ModelSpec, Treatment
 from tdq_core.specs.precision import BACKENDS
-from tdq_core.specs.precision_spec import PrecisionSpec, require_countable
+from tdq_core.specs.precision_spec import PrecisionSpec, require_choosable, require_countable
 from tdq_core.specs.rank_rule import RankRule
-from tdq_core.specs.value import Seed, Value
+from tdq_core.specs.value import Seed, Value, shown
 
 Subject = tuple[ModelSpec, str, int | None]
 """What is measured: the network, the images, and how many of them (None: all)."""
@@ -224,7 +224,7 @@ def _require_method_and_rule(whole: Flat) -> None:
     if chooses_forms(name) and whole["bits"] == "auto":
         raise InputError(
             f"Bits are chosen by layer ('bits' auto) with one method. Got them with '{name}': ask for 'auto', "
-            "or for the same bits everywhere."
+            "for the same bits everywhere, or bits by hand."
         )
 
 
@@ -232,15 +232,19 @@ def _require_effect(whole: Flat) -> None:
     """InputError where a field is set that has no effect beside the others, or what a ratio counts is not known."""
     if whole["rule"] is not None:
         require_countable(whole["rule"].budget, whole["precision"], whole["backend"])
+    require_choosable(whole)
     for field in fields():
         option, given = field.option, whole[field.key]
         usual = "none" if field.key == "method" else field.default
         if option.needs and given != usual and not option.needs(whole):
-            raise InputError(f"{option.because} Got {field.key} = {given!r} with the method '{whole['method']}' "
+            told = shown(given) if isinstance(given, Mapping) else repr(given)
+            raise InputError(f"{option.because} Got {field.key} = {told} with the method '{whole['method']}' "
                              f"and the precision '{whole['precision']}': leave it out.")  # fmt: skip
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, RankRule):
         return value.to_dict()
+    if isinstance(value, Mapping):
+        return dict(value)
     return list(value) if isinstance(value, tuple) else value

@@ -1,6 +1,7 @@
 """Frozen values that are checked when they are made, whoever makes them."""
 
 import functools
+import json
 import math
 import numbers
 import unicodedata
@@ -64,6 +65,15 @@ def _sane(name: str, value: Any) -> Any:
 def _unsigned_zero(value: Any) -> Any:
     """-0.0 equals 0.0 and would be written otherwise."""
     return value + 0.0 if isinstance(value, float) else value
+
+
+def shown(value: Any) -> str:
+    """What was given, on a line and not for ever."""
+    try:
+        text = json.dumps(value, default=repr)
+    except (ValueError, RecursionError, TypeError):  # an int of thousands of digits; a list in itself; odd keys
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def wanted(hint: Any) -> str:

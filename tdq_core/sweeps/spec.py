@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 from tdq_core.data.refs import parse_ref
 from tdq_core.errors import InputError
 from tdq_core.specs import RankRule
+from tdq_core.specs.bits import checked_bits, read_bits
 from tdq_core.specs.choices import PRESETS
-from tdq_core.specs.command import is_list, is_size, value_of
+from tdq_core.specs.command import is_by_layer, is_list, is_size, value_of
 from tdq_core.specs.option import Field, fields_of, require_choice
 from tdq_core.specs.preprocessing import require_normalisation, require_size
 from tdq_core.specs.rank_choice import RankChoice
@@ -140,7 +141,7 @@ def _checked(key: str, value: Any, place: str) -> Any:
 
 def _value(key: str, value: Any) -> Any:
     """A value that is right by itself, whatever stands beside it."""
-    if isinstance(value, date | time) or (isinstance(value, Mapping) and key != "ranks"):
+    if isinstance(value, date | time) or (isinstance(value, Mapping) and key not in ("ranks", "bits")):
         raise fault(f"It takes no {'table' if isinstance(value, Mapping) else 'date or time'}. Got {value!s:.80}.")
     field = options()[key]
     if field is None:
@@ -150,6 +151,8 @@ def _value(key: str, value: Any) -> Any:
         return _rank_value(key, value)
     if is_list(field) and isinstance(value, str | int) and not isinstance(value, bool):
         value = value_of(field, str(value))
+    if is_by_layer(field):
+        return checked_bits(value) if isinstance(value, Mapping) else read_bits(checked(key, str, value))
     value = checked(key, field.hint, value)
     if field.option.choices:
         require_choice(key, value, tuple(field.option.choices()))

@@ -13,6 +13,7 @@ from dashboard.facts.draft import (
     in_effect,
     on_table,
     started_by_hand,
+    with_bits,
     with_ranks,
 )
 from dashboard.facts.planning import hand_from
@@ -66,6 +67,20 @@ def test_ranks_by_hand_of_another_method_are_kept_apart() -> None:
     assert both.hand == {"a": (7,)} and both.hands[first.place] == RANKS
 
 
+def test_bits_by_hand_go_on_from_those_that_were_chosen_and_belong_to_the_network() -> None:
+    draft = as_planned(drafted(precision="w4a8", bits="auto"), RANKS, {"a": 6, "b": 3})
+    moved = with_bits(draft, {"b": 8})
+    assert moved.hand_bits == {"a": 6, "b": 8} and moved.spec().precision.bits == {"a": 6, "b": 8}
+    assert with_bits(moved, {"a": 2}).hand_bits == {"a": 2, "b": 8}
+    assert draft.hand_bits is None and moved.hands == draft.hands, "nothing was changed in place"
+    svd = Draft(subject=SUBJECT, options={**moved.options, "method": "svd"}, bits=moved.bits)
+    assert svd.hand_bits == moved.hand_bits, "whatever the method"
+    other = Draft(subject=SUBJECT.changed(model="resnet18"), options=moved.options, bits=moved.bits)
+    assert other.hand_bits == {} and other.spec().precision.bits == {"*": 4}, "each as the precision has it"
+    same = as_planned(drafted(precision="w4a8"), RANKS)
+    assert with_bits(same, {"a": 5}).spec().precision.bits == {"a": 5}
+
+
 def test_no_rank_by_hand_is_a_sentence_of_the_engine() -> None:
     with pytest.raises(InputError, match="at least one layer"):
         with_ranks(as_planned(drafted(), RANKS), {"a": None, "b": None}).spec()
@@ -101,7 +116,9 @@ def test_what_needs_something_without_effect_has_none_either_whichever_stands_fi
         assert not {"epc", "eta", "granularity", "ranges", "condition", "solver"} & set(left)
         assert left["symmetric"] and left["calibrated"] and left["finetune"] == 0
         dense = in_effect(order, chosen | {"method": "none", "precision": "w4"}, defaults())
-        assert set(dense) == {"method", "precision", "backend", "granularity", "ranges", "quantization_aware"}
+        assert set(dense) == {
+            "method", "precision", "backend", "granularity", "ranges", "quantization_aware", "bits"
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["none", "cp", "svd"])

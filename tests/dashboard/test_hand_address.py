@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 from test_views import opened, words
 
-from dashboard.facts.hand_address import hand_of, hand_text
+from dashboard.facts.hand_address import bits_of, bits_text, hand_of, hand_text
 from dashboard.facts.planning import can_be_decomposed
 from tdq_core.layers.table import LayerTable
 from tdq_core.ranks.costs import max_ranks, method_for
@@ -39,6 +39,23 @@ def test_whatever_an_address_says_is_ranks_or_nothing(text: str) -> None:
     layers = LayerTable.read(TABLES[1]).layers[:4]
     found = hand_of(text, layers, "tucker2")
     assert found is None or hand_text(found, layers) in (text, "")
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_a_text_says_the_bits_and_no_others(path: Path) -> None:
+    layers, draw = LayerTable.read(path).layers, random.Random(0)
+    for _ in range(20):
+        bits = {la.name: draw.randint(2, 8) for la in draw.sample(layers, draw.randint(1, len(layers)))}
+        assert bits_of(bits_text(bits, layers), layers) == bits
+    assert bits_text({}, layers) == "" and bits_of(bits_text(bits, layers), layers[1:]) is None
+    assert bits_of("9" * len(layers), layers) is bits_of("1" * len(layers), layers) is None
+
+
+@given(text=st.text(max_size=6) | st.text("0123456789-", min_size=4, max_size=4))
+def test_whatever_an_address_says_is_bits_or_nothing(text: str) -> None:
+    layers = LayerTable.read(TABLES[1]).layers[:4]
+    found = bits_of(text, layers)
+    assert found is None or bits_text(found, layers) in (text, "")
 
 
 def in_address(at: AppTest) -> str:

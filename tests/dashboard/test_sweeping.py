@@ -16,6 +16,7 @@ PLANNED = [
     PLAIN.changed(rule=RankRule("ratio", 3.0, policy="later", depth=2.0, budget="macs", keep_ends=False)),
     PLAIN.changed(precision="int8", backend="onnxruntime", condition=False),
     PLAIN.changed(precision="w4a8", quantization_aware=True),
+    PLAIN.changed(precision="w4a8", bits={"*": 3, "block1.*": 6}),
     RunSpec.of("net.py:make", "folder:some", mean=(0.5,), std=(0.25,), input_size=(8, 9), method="svd",
                rule=RankRule("energy", 0.9)),
 ]  # fmt: skip

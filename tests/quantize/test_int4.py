@@ -14,6 +14,7 @@ from tdq_core.compression.quantize import onnx_int4, realise
 from tdq_core.compression.quantize.onnx_session import session_predict
 from tdq_core.compression.quantize.simulated_file import load_simulated
 from tdq_core.errors import InputError, RunFailed
+from tdq_core.graph.modules import plain_layers
 from tdq_core.specs import RankRule, RunSpec
 
 
@@ -81,6 +82,21 @@ def test_quantization_aware_weights_are_the_files_too(net, make_request):
     x = images(9, seed=5)
     assert torch.allclose(made.predict(x), simulated.predict(x), atol=1e-3)
     assert made.details["quantization_aware"] and made.bytes < 2 * simulated.bytes
+
+
+@pytest.mark.parametrize("aware", [False, True])
+def test_bits_of_single_layers_are_in_the_file_as_the_type_that_holds_them(net, make_request, aware):
+    """4 bits and fewer as INT4, more as INT8: the simulation of the same bits either way, and the note says so."""
+    own = dict(zip(plain_layers(net), (8, 3, 6, 2, 5, 4, 7, 8), strict=False))
+    made = realise(net, "w4", "onnxruntime", request=make_request(bits=own, aware=aware))
+    simulated = realise(net, "w4", "torch", request=make_request(bits=own, aware=aware))
+    x = images(9, seed=5)
+    assert torch.allclose(made.predict(x), simulated.predict(x), atol=1e-3)
+    kinds = {t.name: t.data_type for t in onnx.load(made.path).graph.initializer}
+    for name, bits in simulated.details["weight_bits"].items():
+        assert kinds[f"{name}.integers"] == (TensorProto.INT4 if bits <= 4 else TensorProto.INT8)
+    assert made.details["weight_bits"] == simulated.details["weight_bits"]
+    assert "5 to 8 bits INT8" in made.notes[0]
 
 
 def test_a_graph_that_is_not_the_simulation_is_no_result(net, make_request, monkeypatch):

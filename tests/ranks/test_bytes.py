@@ -234,6 +234,9 @@ def test_bits_that_cannot_be_chosen_are_one_sentence(changed):
 def test_no_spectrum_predicts_cp_at_any_bits(chained):
     with pytest.raises(InputError, match="no spectrum predicts that of CP"):
         make_plan(chained, "cp", AUTO, PrecisionSpec("w8a8", bits="auto"))
+    with pytest.raises(InputError, match=r"that of CP\..*ask for tucker2 or svd or auto, or .* bits by hand") as told:
+        RunSpec.of("digits_resnet", "digits", method="cp", rule=AUTO, precision="w8a8", bits="auto")
+    assert "\n" not in str(told.value)
 
 
 def test_every_layer_of_the_file_has_its_bits_and_is_read_again(chained, tmp_path):

@@ -40,7 +40,9 @@ def files_of(table: LayerTable, model: nn.Module, example: Tensor) -> Files:
     others = tuple(tensor for name, tensor in stored.items() if name not in apart)
     idle = {name: (tuple(layer.weight.shape), stored[f"{name}.bias"].shape[0] if f"{name}.bias" in stored else 0)
             for name, layer in layers.items() if name not in known}  # fmt: skip
-    return Files(file_size(stored.values()), packed, others, idle)
+    first = {id(layer.weight): name for name, layer in reversed(layers.items())}
+    tied = {name: first[id(layer.weight)] for name, layer in layers.items() if first[id(layer.weight)] != name}
+    return Files(file_size(stored.values()), packed, others, idle, tied)
 
 
 def _stored(name: str, tensor: Tensor, *, counts: bool) -> Stored:

@@ -1,8 +1,9 @@
 """Simulated 4-bit weights for ONNX Runtime: the packed file's own integers, as INT4, behind DequantizeLinear.
 
 ONNX has 4-bit integers from opset 21 on (ONNX 1.16). Weights are found and rounded as for torch; the float graph of the
-network on those weights is exported and compared, and then its constants become integers: INT4, and INT8 at both ends.
-Activations of 8 bits are rounded before each layer by QuantizeLinear. The runtime multiplies floats.
+network on those weights is exported and compared, and then its constants become integers: INT4, and INT8 where they
+have more bits, as at both ends. Activations of 8 bits are rounded before each layer by QuantizeLinear. The runtime
+multiplies floats.
 """
 
 import dataclasses
@@ -36,9 +37,10 @@ from tdq_core.specs.precision import Precision
 OPSET = 21
 WAY_OUT = "run it with the backend 'torch'"
 INT4_NOTE = (
-    "Weights are INT4 in the file (INT8 in the first convolution and the last layer), activations are {activations}; "
-    "ONNX Runtime multiplies floats: size and accuracy are valid, and 4 bits make nothing faster."
+    "Weights are INT4 in the file ({others}), activations are {activations}; ONNX Runtime multiplies floats: size and "
+    "accuracy are valid, and 4 bits make nothing faster."
 )
+_ENDS = "INT8 in the first convolution and the last layer"
 MULTIPLY = ("Conv", "Gemm", "MatMul")
 
 
@@ -83,7 +85,8 @@ def onnx_int4(model: nn.Module, request: Request, precision: Precision) -> Artef
     activations = "rounded to 8 bits before each layer" if stored.activations else "floats"
     replaced = (simulated.notes[0], *left_in_float_note(simulated.details["left_in_fp32"]))
     kept = [note for note in simulated.notes if note not in replaced]
-    notes = (INT4_NOTE.format(activations=activations), *kept, *export.notes, *left_in_float_note(left))
+    others = "those of 5 to 8 bits INT8; fewer bits than 4 save nothing there" if request.bits else _ENDS
+    notes = (INT4_NOTE.format(activations=activations, others=others), *kept, *export.notes, *left_in_float_note(left))
     return artefact(path, predict, details=details, notes=notes)
 
 

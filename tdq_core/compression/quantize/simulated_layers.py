@@ -19,11 +19,10 @@ from tdq_core.graph.modules import Layer, children, of_kind, plain_layers
 from tdq_core.graph.observe import Call, watch
 from tdq_core.graph.stand_in import Factored
 from tdq_core.graph.state import load_once
+from tdq_core.ranks.bits import END_BITS
 
 CHUNK_VALUES = 2**21
 """Input values of a calibration step: 13 images of 224 px."""
-
-END_BITS = 8
 
 Layers = Mapping[str, Layer]
 Key = tuple[str, int]

@@ -13,7 +13,6 @@ from tdq_core.compression.quantize.left_in_float import left_in_float, left_in_f
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.simulated_file import Simulated, load_simulated, save_simulated
 from tdq_core.compression.quantize.simulated_layers import (
-    END_BITS,
     Layers,
     at_ends,
     by_layer,
@@ -31,6 +30,7 @@ from tdq_core.graph.agreement import lossy_check, require_same
 from tdq_core.graph.modules import plain_layers
 from tdq_core.graph.reached import unreached
 from tdq_core.graph.state import state_once
+from tdq_core.ranks.bits import END_BITS
 from tdq_core.specs.precision import Precision
 
 SIMULATED_NOTE = (
@@ -58,7 +58,8 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
     plain, norms_left = folded(model, request.example)
     layers = plain_layers(plain)
     kept = rounded_ends(plain, layers, request.example) if request.bits or at_ends(scheme) != scheme else ()
-    schemes = by_layer(layers, scheme, request.bits) | dict.fromkeys(kept, at_ends(scheme))
+    schemes = by_layer(layers, scheme, request.bits)
+    schemes |= {name: at_ends(scheme).with_weights_of(request.bits.get(name)) for name in kept}
     schemes |= (inner := inside(plain, schemes, request.inner_bits))
     float_check = require_same(model, module_predict(plain), request.example, what=FOLDED, way_out=WAY_OUT)
     found = (aware if request.aware else nearest)(plain, schemes, request, precision)
@@ -73,7 +74,7 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
         _told(dataclasses.replace(scheme, ranges="mse") if request.aware else scheme, stored)
         | dict(found.told)
         | _told_of_inner(request.inner_bits, inner)
-        | _told_of_bits(request.bits, stored)
+        | _told_of_bits(request.bits, stored, kept)
         | {
             "weight_rel_error": rel_error,
             "calibration_images": found.images,
@@ -88,7 +89,7 @@ def torch_simulated(model: nn.Module, request: Request, precision: Precision) ->
     )
     notes = (
         SIMULATED_NOTE.format(precision=precision.name),
-        *_kept_note(kept),
+        *_kept_notes({name: schemes[name] for name in kept}),
         *found.notes,
         *_left_notes(len(norms_left), left, stored),
     )
@@ -133,12 +134,15 @@ def _told_of_inner(bits: int | None, inner: Mapping[str, Scheme]) -> dict[str, A
     return {"inner_activation_bits": bits, "inputs_with_inner_bits": len(inner)} if inner else {}
 
 
-def _told_of_bits(bits: Mapping[str, int], stored: Simulated) -> dict[str, Any]:
-    """By plain layer the bits of its weight, where they were chosen layer by layer."""
+def _told_of_bits(bits: Mapping[str, int], stored: Simulated, kept: tuple[str, ...]) -> dict[str, Any]:
+    """By plain layer the bits of its weight, where they were chosen or given layer by layer; the ends' where a person
+    gave them others than usual."""
     if not bits:
         return {}
     found = {name: weight.bits for name, weight in stored.weights.items()}
-    return {"weights": f"{min(found.values())} to {max(found.values())} bits, layer by layer", "weight_bits": found}
+    told = {"weights": f"{min(found.values())} to {max(found.values())} bits, layer by layer", "weight_bits": found}
+    ends = {name: found[name] for name in kept}
+    return told if set(ends.values()) <= {END_BITS} else {**told, "first_and_last_bits": ends}
 
 
 def _rel_error(weights: Mapping[str, RoundedWeight], layers: Layers) -> float:
@@ -149,10 +153,17 @@ def _rel_error(weights: Mapping[str, RoundedWeight], layers: Layers) -> float:
     return math.sqrt(off / whole) if whole else 0.0
 
 
-def _kept_note(kept: tuple[str, ...]) -> tuple[str, ...]:
-    if not kept:
-        return ()
-    return (f"The first convolution and the last layer ({', '.join(kept)}) keep {END_BITS} bits, as is usual.",)
+def _kept_notes(kept: Mapping[str, Scheme]) -> tuple[str, ...]:
+    usual = [name for name, scheme in kept.items() if scheme.weight_bits == END_BITS]
+    named = {name: scheme for name, scheme in kept.items() if name not in usual}
+    notes = [f"'{name}', at an end of the network, has weights of {scheme.weight_bits} bits, as asked"
+             + (f"; its inputs keep {scheme.activation_bits}." if scheme.activation_bits else ".")
+             for name, scheme in named.items()]  # fmt: skip
+    if usual:
+        which = "The first convolution and the last layer" if not named else "The other end"
+        keep = "keep" if not named else "keeps"
+        notes.insert(0, f"{which} ({', '.join(usual)}) {keep} {END_BITS} bits, as is usual.")
+    return tuple(notes)
 
 
 def _left_notes(batch_norms: int, layers: list[str], stored: Simulated) -> tuple[str, ...]:
