@@ -19,8 +19,9 @@ import torch
 from tdq_core.compression.quantize import Artefact
 from tdq_core.errors import NotNow, Refused, RunFailed, TDQError
 from tdq_core.layers.table import LayerTable
+from tdq_core.pipeline.answers import dense_answers, evaluated
 from tdq_core.pipeline.build import Built, Clock, Work, build, plan_of
-from tdq_core.pipeline.evaluate import latency, outcomes
+from tdq_core.pipeline.evaluate import latency
 from tdq_core.pipeline.export import export_again, export_folder, require_export
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.inputs import read_table as read_weights_table
@@ -169,7 +170,7 @@ def _carry_out(
             with free_threads():
                 built = build(Work(inputs, plan, session, clock, on_progress), folder)
             layers = built.layers
-            record = _measured(inputs, built, dense, clock, on_progress, predicted)
+            record = _measured(inputs, built, dense, clock, session, on_progress, predicted)
             if export is None:
                 return Outcome(record, reused=False)
             not_kept = _not_kept(lambda record: export_folder(folder, record, built.artefact), record)
@@ -225,12 +226,15 @@ def _predicted(inputs: RunInputs, plan: Plan, store: RunStore, session: Session)
 
 
 def _measured(
-    inputs: RunInputs, built: Built, dense: Metrics | None, clock: Clock, on_progress: Progress,
+    inputs: RunInputs, built: Built, dense: Metrics | None, clock: Clock, session: Session, on_progress: Progress,
     predicted: dict[str, Any],
 ) -> RunRecord:  # fmt: skip
-    predict = built.artefact.predict
+    predict, answers, before = built.artefact.predict, session.answers, None
+    if dense:
+        with clock.stage("answers of the dense network"):
+            before = dense_answers(inputs, answers, on_progress)
     with clock.stage("evaluate"):
-        correct = outcomes(predict, inputs.images, inputs.model.preprocessing, on_progress=on_progress)
+        correct, moved = evaluated(inputs, predict, answers, before, on_progress)
     times = None
     if inputs.spec.latency:
         with clock.stage("latency"):
@@ -242,6 +246,7 @@ def _measured(
         bytes=built.artefact.bytes,
         dense_params=dense.params if dense else built.params,
         latency=times,
+        moved=moved,
     )
     notes = (*inputs.notes, *built.warnings, *(n for n in built.artefact.notes if n not in inputs.notes))
     made = {"artefact": dict(built.artefact.details), **predicted}
