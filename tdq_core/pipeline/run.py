@@ -62,6 +62,7 @@ def run(
     on_progress: Progress = silent,
     allowed_models: Collection[str] | None = None,
     export: Path | None = None,
+    again: bool = False,
 ) -> Outcome:
     """Carry out `spec`, or return its record at once if it is there already.
 
@@ -73,6 +74,7 @@ def run(
         session: what earlier runs have opened and found, and this one may use; None: nothing.
         allowed_models: models that are not registered but may be loaded; None: any (command line and Python).
         export: also write the artefact, the ranks and the record into this folder.
+        again: measure it though it was measured before; its new record takes the place of the one in `runs/`.
 
     Raises:
         InputError: the spec names something that does not exist or cannot be read, or asks for what an extra of the
@@ -83,7 +85,7 @@ def run(
         require_export(export)
     session = session or Session()
     inputs = session.open(spec, on_progress=on_progress, allowed_models=allowed_models)
-    return run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export)
+    return run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export, again=again)
 
 
 @contained()
@@ -94,18 +96,19 @@ def run_opened(
     session: Session | None = None,
     on_progress: Progress = silent,
     export: Path | None = None,
+    again: bool = False,
 ) -> Outcome:
     """`run` on what is open already."""
     store, session = store or RunStore(), session or Session()
     if export:
         require_export(export)
     known = store.usable(inputs.run_id)
-    if _to_be_measured(known):
+    if again or _to_be_measured(known):
         _require_packages(inputs.spec)
         store.require_writable()
         with _alone(store, inputs.run_id, on_progress):
             known = store.usable(inputs.run_id)  # whoever was waited for has measured it
-            if known is None or _to_be_measured(known):
+            if again or known is None or _to_be_measured(known):
                 done = _carry_out(inputs, store, session, on_progress=on_progress, export=export)
                 return replace(done, not_kept=(*_not_kept(store.put, done.record), *done.not_kept))
     assert known, "it need not be measured"

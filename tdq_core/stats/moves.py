@@ -9,7 +9,8 @@ import numpy as np
 def pack_moves(moved: np.ndarray) -> str:
     """Squared changes, of shape (n,), as text: their roots in 16-bit floats, upper bytes first, zlib, base64.
 
-    Roots, for a change of 1e-10 is one that is measured, and 16 bits end at 6e-8: each is kept to a thousandth.
+    Roots, for a change of 1e-10 is one that is measured, and 16 bits end at 6e-8: each is kept to a thousandth, or to
+    4e-12 where that is more.
     """
     with np.errstate(over="ignore"):  # beyond the range is infinite, which is said where it is read
         roots = np.sqrt(np.asarray(moved, dtype=np.float64)).astype("<f2")
