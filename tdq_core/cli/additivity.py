@@ -107,8 +107,8 @@ def _print_moves(rows: Sequence[Judged], share: float) -> None:
         _print_summary(rows, moved=True)
         say(
             "Of the sum = (joint change less the sum) / sum; above zero the answers move further together. Changes "
-            "that have nothing to do with each other add up in their squares. Paired bootstrap of the images; intervals "
-            f"hold all of the {len(told)} at once in 95 % (Bonferroni)."
+            "that have nothing to do with each other add up in their squares. Paired bootstrap of the images; "
+            f"intervals hold all of the {len(told)} at once in 95 % (Bonferroni)."
         )
     for reason, count in Counter(row.moved.reason for row in rows if isinstance(row.moved, NoMove)).items():
         say(f"{count} of {len(rows)} groups tell nothing of squared change: {reason}.")

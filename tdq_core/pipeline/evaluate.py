@@ -54,7 +54,7 @@ def _squares(logits: Tensor) -> Tensor:
 def _passed(
     predict: Predict, images: Images, preprocessing: Preprocessing, stage: str, on_progress: Progress
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Batch by batch right or wrong, and logits: until the next batch alone, for a backend may use their memory again."""
+    """Batch by batch right or wrong, and logits: until the next batch, for a backend may use their memory again."""
     done = 0
     with torch.inference_mode(), free_threads():
         for batch, labels in images.batches(preprocessing, batch_size=batch_size(preprocessing)):
