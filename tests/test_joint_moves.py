@@ -1,4 +1,4 @@
-"""Interactions in squared change of the logits: what is told, how often it is false, and what is said where nothing is."""
+"""Interactions in squared change of the logits: what is told, how often it is false, and what is not told."""
 
 import json
 

@@ -121,6 +121,7 @@ def test_old_records_lack_it_and_damaged_ones_are_refused(folder):
     old = record.to_dict()
     del old["metrics"]["moved"]
     assert RunRecord.from_dict(old).metrics.moves() is None
+    assert RunRecord.from_dict(old).to_dict() == old, "it is written as it was"
     with pytest.raises(InputError, match="How far its answers moved"):
         RunRecord.from_dict({**old, "metrics": {**old["metrics"], "moved": pack_moves(np.zeros(FEW + 1))}})
     assert Metrics.measured(np.ones(3, bool), params=1, macs=1, bytes=1, dense_params=1).moves() is None

@@ -245,4 +245,9 @@ def read_kept(plain: Mapping[str, Any], kind: type[T], what: str) -> T:
 def _plain(value: Any) -> Any:
     if isinstance(value, Deferred):
         value = value.value
-    return value.to_dict() if isinstance(value, RunSpec) else msgspec.to_builtins(value)
+    if isinstance(value, RunSpec):
+        return value.to_dict()
+    plain = msgspec.to_builtins(value)
+    if isinstance(value, Metrics) and value.moved is None:
+        del plain["moved"]  # older runs are written as they were
+    return plain
