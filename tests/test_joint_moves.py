@@ -123,7 +123,7 @@ def test_the_command_tells_both_and_what_lacks(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize(("asked", "said"), [
     (["--share", "0"], "above 0 and below 100 %. Got 0"), (["--share", "100"], "Got 100"),
-    (["--layers", "--share", "5"], "Margin and share are those of runs"),
+    (["--layers", "--share", "5"], "A margin is one of runs"),
 ])  # fmt: skip
 def test_a_share_that_cannot_be_is_refused_in_a_sentence(asked: list[str], said: str) -> None:
     done = CliRunner().invoke(app, ["additivity", *asked])

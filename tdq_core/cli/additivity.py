@@ -45,7 +45,9 @@ def additivity(
     """Hold every joint drop against the sum of the drop by decomposition and the drop by quantization."""
     if layers:
         if margin is not None or share is not None:
-            raise InputError("Margin and share are those of runs: --layers tells it layer by layer. Leave them out.")
+            raise InputError(
+                "A margin is one of runs (--margin, --share): --layers tells it layer by layer. Leave it out."
+            )
         print_meetings(model, precision or "int8", as_json=as_json)
         return
     if precision is not None:

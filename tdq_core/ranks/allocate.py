@@ -10,8 +10,9 @@ Where the bits of its weights are chosen too, rounding adds to that, see `predic
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +54,11 @@ class Front:
     bits: Sequence[int]
     methods: Sequence[str]
 
+    @cached_property
+    def hull(self) -> list[int]:
+        """The choices that some price of error makes best."""
+        return _lower_hull(self.prices.tolist(), self.errors.tolist())
+
     def form(self, choice: int) -> Taken | None:
         """What the layer becomes; None where it stays dense."""
         return Taken(self.methods[choice], self.ranks[choice]) if self.ranks[choice] else None
@@ -67,20 +73,40 @@ def solve_global(takers: Sequence[tuple[Layer, str]], budget: Budget) -> dict[st
     Raises:
         Refused: the smallest ranks everywhere are too dear.
     """
-    layers, fronts = united(takers, lambda la, method: front(la, method, budget))
+    layers, fronts = united(takers, lambda la, method: front(la, method, budget), ("predicted error", budget))
     require_reach(layers, budget, sum(int(f.prices[0]) for f in fronts))
     chosen = least_error(fronts, allowance(layers, budget))
     reason = f"at this ratio other layers give up {budget.unit} at a smaller predicted error"
     return {la.name: f.form(i) or reason for la, f, i in zip(layers, fronts, chosen, strict=True)}
 
 
-def united(takers: Sequence[tuple[Layer, str]], of: Callable[[Layer, str], Front]) -> tuple[list[Layer], list[Front]]:
-    """The layers, each once, and the fronts of all methods that each may take."""
-    found: dict[str, list[Front]] = {}
+def united(
+    takers: Sequence[tuple[Layer, str]], of: Callable[[Layer, str], Front], by: tuple[str, Budget]
+) -> tuple[list[Layer], list[Front]]:
+    """The layers, each once, and the fronts of all methods that each may take.
+
+    A front does not hang on the ratio, and is found once for as long as the layer is held: a drop is answered with
+    several ratios, and a curve with many.
+
+    Args:
+        of: the front of a layer by a method; by: what its errors are, and what its prices.
+    """
+    methods_of: dict[str, list[str]] = {}
     for layer, method in takers:
-        found.setdefault(layer.name, []).append(of(layer, method))
+        methods_of.setdefault(layer.name, []).append(method)
     layers = {layer.name: layer for layer, _ in takers}
-    return list(layers.values()), [front_of(own) for own in found.values()]
+    error, budget = by
+    fronts = []
+    for layer in layers.values():
+        own = methods_of[layer.name]
+        key: Hashable = (error, budget.counts, budget.rule.multiple, budget.bits, *own)
+        known = layer.worked_out.get(key)
+        if known is None:
+            known = front_of([of(layer, method) for method in own])
+            if budget.of_layers_alone:
+                layer.worked_out[key] = known
+        fronts.append(known)
+    return list(layers.values()), fronts
 
 
 def front(layer: Layer, method: str | None, budget: Budget, bits_of: Sequence[int] = ()) -> Front:
@@ -220,11 +246,10 @@ def least_cost(fronts: Sequence[Front], most: float) -> list[int]:
 
 def _steps(fronts: Sequence[Front]) -> list[tuple[int, int]]:
     """(front, choice) along all lower hulls, from the cheapest choices on, best error per cost first."""
-    hulls = [_lower_hull(f) for f in fronts]
     steps = [
         (-(f.errors[a] - f.errors[b]) / (f.prices[b] - f.prices[a]), which, b)
-        for which, (f, hull) in enumerate(zip(fronts, hulls, strict=True))
-        for a, b in itertools.pairwise(hull)
+        for which, f in enumerate(fronts)
+        for a, b in itertools.pairwise(f.hull)
     ]
     return [(which, to) for _, which, to in sorted(steps)]
 
@@ -232,12 +257,12 @@ def _steps(fronts: Sequence[Front]) -> list[tuple[int, int]]:
 def exchanged(fronts: Sequence[Front], chosen: Sequence[int], budget: int) -> list[int]:
     """Better choices, as long as there are any: one layer goes down to a choice on its hull, another one goes up by as
     much as that and what is left over can buy."""
-    chosen, hulls = list(chosen), [_lower_hull(f) for f in fronts]
+    chosen = list(chosen)
     for _ in range(ROUNDS):
         left = budget - sum(int(f.prices[i]) for f, i in zip(fronts, chosen, strict=True))
         best, moves = 0.0, ((0, 0), (0, 0))
         for one, (down, at) in enumerate(zip(fronts, chosen, strict=True)):
-            lower = np.array([i for i in hulls[one] if i < at], dtype=int)
+            lower = np.array([i for i in down.hull if i < at], dtype=int)
             freed, lost = down.prices[at] - down.prices[lower], down.errors[lower] - down.errors[at]
             for other, (up, now) in enumerate(zip(fronts, chosen, strict=True)):
                 if other == one or not len(lower):
@@ -269,10 +294,10 @@ def _spend_the_rest(fronts: Sequence[Front], chosen: list[int], left: int) -> No
         chosen[which] = to[which]
 
 
-def _lower_hull(front: Front) -> list[int]:
-    """The choices that some price of error makes best, by a monotone chain."""
+def _lower_hull(prices: Sequence[int], errors: Sequence[float]) -> list[int]:
+    """By a monotone chain."""
     hull: list[int] = []
-    points = list(zip(front.prices.tolist(), front.errors.tolist(), strict=True))
+    points = list(zip(prices, errors, strict=True))
     for i, (x, y) in enumerate(points):
         while len(hull) > 1:
             (ax, ay), (bx, by) = points[hull[-2]], points[hull[-1]]

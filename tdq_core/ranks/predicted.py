@@ -57,7 +57,7 @@ def _fronts(takers: Sequence[tuple[Layer, str]], budget: Budget) -> tuple[list[L
     known = [(la, method) for la, method in takers if _form(la, method) and _form(la, "none")]
     if not known:
         raise Refused(f"No layer of '{budget.table.model}' was measured by this method: choose another policy.")
-    return united(known, lambda la, method: _front(la, method, budget))
+    return united(known, lambda la, method: _front(la, method, budget), ("predicted change", budget))
 
 
 def _form(layer: Layer, method: str) -> Change | None:
