@@ -28,9 +28,12 @@ if not cells:
 st.markdown(verdict_text(additions), help=meaning("Interaction"))
 st.markdown(" ".join((moves_text(additions), sums_text(additions))), help=meaning("Squared change"))
 labels = {name: scale.label for name, scale in SCALES.items()}
-asked = side_by_side("Interaction in", labels, choice("scale", list(labels)))
+DRAWN = {"methods": "by method and precision", "ratio": "against the ratio"}
+with st.container(horizontal=True, gap="medium"):
+    asked = side_by_side("Interaction in", labels, choice("scale", list(labels)))
+    way = side_by_side("Drawn", DRAWN, choice("drawn", list(DRAWN)))
 scale = SCALES[asked]
-drawn = scale.told(additions)
+told = scale.told(additions)
 n = subject.group.n if subject.group else 0
 SAYS = {
     "points": f"Joint drop minus the sum of the separate drops, in top-1 points on the same {n:,} images: above zero "
@@ -38,26 +41,22 @@ SAYS = {
     "change": f"Mean squared change of the logits on the same {n:,} images, by both together minus the sum of each "
     "alone, in per cent of that sum: above zero the answers move further than the two explain apart.",
 }
-if drawn:
+PLACED = {
+    "methods": "In a column the sum of the separate drops grows to the right; the furthest exception of each has its "
+    "number.",
+    "ratio": "Runs that differ in nothing but the ratio that was asked for are joined.",
+}
+if told:
     charts.draw(
-        additivity_figure(drawn, scale), "additivity",
-        f"Interactions of {len(drawn)} groups of runs in {scale.label}, by method and precision",
-        "the tables below hold them",
+        (ratio_figure if way == "ratio" else additivity_figure)(told, scale), "additivity",
+        f"Interactions of {len(told)} groups of runs in {scale.label}, {DRAWN[way]}", "the tables below hold them",
     )  # fmt: skip
+    within = f"{100 * MARGIN:g} point" if asked == "points" else f"{100 * SHARE:g} %"
     st.caption(
         f"{SAYS[asked]} Each point is a group of four runs (dense, decomposed, quantized, both), paired by image; the "
-        f"intervals hold all {len(drawn)} at once in 95 % of all cases (Bonferroni). Shaded: within "
-        f"{f'{100 * MARGIN:g} point' if asked == 'points' else f'{100 * SHARE:g} %'}. In a column the sum of the "
-        "separate drops grows to the right; the furthest exception of each has its number. 'tdq additivity' says the "
-        "same, for any margin."
+        f"intervals hold all {len(told)} at once in 95 % of all cases (Bonferroni). Shaded: within {within}. "
+        f"{PLACED[way]} 'tdq additivity' says the same, for any margin."
     )
-    st.subheader("Against the ratio", anchor=False)
-    charts.draw(
-        ratio_figure(drawn, scale), "additivity-ratio",
-        f"Interactions of {len(drawn)} groups of runs in {scale.label}, against the ratio of params",
-        "the tables below hold them",
-    )  # fmt: skip
-    st.caption("Runs that differ in nothing but the ratio that was asked for are joined; intervals and shade as above.")
 else:
     st.info("None of these groups is told on this scale: the sentence above says why.")
 st.subheader("By method and precision", anchor=False)

@@ -1,5 +1,6 @@
 """The page Additivity in squared change of the answers, and its lines against the ratio."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -84,3 +85,7 @@ def test_the_page_shows_the_scale_that_is_asked_for(app: str, filled: Path) -> N
     assert isinstance(found[0].moved, JointMove) and moves_text(found) in words(at)
     assert any("in per cent of that sum" in caption.value for caption in at.caption)
     assert "of the sum (%)" in at.dataframe[1].value
+    lines = opened(app, "views/additivity.py", scale="change", drawn="ratio")
+    shown = [json.loads(page.get("plotly_chart")[0].proto.spec) for page in (at, lines)]
+    assert [any("lines" in trace.get("mode", "") for trace in figure["data"]) for figure in shown] == [False, True]
+    assert any("are joined" in caption.value for caption in lines.caption)
