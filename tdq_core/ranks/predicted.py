@@ -10,10 +10,11 @@ import numpy as np
 
 from tdq_core.errors import Refused
 from tdq_core.layers.table import Change, Layer
-from tdq_core.ranks.allocate import Front, Taken, exchanged, front_of, least_cost, least_error, undominated, united
+from tdq_core.ranks.allocate import exchanged, least_cost, least_error
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.costs import amounts, max_ranks
 from tdq_core.ranks.expected import changes_at, expected_error
+from tdq_core.ranks.fronts import Front, Taken, front_of, undominated, united
 from tdq_core.ranks.ratio import allowance, require_reach
 
 NOT_MEASURED = "its sensitivity was not measured"

@@ -14,7 +14,7 @@ from tdq_core.prediction import inverse
 from tdq_core.prediction.inverse import with_drop
 from tdq_core.prediction.predictor import TABLES, Predictor
 from tdq_core.prediction.sensitivity import Sensitivities
-from tdq_core.ranks import allocate
+from tdq_core.ranks import fronts
 from tdq_core.ranks.plan import Plan, make_plan
 from tdq_core.specs import PrecisionSpec, RankRule, RunSpec
 
@@ -85,8 +85,8 @@ def test_ranks_for_a_drop_are_the_same_on_layers_that_remember(method: str, monk
 
 def test_fronts_are_found_once_for_all_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    whole = allocate.front_of
-    monkeypatch.setattr(allocate, "front_of", lambda found: calls.append(1) or whole(found))
+    whole = fronts.front_of
+    monkeypatch.setattr(fronts, "front_of", lambda found: calls.append(1) or whole(found))
     predictor, spec = Predictor(RESNET20), BASE.changed(method="tucker2", precision="int8")
     with_drop(predictor, spec, 0.05)
     first = len(calls)
