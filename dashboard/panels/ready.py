@@ -6,10 +6,14 @@ first chart has come.
 """
 
 import functools
+import threading
 from pathlib import Path
 
 import streamlit as st
 
+READING = threading.Lock()
+"""Of whoever reads the pages' modules for the first time: two that did so at once would do it twice, and could meet
+modules that are half there."""
 _LIBRARY = "static/static/js/PlotlyChart.*.js"
 """Among Streamlit's files, where it lies since it is built with Vite; elsewhere nothing is fetched ahead."""
 _FETCH = """<script>
@@ -22,16 +26,17 @@ _FETCH = """<script>
 
 def read_ahead() -> None:
     """The modules of the first page, the runs, and what the chart says of each."""
-    from dashboard.facts.groups import group_runs
-    from dashboard.figures.tradeoff import tradeoff_figure, tradeoff_info
-    from dashboard.panels import head, jobs, planner, results  # noqa: F401
-    from dashboard.shelf import catalog
-    from tdq_core.records.store import RUNS
+    with READING:
+        from dashboard.facts.groups import group_runs
+        from dashboard.figures.tradeoff import tradeoff_figure, tradeoff_info
+        from dashboard.panels import head, jobs, planner, results  # noqa: F401
+        from dashboard.shelf import catalog
+        from tdq_core.records.store import RUNS
 
-    for group in group_runs(catalog.read(RUNS).values):
-        drawn = tradeoff_info(group.complete)
-        if group.complete:
-            tradeoff_figure(drawn._replace(points=drawn.points[:1], front=()))
+        for group in group_runs(catalog.read(RUNS).values):
+            drawn = tradeoff_info(group.complete)
+            if group.complete:
+                tradeoff_figure(drawn._replace(points=drawn.points[:1], front=()))
 
 
 def fetch_ahead() -> None:

@@ -82,6 +82,27 @@ def test_the_browser_is_asked_before_the_pages_are_read(app: str, filled: Path) 
     assert done.stdout.splitlines() == ["False"], done.stderr[-1000:]
 
 
+AT_ONCE = """
+import sys, threading, time
+from streamlit.testing.v1 import AppTest
+import dashboard.panels.ready as ready
+with ready.READING:
+    page = AppTest.from_file(sys.argv[1], default_timeout=60)
+    threading.Thread(target=page.run).start()
+    time.sleep(1.5)
+    print("dashboard.panels.head" in sys.modules)
+while not page.title:
+    time.sleep(0.1)
+print(page.title[0].value, len(page.exception))
+"""
+
+
+def test_a_page_waits_for_who_is_reading_its_modules(app: str, filled: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", AT_ONCE, app], capture_output=True, text=True, check=False,
+                          cwd=Path(app).parent.parent)  # fmt: skip
+    assert done.stdout.splitlines() == ["False", "What will it cost? 0"], done.stderr[-1000:]
+
+
 def test_the_library_that_draws_charts_is_fetched_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     name = ready._library()
     assert name.startswith("PlotlyChart.") and name.endswith(".js")
