@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -12,6 +12,7 @@ from tdq_core.prediction.change import Asked, Changes, Part, Unknown, parts_of
 from tdq_core.prediction.curve import Curve, Prior, Run
 from tdq_core.prediction.prior import PRIOR
 from tdq_core.prediction.sensitivity import Sensitivities
+from tdq_core.ranks.bits import named_bits
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
@@ -52,7 +53,7 @@ class Predictor:
         not cost all of them again; it is filled."""
         self.sensitivities = found
         self._prior, self._changes = prior, Changes(found)
-        self._tables: OrderedDict[tuple[bool, Asked | None], LayerTable] = OrderedDict()
+        self._tables: OrderedDict[Hashable, LayerTable] = OrderedDict()
         known, records = {} if memory is None else memory, list(records)
         for record in records:
             if record.run_id not in known:
@@ -63,12 +64,14 @@ class Predictor:
     def table(self, spec: RunSpec) -> LayerTable:
         """The layers with the spectra that a plan of `spec` is made from; the same ones as the last time, which
         remember what earlier plans have worked out."""
-        shares = shares_by_changes(spec)
-        try:
-            asked = Asked.of(spec, self.sensitivities.tables["outputs"].layers) if shares else None
-        except Unknown:
-            return plan_table(self.sensitivities, spec)  # which says so
-        key = (spec.calibrated, asked)
+        key: Hashable = spec.calibrated
+        if shares_by_changes(spec):
+            table = self.sensitivities.tables["outputs"]
+            try:
+                asked = Asked.of(spec, table.layers)
+            except Unknown:
+                return plan_table(self.sensitivities, spec)  # which says so
+            key = (spec.calibrated, asked, tuple(sorted(named_bits(table, spec.precision).items())))
         if key not in self._tables:
             self._tables[key] = plan_table(self.sensitivities, spec)
             while len(self._tables) > TABLES:

@@ -98,6 +98,7 @@ def test_few_tables_are_remembered_and_each_is_that_of_its_run() -> None:
     predictor = Predictor(RESNET20)
     bits = ("fp32", "int8", "w6", "w4", "w3", "w8a8", "w4a8")
     specs = [BASE.changed(precision=p, rule=RankRule("ratio", 2.0, policy="predicted")) for p in bits]
+    specs += [specs[3].changed(bits={"layer1.*": few}) for few in (2, 3)]
     for spec in (*specs, *specs):
         assert predictor.table(spec) == Predictor(RESNET20).table(spec)
         assert predictor.table(spec) is predictor.table(spec)
