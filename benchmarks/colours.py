@@ -26,8 +26,10 @@ from dashboard.facts.additions import additions_of
 from dashboard.facts.curves import curves_of
 from dashboard.facts.failing import failures
 from dashboard.facts.groups import group_runs
+from dashboard.facts.scales import SCALES
 from dashboard.facts.study_views import VIEWS
 from dashboard.figures.additivity import additivity_figure
+from dashboard.figures.against_ratio import ratio_figure
 from dashboard.figures.components import entries_figure, norms_figure, ranges_figure, strip_figure
 from dashboard.figures.failing import layers_figure, steps_figure
 from dashboard.figures.plan import PlanBar, plan_figure
@@ -166,6 +168,7 @@ def every_chart() -> Iterator[tuple[str, go.Figure]]:
         yield f"Explore, {name}", tradeoff_figure(tradeoff_info(own, chosen=own[0].run_id))
         if additions := additions_of(find_cells(own)):
             yield f"Additivity, {name}", additivity_figure(additions)
+            yield f"Additivity, {name}: ratio", ratio_figure(additions, SCALES["points"])
         for failure in failures(own)[:1]:
             yield f"Components, {name}: steps", steps_figure(failure)
             yield f"Components, {name}: layers", layers_figure(failure)

@@ -4,7 +4,7 @@
 
 The layers and their spectra are those of the shipped table of the model; what each layer does to the answers is drawn,
 for how long the arithmetic takes does not depend on it. Prints milliseconds of predicting random plans (the plan itself
-is there), of making a plan by each policy, and of going from a drop to its plan.
+is there), of making a plan by each policy, and of going from a drop to its plan: the first time, and from then on.
 """
 
 import argparse
@@ -13,6 +13,9 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from msgspec import structs
 
 from tdq_core.cli.terminal import say_table
 from tdq_core.layers.methods import Ranks
@@ -58,6 +61,12 @@ def _rungs(layer: Layer, name: str) -> list[Ranks]:
     return [r for r, _ in ladder(layer, name)] if layer.refusal is None and refusal(layer, name) is None else []
 
 
+def fresh(found: Sensitivities) -> Predictor:
+    """Of layers that nobody has made a plan of yet."""
+    tables = {fit: replace(t, layers=tuple(replace(la) for la in t.layers)) for fit, t in found.tables.items()}
+    return Predictor(structs.replace(found, tables=tables))
+
+
 def random_plan(table: LayerTable, name: str, draw: random.Random) -> list[LayerPlan]:
     parts = []
     for layer in table.layers:
@@ -87,6 +96,8 @@ def times(predictor: Predictor, spec: RunSpec, plans: int, draw: random.Random) 
         own = spec.changed(rule=RankRule("ratio", RATIO, policy=policy))
         table = predictor.table(own)
         yield f"plan by {policy}, {name}", [timed(make_plan, table, name, own.rule, own.precision) for _ in range(5)]
+    found = predictor.sensitivities
+    yield f"ranks for a drop, {name}, the first time", [timed(with_drop, fresh(found), spec, 0.3) for _ in range(3)]
     yield f"ranks for a drop, {name}", [timed(with_drop, predictor, spec, drop) for drop in (0.2, 0.3, 0.4)]
 
 

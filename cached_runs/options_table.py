@@ -22,6 +22,7 @@ PARTS = {
 }
 OTHERS = (
     ("`--export DIR`", "", "Write the artefact there, scored again in a new process, with its ranks, record and card."),
+    ("`--again`", "", "Measure it though it was measured before: the new record takes the old one's place."),
     ("`--log LOG`", "", f"Also tell others' tools of what was measured: {LOGS}."),
     ("`--json`", "", "Print JSON and nothing else on stdout."),
 )

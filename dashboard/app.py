@@ -14,11 +14,16 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 if ROOT not in sys.path:  # Streamlit puts this file's own folder on the path, not the one that holds the packages
     sys.path.insert(0, ROOT)
 
-from dashboard.pages import places  # noqa: E402
-from dashboard.panels.head import under_its_head  # noqa: E402
+from dashboard.panels.ready import READING, fetch_ahead  # noqa: E402
 
 st.set_page_config(page_title="TDQ", page_icon=":material/compress:", layout="wide", initial_sidebar_state="collapsed")
 st.html(Path(__file__).with_name("style.css"))
+fetch_ahead()  # before the pages' modules are read, which takes as long
+
+with READING:
+    from dashboard.pages import places
+    from dashboard.panels.head import under_its_head
+
 answers = places()
 at = {place: st.Page(page.file, title=page.title, icon=page.icon, url_path=place, default=not place)
       for place, page in answers.items()}  # fmt: skip

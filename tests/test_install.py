@@ -233,7 +233,8 @@ def by_hand(folder: Path) -> list[str]:
 
 
 def by_tdq(folder: Path) -> list[str]:
-    return starting.server_command(8600, ["--data", "folder:photos"])[4:]
+    command = starting.server_command(8600, ["--data", "folder:photos"])
+    return command[command.index("run") :]
 
 
 @pytest.mark.parametrize("command", [by_hand, by_tdq])

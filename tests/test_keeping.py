@@ -150,6 +150,6 @@ def test_what_is_kept_beside_the_runs_is_shown_and_cleared(tdq, tmp_path, monkey
     assert kept["factors"]["files"] > 0 and kept["moments"]["files"] == 0
     assert "factors" in tdq("cache").stdout and "TDQ_CACHE_GB" in tdq("cache").stdout
     refused = tdq("cache", "--clear", "everything")
-    assert refused.returncode == 2 and "factors, moments, layers, changes, finetune, all" in refused.stderr
+    assert refused.returncode == 2 and "factors, moments, layers, answers, changes, finetune, all" in refused.stderr
     assert "factors: " in tdq("cache", "--clear", "factors").stdout
     assert json.loads(tdq("cache", "--json").stdout)["factors"]["files"] == 0

@@ -6,12 +6,17 @@ from typing import Any, NamedTuple
 from dashboard.words import text
 from dashboard.words.palette import Look, look_of
 from tdq_core.analysis.additivity import Cells, Interval, Judged, judged
+from tdq_core.analysis.joint_moves import JointMove, NoMove
 from tdq_core.records.record import RunRecord
 from tdq_core.stats.equivalence import ERROR, Equivalence
 
 MARGIN = 0.01
 """An interaction within this much of zero, as a share of the images, makes no difference to whoever plans a network."""
 MOST_NAMED = 6
+NOT_KEPT = "not kept"
+MOVES_SAID = (ADDS, MORE, LESS, OPEN) = ("adds up", "more than the sum", "less than the sum", "too few images")
+"""Of squared changes, for people."""
+MOVE_COLUMNS = ("squared change", "change: sum (%)", "change: joint (%)", "of the sum (%)", "of it, low", "of it, high")
 
 
 class Addition(NamedTuple):
@@ -19,7 +24,10 @@ class Addition(NamedTuple):
 
     Attributes:
         kind: method and precision in words, and what is unusual about its integers: what it is counted among.
+        ratio: params of the dense network / of the run with both treatments; line: what runs that differ in nothing but
+            the ratio that was asked for have in common.
         interaction: with an interval that allows for all groups that were looked at; verdict, p: as `Judged` has them.
+        moved: the same in squared change of the logits, or why it is not told.
     """
 
     run_id: str
@@ -33,6 +41,9 @@ class Addition(NamedTuple):
     interaction: Interval
     verdict: Equivalence
     p: float
+    moved: JointMove | NoMove
+    ratio: float
+    line: str
 
     @property
     def departs(self) -> bool:
@@ -57,6 +68,10 @@ class Kind(NamedTuple):
         """How many of its groups are said to be so; 'departs' counts all that do."""
         return sum(a.said.startswith(said) for a in self.additions)
 
+    def count_moves(self, said: str) -> int:
+        """The same in squared change."""
+        return sum(move_said(a.moved) == said for a in self.additions)
+
     @property
     def worst(self) -> Addition:
         """The largest interaction, whatever its sign."""
@@ -68,6 +83,24 @@ def additions_of(cells: Sequence[Cells]) -> tuple[Addition, ...]:
     return tuple(_addition(row) for row in judged(cells, MARGIN))
 
 
+def _move_row(one: Addition) -> dict[str, Any]:
+    """In squared change of the logits: per cent of their mean square, and of the sum; nothing where it is not told."""
+    moved = one.moved
+    if isinstance(moved, NoMove):
+        return dict.fromkeys(MOVE_COLUMNS)
+    values = (100 * moved.summed, 100 * moved.both, *(100 * end for end in moved.share))
+    return dict(zip(MOVE_COLUMNS, (move_said(moved), *values), strict=True))
+
+
+def move_said(moved: JointMove | NoMove) -> str:
+    """The verdict in squared change, for people."""
+    if isinstance(moved, NoMove):
+        return NOT_KEPT
+    if moved.verdict == Equivalence.BEYOND:
+        return MORE if moved.share[0] > 0 else LESS
+    return ADDS if moved.verdict == Equivalence.WITHIN else OPEN
+
+
 def _addition(row: Judged) -> Addition:
     cells, spec = row.cells, row.cells.both.spec
     look = look_of(spec)
@@ -75,8 +108,15 @@ def _addition(row: Judged) -> Addition:
     kind = ", ".join((look.variant.label, look.numbers.label, *unusual))
     return Addition(
         cells.both.run_id, text.treatment(spec), kind, look, cells.drop_decomposed(), cells.drop_quantized(),
-        cells.drop_summed(), cells.drop_both(), row.interaction, row.verdict, row.p,
+        cells.drop_summed(), cells.drop_both(), row.interaction, row.verdict, row.p, row.moved,
+        cells.both.metrics.compression_ratio if cells.both.metrics else 1.0, _line(cells.both),
     )  # fmt: skip
+
+
+def _line(record: RunRecord) -> str:
+    spec, rule = record.spec, record.spec.rule
+    sharing = (rule.policy, rule.budget, rule.multiple, rule.keep_ends) if rule and rule.kind == "ratio" else rule
+    return repr(sorted((spec.to_dict() | {"rule": sharing}).items()))
 
 
 def kinds_of(additions: Iterable[Addition]) -> list[Kind]:
@@ -127,7 +167,8 @@ def _named(apart: Sequence[Addition]) -> str:
 
 
 def kind_rows(additions: Sequence[Addition]) -> list[dict[str, Any]]:
-    """A row for each method and precision."""
+    """A row for each method and precision; squared changes where any is kept."""
+    told = any(isinstance(a.moved, JointMove) for a in additions)
     return [
         {
             "method and precision": kind.name,
@@ -137,6 +178,7 @@ def kind_rows(additions: Sequence[Addition]) -> list[dict[str, Any]]:
             "too few images": kind.count("too few images"),
             "mean interaction": 100 * sum(a.interaction[0] for a in kind.additions) / len(kind.additions),
             "largest": 100 * kind.worst.interaction[0],
+            **({f"change: {said}": kind.count_moves(said) for said in MOVES_SAID} if told else {}),
         }
         for kind in kinds_of(additions)
     ]
@@ -146,7 +188,8 @@ _ORDER = (Equivalence.BEYOND, Equivalence.UNDECIDED, Equivalence.WITHIN)
 
 
 def addition_rows(additions: Sequence[Addition]) -> list[dict[str, Any]]:
-    """A row for each group: what departs first, then the largest interactions."""
+    """A row for each group: what departs first, then the largest interactions; squared changes where any is kept."""
+    told = any(isinstance(a.moved, JointMove) for a in additions)
     return [
         {
             "verdict": a.said,
@@ -159,6 +202,7 @@ def addition_rows(additions: Sequence[Addition]) -> list[dict[str, Any]]:
             "quantization alone": 100 * a.quantized[0],
             "sum": 100 * a.summed[0],
             "joint": 100 * a.joint[0],
+            **(_move_row(a) if told else {}),
             "run": a.run_id,
         }
         for a in sorted(additions, key=lambda a: (not a.departs, _ORDER.index(a.verdict), -abs(a.interaction[0])))

@@ -3,6 +3,7 @@
 A view's key stands in the URL, so that an address leads to the same picture for as long as its runs are there.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
@@ -52,16 +53,27 @@ class Line(NamedTuple):
     def holds(self, record: RunRecord) -> bool:
         """Whether the run belongs on this line; the dense model of the same cell is its start, at ratio 1."""
         spec, made = record.spec, record.spec.decomposition
-        if record.state != "complete" or spec.precision != PrecisionSpec(self.precision, self.backend):
+        if record.state != "complete" or spec.precision != _numbers(self.precision, self.backend):
             return False
-        if spec.treatment != Treatment(condition=spec.treatment.condition):
+        if spec.treatment != _untreated(spec.treatment.condition):
             return False
         if made is None:
             return True
-        plain = Decomposition(made.method, made.rule, epc=made.epc, eta=made.eta, calibrated=made.calibrated)
         shared = (made.rule.kind, made.rule.policy, made.rule.budget) == ("ratio", self.policy, "params")
-        conditioned = self.condition in (None, spec.treatment.condition)
-        return shared and conditioned and made == plain and _as_drawn(spec) == self.variant
+        if not shared or self.condition not in (None, spec.treatment.condition) or _as_drawn(spec) != self.variant:
+            return False
+        return made == Decomposition(made.method, made.rule, epc=made.epc, eta=made.eta, calibrated=made.calibrated)
+
+
+@functools.cache
+def _numbers(precision: str, backend: str) -> PrecisionSpec:
+    """Asked for every run and line: values are checked when they are made."""
+    return PrecisionSpec(precision, backend)
+
+
+@functools.cache
+def _untreated(condition: bool) -> Treatment:
+    return Treatment(condition=condition)
 
 
 def _as_drawn(spec: RunSpec) -> Variant:

@@ -47,6 +47,8 @@ GLOSSARY: dict[str, dict[str, str]] = {
         "PyTorch, ONNX Runtime": "What runs the network: files of the one or of the other.",
         "Interaction": "What decomposition and INT8 lose together, minus what they lose apart: zero where the two add "
         "up.",
+        "Squared change": "How far the answers (logits) move from the dense network's: the mean of the squared "
+        "distance, over their mean square. Two changes that have nothing to do with each other add up in it.",
     },
 }
 SOURCES = (

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tdq_core.analysis.joint_moves import JointMove, NoMove, Three, joint_moves
 from tdq_core.errors import InputError
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import PrecisionSpec
@@ -22,6 +23,9 @@ from tdq_core.stats.intervals import paired_mean
 from tdq_core.stats.score import Z95
 
 FP32 = PrecisionSpec()
+SHARE = 0.1
+"""Of a sum of mean squared changes by which the joint one may miss it, where nobody says otherwise: a tenth of a drop
+of ten points is one."""
 Interval = tuple[float, float, float]
 """(estimate, low, high), 95 %, as a share of the images (0-1)."""
 
@@ -62,6 +66,11 @@ class Cells:
         correct = self._correct
         return correct(self.decomposed) + correct(self.quantized) - correct(self.both) - correct(self.dense)
 
+    @property
+    def changed(self) -> Three:
+        """The three that are not the dense one."""
+        return self.decomposed, self.quantized, self.both
+
     @staticmethod
     def _correct(record: RunRecord) -> np.ndarray:
         assert record.metrics, "cells are complete runs"
@@ -87,6 +96,7 @@ class Judged:
         interaction: with an interval that allows for all the groups that were looked at.
         verdict: of its size being within the margin; images: about how many would decide it, None: no such number.
         p: of an interaction as likely one way as the other, exact and corrected for the groups that were looked at.
+        moved: the same in mean squared change of the logits, or why it is not told.
     """
 
     cells: Cells
@@ -94,18 +104,20 @@ class Judged:
     verdict: Equivalence
     images: int | None
     p: float
+    moved: JointMove | NoMove
 
 
-def judged(found: Sequence[Cells], margin: float) -> list[Judged]:
-    """Each of the groups, held against `margin` (a share of the images, 0-1), all of them looked at together."""
+def judged(found: Sequence[Cells], margin: float, share: float = SHARE) -> list[Judged]:
+    """Each of the groups, held against `margin` (a share of the images, 0-1) and, in mean squared change, against
+    `share` (of the sum, 0-1), all of them looked at together."""
     if not found:
         return []
     z, ps = z_of(len(found)), holm(np.array([sign_flip_p(cells.interactions()) for cells in found]))
-    rows = []
-    for cells, p in zip(found, ps, strict=True):
+    rows, moves = [], joint_moves([cells.changed for cells in found], share)
+    for cells, p, moved in zip(found, ps, moves, strict=True):
         interval = cells.interaction(z=z)
         images = images_to_decide(interval, margin, len(cells.interactions()))
-        rows.append(Judged(cells, interval, equivalence(interval, margin), images, float(p)))
+        rows.append(Judged(cells, interval, equivalence(interval, margin), images, float(p), moved))
     return rows
 
 

@@ -34,6 +34,7 @@ def run(
     on_progress: Progress = silent,
     allowed_models: Collection[str] | None = None,
     export: Path | None = None,
+    again: bool = False,
 ) -> Outcome: ...
 @overload
 def run(
@@ -44,6 +45,7 @@ def run(
     session: Session | None = None,
     on_progress: Progress = silent,
     export: Path | None = None,
+    again: bool = False,
     **options: Any,
 ) -> Outcome: ...
 def run(
@@ -55,6 +57,7 @@ def run(
     on_progress: Progress = silent,
     allowed_models: Collection[str] | None = None,
     export: Path | None = None,
+    again: bool = False,
     **options: Any,
 ) -> Outcome:
     """Measure one point and keep its record, or find it where it was measured before.
@@ -67,6 +70,7 @@ def run(
         allowed_models: models that are not registered but may be loaded; None: any.
         export: also write the artefact, its ranks, the record and a card into this folder; the file is scored again in
             a new process.
+        again: measure it though it was measured before; its new record takes the place of the one in `runs/`.
 
     Returns:
         The record, and whether it was there already. A run that is refused or fails has a record too, with its reason.
@@ -86,7 +90,7 @@ def run(
         inputs, named = _inputs(what, images, options), what.spec is not None
     if export:
         require_free(export, inputs.run_id, file_format(inputs.spec))
-    outcome = run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export)
+    outcome = run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export, again=again)
     if export and outcome.artefact:
         settle(export, outcome.artefact, inputs, outcome.record, named=named, on_progress=on_progress)
     return outcome

@@ -32,5 +32,5 @@ def dashboard(
 
 def server_command(port: int, arguments: Sequence[str]) -> list[str]:
     """The command that serves the pages; -P keeps the packages of the folder it is started from out of them."""
-    streamlit = [sys.executable, "-P", "-m", "streamlit", "run", str(ROUTER), "--server.port", str(port)]
-    return [*streamlit, "--", *arguments]
+    serving = [sys.executable, "-P", str(ROUTER.with_name("serve.py")), "run", str(ROUTER), "--server.port", str(port)]
+    return [*serving, "--", *arguments]

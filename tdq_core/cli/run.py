@@ -19,6 +19,9 @@ from tdq_core.system.files import user_path
 def run(
     spec: RunSpec,
     export: Annotated[Path | None, typer.Option(help="Write the artefact here, with a card and its record.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Measure it though it was measured before; the new record is kept.")
+    ] = False,
     log: LogFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -28,7 +31,7 @@ def run(
     export = export and user_path(export)
     with logging_to(log or []) as keep:
         with progress_bars() as on_progress:
-            outcome = carry_out(spec, on_progress=on_progress, export=export)
+            outcome = carry_out(spec, on_progress=on_progress, export=export, again=again)
         record = outcome.record
         not_kept = (*outcome.not_kept, *keep([record], files=export))
     if as_json:

@@ -1,7 +1,7 @@
-"""Measure a model: right or wrong for every image, and latency where it is asked for."""
+"""Measure a model: right or wrong for every image, how far its answers moved, and latency where it is asked for."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -20,16 +20,49 @@ def outcomes(
     predict: Predict, images: Images, preprocessing: Preprocessing, *, on_progress: Progress = silent
 ) -> np.ndarray:
     """Whether each image is classified right, in order: bool of shape (n,). A prediction of NaN is wrong."""
-    right: list[np.ndarray] = []
+    return np.concatenate([right for right, _ in _passed(predict, images, preprocessing, "evaluate", on_progress)])
+
+
+def with_logits(
+    predict: Predict, images: Images, preprocessing: Preprocessing, *, stage: str = "evaluate",
+    on_progress: Progress = silent,
+) -> tuple[np.ndarray, Tensor]:  # fmt: skip
+    """The outcomes, and the logits (n, classes)."""
+    passed = [(right, logits.clone()) for right, logits in _passed(predict, images, preprocessing, stage, on_progress)]
+    return np.concatenate([right for right, _ in passed]), torch.cat([logits for _, logits in passed])
+
+
+def with_moves(
+    predict: Predict, images: Images, preprocessing: Preprocessing, before: Tensor, *, on_progress: Progress = silent
+) -> tuple[np.ndarray, np.ndarray]:
+    """The outcomes, and how far each answer is from that of `before` (n, classes), of shape (n,): the squared change of
+    the centred logits over the mean square of those of `before`; its mean over all images is the change that
+    sensitivities hold. Not finite where an answer is not."""
+    right, moved, done = [], [], 0
+    for correct, logits in _passed(predict, images, preprocessing, "evaluate", on_progress):
+        right.append(correct)
+        moved.append(_squares(logits.double() - before[done : done + len(logits)]))
+        done += len(logits)
+    return np.concatenate(right), (torch.cat(moved) / _squares(before.double()).mean()).numpy()
+
+
+def _squares(logits: Tensor) -> Tensor:
+    """By image, of logits less their mean, which moves no answer."""
+    return (logits - logits.mean(dim=1, keepdim=True)).square().sum(dim=1)
+
+
+def _passed(
+    predict: Predict, images: Images, preprocessing: Preprocessing, stage: str, on_progress: Progress
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Batch by batch right or wrong, and logits: until the next batch, for a backend may use their memory again."""
     done = 0
     with torch.inference_mode(), free_threads():
         for batch, labels in images.batches(preprocessing, batch_size=batch_size(preprocessing)):
             logits = predict(batch)
             finite = torch.isfinite(logits).all(dim=1)
-            right.append(((logits.argmax(dim=1) == labels) & finite).numpy())
+            yield ((logits.argmax(dim=1) == labels) & finite).numpy(), logits
             done += len(labels)
-            on_progress("evaluate", done, len(images))
-    return np.concatenate(right)
+            on_progress(stage, done, len(images))
 
 
 def latency(predict: Predict, batch: Tensor, *, repeats: int = 30, warm_up: int = 5) -> Latency:

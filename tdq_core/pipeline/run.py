@@ -19,8 +19,9 @@ import torch
 from tdq_core.compression.quantize import Artefact
 from tdq_core.errors import NotNow, Refused, RunFailed, TDQError
 from tdq_core.layers.table import LayerTable
+from tdq_core.pipeline.answers import dense_answers, evaluated
 from tdq_core.pipeline.build import Built, Clock, Work, build, plan_of
-from tdq_core.pipeline.evaluate import latency, outcomes
+from tdq_core.pipeline.evaluate import latency
 from tdq_core.pipeline.export import export_again, export_folder, require_export
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.inputs import read_table as read_weights_table
@@ -61,6 +62,7 @@ def run(
     on_progress: Progress = silent,
     allowed_models: Collection[str] | None = None,
     export: Path | None = None,
+    again: bool = False,
 ) -> Outcome:
     """Carry out `spec`, or return its record at once if it is there already.
 
@@ -72,6 +74,7 @@ def run(
         session: what earlier runs have opened and found, and this one may use; None: nothing.
         allowed_models: models that are not registered but may be loaded; None: any (command line and Python).
         export: also write the artefact, the ranks and the record into this folder.
+        again: measure it though it was measured before; its new record takes the place of the one in `runs/`.
 
     Raises:
         InputError: the spec names something that does not exist or cannot be read, or asks for what an extra of the
@@ -82,7 +85,7 @@ def run(
         require_export(export)
     session = session or Session()
     inputs = session.open(spec, on_progress=on_progress, allowed_models=allowed_models)
-    return run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export)
+    return run_opened(inputs, store=store, session=session, on_progress=on_progress, export=export, again=again)
 
 
 @contained()
@@ -93,18 +96,19 @@ def run_opened(
     session: Session | None = None,
     on_progress: Progress = silent,
     export: Path | None = None,
+    again: bool = False,
 ) -> Outcome:
     """`run` on what is open already."""
     store, session = store or RunStore(), session or Session()
     if export:
         require_export(export)
     known = store.usable(inputs.run_id)
-    if _to_be_measured(known):
+    if again or _to_be_measured(known):
         _require_packages(inputs.spec)
         store.require_writable()
         with _alone(store, inputs.run_id, on_progress):
             known = store.usable(inputs.run_id)  # whoever was waited for has measured it
-            if known is None or _to_be_measured(known):
+            if again or known is None or _to_be_measured(known):
                 done = _carry_out(inputs, store, session, on_progress=on_progress, export=export)
                 return replace(done, not_kept=(*_not_kept(store.put, done.record), *done.not_kept))
     assert known, "it need not be measured"
@@ -169,7 +173,7 @@ def _carry_out(
             with free_threads():
                 built = build(Work(inputs, plan, session, clock, on_progress), folder)
             layers = built.layers
-            record = _measured(inputs, built, dense, clock, on_progress, predicted)
+            record = _measured(inputs, built, dense, clock, session, on_progress, predicted)
             if export is None:
                 return Outcome(record, reused=False)
             not_kept = _not_kept(lambda record: export_folder(folder, record, built.artefact), record)
@@ -225,12 +229,15 @@ def _predicted(inputs: RunInputs, plan: Plan, store: RunStore, session: Session)
 
 
 def _measured(
-    inputs: RunInputs, built: Built, dense: Metrics | None, clock: Clock, on_progress: Progress,
+    inputs: RunInputs, built: Built, dense: Metrics | None, clock: Clock, session: Session, on_progress: Progress,
     predicted: dict[str, Any],
 ) -> RunRecord:  # fmt: skip
-    predict = built.artefact.predict
+    predict, answers, before = built.artefact.predict, session.answers, None
+    if dense:
+        with clock.stage("answers of the dense network"):
+            before = dense_answers(inputs, answers, on_progress)
     with clock.stage("evaluate"):
-        correct = outcomes(predict, inputs.images, inputs.model.preprocessing, on_progress=on_progress)
+        correct, moved = evaluated(inputs, predict, answers, before, on_progress)
     times = None
     if inputs.spec.latency:
         with clock.stage("latency"):
@@ -242,6 +249,7 @@ def _measured(
         bytes=built.artefact.bytes,
         dense_params=dense.params if dense else built.params,
         latency=times,
+        moved=moved,
     )
     notes = (*inputs.notes, *built.warnings, *(n for n in built.artefact.notes if n not in inputs.notes))
     made = {"artefact": dict(built.artefact.details), **predicted}

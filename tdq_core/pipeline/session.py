@@ -18,6 +18,7 @@ from tdq_core.data.images import ImageSet
 from tdq_core.data.sources import open_images
 from tdq_core.errors import InputError
 from tdq_core.models.loading import LoadedModel, load_model
+from tdq_core.pipeline.answers import Answers
 from tdq_core.pipeline.inputs import RunInputs, overlap_note
 from tdq_core.prediction.allocation import shares_by_changes
 from tdq_core.prediction.layer_times import LAYER_TIMES, LayerTimes, plans_by_time, require_times
@@ -64,6 +65,7 @@ class Session:
 
     def __init__(self) -> None:
         self.memory = Memory(Cache(runs_folder() / CACHES["factors"].folder))
+        self.answers = Answers(Cache(runs_folder() / CACHES["answers"].folder))
         self.decomposed: Latest[Compressed] = Latest()
         self.conditioned: Latest[Compressed] = Latest()
         self.looked: Latest[Looked] = Latest()

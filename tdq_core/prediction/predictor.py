@@ -1,21 +1,25 @@
 """The drop of a run before it is measured, from the sensitivities of its network and the runs that are there."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Sequence
 
 from msgspec import Struct
 
 from tdq_core.layers.table import LayerTable
-from tdq_core.prediction.allocation import plan_table
+from tdq_core.prediction.allocation import plan_table, shares_by_changes
 from tdq_core.prediction.change import Asked, Changes, Part, Unknown, parts_of
 from tdq_core.prediction.curve import Curve, Prior, Run
 from tdq_core.prediction.prior import PRIOR
 from tdq_core.prediction.sensitivity import Sensitivities
+from tdq_core.ranks.bits import named_bits
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import RunSpec
 from tdq_core.stats.score import Z95
 
+TABLES = 4
+"""Of what was asked last, that are remembered with what plans have worked out: about 8 MB each of ResNet-50."""
 POINT = 0.01
 """Below a point of top-1 a prediction ranks nothing."""
 
@@ -49,6 +53,7 @@ class Predictor:
         not cost all of them again; it is filled."""
         self.sensitivities = found
         self._prior, self._changes = prior, Changes(found)
+        self._tables: OrderedDict[Hashable, LayerTable] = OrderedDict()
         known, records = {} if memory is None else memory, list(records)
         for record in records:
             if record.run_id not in known:
@@ -57,8 +62,22 @@ class Predictor:
         self._curve = Curve(prior, found.flips, self.runs)
 
     def table(self, spec: RunSpec) -> LayerTable:
-        """The layers with the spectra that a plan of `spec` is made from."""
-        return plan_table(self.sensitivities, spec)
+        """The layers with the spectra that a plan of `spec` is made from; the same ones as the last time, which
+        remember what earlier plans have worked out."""
+        key: Hashable = spec.calibrated
+        if shares_by_changes(spec):
+            table = self.sensitivities.tables["outputs"]
+            try:
+                asked = Asked.of(spec, table.layers)
+            except Unknown:
+                return plan_table(self.sensitivities, spec)  # which says so
+            key = (spec.calibrated, asked, tuple(sorted(named_bits(table, spec.precision).items())))
+        if key not in self._tables:
+            self._tables[key] = plan_table(self.sensitivities, spec)
+            while len(self._tables) > TABLES:
+                self._tables.popitem(last=False)
+        self._tables.move_to_end(key)
+        return self._tables[key]
 
     def predict(self, spec: RunSpec, layers: Sequence[LayerPlan], *, images: int | None = None) -> Prediction:
         """Of a run of `spec` whose layers become `layers`.

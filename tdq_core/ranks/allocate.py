@@ -10,9 +10,7 @@ Where the bits of its weights are chosen too, rounding adds to that, see `predic
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,40 +20,11 @@ from tdq_core.layers.table import BITS, Layer
 from tdq_core.ranks.bits import END_BITS
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.costs import amounts, max_ranks
+from tdq_core.ranks.fronts import Front, Taken, front_of, undominated, united
 from tdq_core.ranks.ratio import allowance, require_reach
 
 ROUNDS = 20
 """Exchanges between two layers, at most."""
-
-
-class Taken(NamedTuple):
-    """What a layer becomes."""
-
-    method: str
-    ranks: Ranks
-
-
-@dataclass(frozen=True)
-class Front:
-    """What one layer can be had for: no other choice is both cheaper and better than one of these.
-
-    Attributes:
-        prices: costs, ascending, shape (choices,).
-        errors: predicted relative squared errors, strictly descending, shape (choices,).
-        ranks: of each choice; () is the dense layer.
-        bits: of each choice's weights.
-        methods: by which it is decomposed; 'none' of the dense layer.
-    """
-
-    prices: np.ndarray
-    errors: np.ndarray
-    ranks: Sequence[Ranks]
-    bits: Sequence[int]
-    methods: Sequence[str]
-
-    def form(self, choice: int) -> Taken | None:
-        """What the layer becomes; None where it stays dense."""
-        return Taken(self.methods[choice], self.ranks[choice]) if self.ranks[choice] else None
 
 
 def solve_global(takers: Sequence[tuple[Layer, str]], budget: Budget) -> dict[str, Taken | str]:
@@ -67,20 +36,11 @@ def solve_global(takers: Sequence[tuple[Layer, str]], budget: Budget) -> dict[st
     Raises:
         Refused: the smallest ranks everywhere are too dear.
     """
-    layers, fronts = united(takers, lambda la, method: front(la, method, budget))
+    layers, fronts = united(takers, lambda la, method: front(la, method, budget), ("predicted error", budget))
     require_reach(layers, budget, sum(int(f.prices[0]) for f in fronts))
     chosen = least_error(fronts, allowance(layers, budget))
     reason = f"at this ratio other layers give up {budget.unit} at a smaller predicted error"
     return {la.name: f.form(i) or reason for la, f, i in zip(layers, fronts, chosen, strict=True)}
-
-
-def united(takers: Sequence[tuple[Layer, str]], of: Callable[[Layer, str], Front]) -> tuple[list[Layer], list[Front]]:
-    """The layers, each once, and the fronts of all methods that each may take."""
-    found: dict[str, list[Front]] = {}
-    for layer, method in takers:
-        found.setdefault(layer.name, []).append(of(layer, method))
-    layers = {layer.name: layer for layer, _ in takers}
-    return list(layers.values()), [front_of(own) for own in found.values()]
 
 
 def front(layer: Layer, method: str | None, budget: Budget, bits_of: Sequence[int] = ()) -> Front:
@@ -95,22 +55,6 @@ def front(layer: Layer, method: str | None, budget: Budget, bits_of: Sequence[in
     found = [_dense(layer, bits, budget) for bits in as_it_is]
     found += [_at_ranks(layer, method, bits, budget) for bits in allowed] if method else []
     return front_of(found)
-
-
-def front_of(found: Sequence[Front]) -> Front:
-    """The front of all these choices, which may lie in any order."""
-    prices, errors = (np.concatenate([getattr(f, name) for f in found]) for name in ("prices", "errors"))
-    ranks, bits, methods = ([v for f in found for v in getattr(f, name)] for name in ("ranks", "bits", "methods"))
-    at = undominated(prices, errors)
-    kept = ([values[i] for i in at] for values in (ranks, bits, methods))
-    return Front(prices[at], errors[at], *kept)
-
-
-def undominated(prices: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Indices of the choices that no cheaper or equally dear one equals in error, cheapest first."""
-    at = np.lexsort((errors, prices))
-    best_before = np.minimum.accumulate(np.concatenate(([np.inf], errors[at])))[:-1]
-    return at[errors[at] < best_before]
 
 
 def _dense(layer: Layer, bits: int, budget: Budget) -> Front:
@@ -220,11 +164,10 @@ def least_cost(fronts: Sequence[Front], most: float) -> list[int]:
 
 def _steps(fronts: Sequence[Front]) -> list[tuple[int, int]]:
     """(front, choice) along all lower hulls, from the cheapest choices on, best error per cost first."""
-    hulls = [_lower_hull(f) for f in fronts]
     steps = [
         (-(f.errors[a] - f.errors[b]) / (f.prices[b] - f.prices[a]), which, b)
-        for which, (f, hull) in enumerate(zip(fronts, hulls, strict=True))
-        for a, b in itertools.pairwise(hull)
+        for which, f in enumerate(fronts)
+        for a, b in itertools.pairwise(f.hull)
     ]
     return [(which, to) for _, which, to in sorted(steps)]
 
@@ -232,12 +175,12 @@ def _steps(fronts: Sequence[Front]) -> list[tuple[int, int]]:
 def exchanged(fronts: Sequence[Front], chosen: Sequence[int], budget: int) -> list[int]:
     """Better choices, as long as there are any: one layer goes down to a choice on its hull, another one goes up by as
     much as that and what is left over can buy."""
-    chosen, hulls = list(chosen), [_lower_hull(f) for f in fronts]
+    chosen = list(chosen)
     for _ in range(ROUNDS):
         left = budget - sum(int(f.prices[i]) for f, i in zip(fronts, chosen, strict=True))
         best, moves = 0.0, ((0, 0), (0, 0))
         for one, (down, at) in enumerate(zip(fronts, chosen, strict=True)):
-            lower = np.array([i for i in hulls[one] if i < at], dtype=int)
+            lower = np.array([i for i in down.hull if i < at], dtype=int)
             freed, lost = down.prices[at] - down.prices[lower], down.errors[lower] - down.errors[at]
             for other, (up, now) in enumerate(zip(fronts, chosen, strict=True)):
                 if other == one or not len(lower):
@@ -267,17 +210,3 @@ def _spend_the_rest(fronts: Sequence[Front], chosen: list[int], left: int) -> No
             return
         left -= int(fronts[which].prices[to[which]] - fronts[which].prices[chosen[which]])
         chosen[which] = to[which]
-
-
-def _lower_hull(front: Front) -> list[int]:
-    """The choices that some price of error makes best, by a monotone chain."""
-    hull: list[int] = []
-    points = list(zip(front.prices.tolist(), front.errors.tolist(), strict=True))
-    for i, (x, y) in enumerate(points):
-        while len(hull) > 1:
-            (ax, ay), (bx, by) = points[hull[-2]], points[hull[-1]]
-            if (by - ay) * (x - ax) < (y - ay) * (bx - ax):
-                break
-            hull.pop()
-        hull.append(i)
-    return hull

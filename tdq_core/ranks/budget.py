@@ -67,6 +67,11 @@ class Budget:
         return self.packed.bits_of(layer)
 
     @property
+    def of_layers_alone(self) -> bool:
+        """Whether what a layer costs follows from the layer, and not from the file that it stands in."""
+        return self.counts != "bytes"
+
+    @property
     def original(self) -> int:
         """What the ratio is taken of: params, MACs or nanoseconds of the network, bytes of its fp32 file."""
         if self.counts == "bytes":

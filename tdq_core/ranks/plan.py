@@ -11,10 +11,11 @@ from tdq_core.errors import InputError, Refused
 from tdq_core.layers.methods import METHODS, Chooser, Method, Modes, Ranks, method
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.layers.times import of_plan
-from tdq_core.ranks.allocate import Taken, solve_with_bits
+from tdq_core.ranks.allocate import solve_with_bits
 from tdq_core.ranks.bits import bits_by_hand
 from tdq_core.ranks.budget import FP32, Budget
 from tdq_core.ranks.costs import Cost, cost, dense_cost, ladder, max_ranks, method_for, refusal
+from tdq_core.ranks.fronts import Taken
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.packed import END_BITS, Packed
 from tdq_core.ranks.policies import share_out

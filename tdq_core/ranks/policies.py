@@ -9,9 +9,10 @@ import numpy as np
 
 from tdq_core.layers.methods import Modes, Ranks
 from tdq_core.layers.table import Layer
-from tdq_core.ranks.allocate import Taken, solve_global
+from tdq_core.ranks.allocate import solve_global
 from tdq_core.ranks.budget import Budget, form_time
 from tdq_core.ranks.costs import max_ranks
+from tdq_core.ranks.fronts import Taken
 from tdq_core.ranks.modes import energy_rank, evbmf_modes, ranks_or_reason, weakened
 from tdq_core.ranks.predicted import solve_predicted
 from tdq_core.ranks.ratio import allowance, bisected, offered, offers, require_reach, solve_later, solve_ratio

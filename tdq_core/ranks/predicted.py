@@ -10,10 +10,11 @@ import numpy as np
 
 from tdq_core.errors import Refused
 from tdq_core.layers.table import Change, Layer
-from tdq_core.ranks.allocate import Front, Taken, exchanged, front_of, least_cost, least_error, undominated, united
+from tdq_core.ranks.allocate import exchanged, least_cost, least_error
 from tdq_core.ranks.budget import Budget
 from tdq_core.ranks.costs import amounts, max_ranks
 from tdq_core.ranks.expected import changes_at, expected_error
+from tdq_core.ranks.fronts import Front, Taken, front_of, undominated, united
 from tdq_core.ranks.ratio import allowance, require_reach
 
 NOT_MEASURED = "its sensitivity was not measured"
@@ -57,7 +58,7 @@ def _fronts(takers: Sequence[tuple[Layer, str]], budget: Budget) -> tuple[list[L
     known = [(la, method) for la, method in takers if _form(la, method) and _form(la, "none")]
     if not known:
         raise Refused(f"No layer of '{budget.table.model}' was measured by this method: choose another policy.")
-    return united(known, lambda la, method: _front(la, method, budget))
+    return united(known, lambda la, method: _front(la, method, budget), ("predicted change", budget))
 
 
 def _form(layer: Layer, method: str) -> Change | None:

@@ -25,6 +25,7 @@ CACHES: dict[str, Kind] = {
     "factors": Kind(Path("cache") / "factors", "factors of weights, by content: no layer is decomposed twice"),
     "moments": Kind(Path("moments"), "what layers see on calibration images, for symmetric fits and output spectra"),
     "layers": Kind(Path("layers"), "layer tables, for planning without the model"),
+    "answers": Kind(Path("cache") / "answers", "logits of dense networks, from which runs tell how far theirs moved"),
     "changes": Kind(Path("cache") / "changes", "layers whose sensitivities are measured, until all of a network are"),
     "finetune": Kind(Path("finetune"), "where fine-tuning that was interrupted goes on"),
 }

@@ -17,7 +17,7 @@ from tdq_core.records.record import UNFIT
 
 V = TypeVar("V")
 NAME = ".index.sqlite"
-VERSION = 1
+VERSION = 2
 """Of what a row holds, and of what a value must be to be in it: raise it with either."""
 FROM = 1000
 """Files from which on an index is kept: fewer are read as quickly."""

@@ -16,6 +16,7 @@ from tdq_core.records.deferred import Deferred
 from tdq_core.records.sound import require_sound
 from tdq_core.specs import RunSpec
 from tdq_core.stats.intervals import pack_outcomes, paired_mean, unpack_outcomes, wilson
+from tdq_core.stats.moves import pack_moves, unpack_moves
 
 SCHEMA = 1
 T = TypeVar("T", bound="Kept")
@@ -50,6 +51,8 @@ class Metrics(Kept, frozen=True):
         compression_ratio: params of the dense model / params of this one.
         outcomes: per-image right/wrong, packed (see `intervals.pack_outcomes`), in the order of the data.
         latency: None where it was not asked for.
+        moved: per image, how far the answer is from that of the dense fp32 model (see `stats.moves.pack_moves`), in
+            the order of the data; None for that model itself, and where it was measured before this was kept.
     """
 
     top1: Share
@@ -62,21 +65,28 @@ class Metrics(Kept, frozen=True):
     compression_ratio: Ratio
     outcomes: str
     latency: Latency | None = None
+    moved: str | None = None
 
     @classmethod
     def measured(cls, correct: np.ndarray, *, params: int, macs: int, bytes: int, dense_params: int,
-                 latency: Latency | None = None) -> "Metrics":  # fmt: skip
-        """Metrics from per-image outcomes, a bool array of shape (n,)."""
+                 latency: Latency | None = None, moved: np.ndarray | None = None) -> "Metrics":  # fmt: skip
+        """Metrics from per-image outcomes, a bool array of shape (n,), and how far each answer moved, of that shape."""
         n, right = len(correct), int(np.sum(correct))
         low, high = wilson(right, n)
         return cls(
             top1=right / n, top1_low=low, top1_high=high, n=n, params=params, macs=macs, bytes=bytes,
             compression_ratio=dense_params / params, outcomes=pack_outcomes(correct), latency=latency,
+            moved=None if moved is None else pack_moves(moved),
         )  # fmt: skip
 
     def correct(self) -> np.ndarray:
         """Per-image right/wrong as a bool array of shape (n,)."""
         return unpack_outcomes(self.outcomes, self.n)
+
+    def moves(self) -> np.ndarray | None:
+        """Per image, the squared change of the logits against the dense fp32 model's over their mean square: float64 of
+        shape (n,), not finite where an answer is not; None where it was not kept."""
+        return None if self.moved is None else unpack_moves(self.moved, self.n)
 
     def drop_from(self, before: "Metrics") -> tuple[float, float, float]:
         """Top-1 lost against `before` on the same images, as (points 0-1, low, high): paired by image, 95 %."""
@@ -235,4 +245,9 @@ def read_kept(plain: Mapping[str, Any], kind: type[T], what: str) -> T:
 def _plain(value: Any) -> Any:
     if isinstance(value, Deferred):
         value = value.value
-    return value.to_dict() if isinstance(value, RunSpec) else msgspec.to_builtins(value)
+    if isinstance(value, RunSpec):
+        return value.to_dict()
+    plain = msgspec.to_builtins(value)
+    if isinstance(value, Metrics) and value.moved is None:
+        del plain["moved"]  # older runs are written as they were
+    return plain

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from tdq_core.errors import InputError
 from tdq_core.records.bounds import Amount, Named, Natural, Points, Positive
+from tdq_core.stats.moves import unpack_moves
 
 if TYPE_CHECKING:
     from tdq_core.records.record import LayerRecord, Metrics, RunRecord
@@ -124,12 +125,22 @@ def _require_metrics(metrics: "Metrics") -> None:
         not bits & ((1 << (8 * len(packed) - metrics.n)) - 1), f"Its outcomes are of more than {metrics.n:,} images"
     )
     require(abs(bits.bit_count() / metrics.n - metrics.top1) < _CLOSE, "Its top-1 is not that of its outcomes")
+    if metrics.moved is not None:
+        _require_moves(metrics.moved, metrics.n)
     require(metrics.top1_low <= metrics.top1 + _CLOSE and metrics.top1 <= metrics.top1_high + _CLOSE,
             "Its top-1 lies outside of its interval")  # fmt: skip
     if latency := metrics.latency:
         require(
             0 < latency.q1_ms <= latency.median_ms <= latency.q3_ms, "The quartiles of its latency are out of order"
         )
+
+
+def _require_moves(moved: str, n: int) -> None:
+    try:
+        found = unpack_moves(moved, n)
+    except ValueError as error:
+        raise InputError(f"How far its answers moved cannot be read: {error}") from error
+    require(not (found < 0).any(), "Its answers moved by less than nothing")
 
 
 def _require_pair(metrics: "Metrics", baseline: "Metrics") -> None:

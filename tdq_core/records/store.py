@@ -95,7 +95,7 @@ class Store(Generic[V]):
     """Reads every folder given; writes to the first one only, atomically.
 
     Each file is named `<id>.json`, and holds the value of that id; other files are nobody's business here. Finished
-    runs are never changed; a failed one is replaced when it is tried again.
+    runs are never changed; one that failed, or is asked for again by name, is replaced.
     """
 
     def __init__(self, kind: Kind[V], *folders: Path) -> None:

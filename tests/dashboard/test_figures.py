@@ -30,6 +30,7 @@ from dashboard.figures.tradeoff import (
 )
 from dashboard.words.palette import ACCENT, Look, look_of
 from tdq_core.analysis.additivity import find_cells, judged
+from tdq_core.analysis.joint_moves import OLD, NoMove
 from tdq_core.ranks.plan import make_plan
 from tdq_core.specs import RankRule
 from tdq_core.specs.variant import Variant
@@ -139,6 +140,9 @@ def test_an_addition_whole() -> None:
         paired_mean(2 * a - b - c, largest=2),
         paired_mean(a - d),
         *(getattr(judged(find_cells(four_cells()), MARGIN)[0], name) for name in ("interaction", "verdict", "p")),
+        NoMove("b" * 16, OLD),
+        8.0,
+        additions_of(find_cells(four_cells()))[0].line,
     )
     assert additions_of(find_cells(four_cells())) == (expected,)
     assert [r.run_id[0] for r in joined_runs(find_cells(four_cells()))] == ["a", "b", "c", "d"]
@@ -147,7 +151,8 @@ def test_an_addition_whole() -> None:
 def _addition(name: str, low: float, high: float, *, precision: str = "int8", kind: str = "CP, INT8") -> Addition:
     zero, look, interval = (0.0, 0.0, 0.0), Look(Variant("cp"), precision), ((low + high) / 2, low, high)
     p = 1.0 if low <= 0 <= high else 0.01
-    return Addition(name, f"run {name}", kind, look, zero, zero, zero, zero, interval, equivalence(interval, MARGIN), p)
+    return Addition(name, f"run {name}", kind, look, zero, zero, zero, zero, interval, equivalence(interval, MARGIN), p,
+                    NoMove(name * 16, OLD), 2.0, "one line")  # fmt: skip
 
 
 def test_the_verdict_is_counted_over_integers_and_names_the_exceptions() -> None:

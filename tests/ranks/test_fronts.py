@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tdq_core.ranks.allocate import undominated
+from tdq_core.ranks.fronts import undominated
 
 choices = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30)), min_size=1, max_size=40)
 

@@ -1,0 +1,53 @@
+"""Getting ready for the first visitor: what takes time and is the same for everybody.
+
+The server's part happens once, before anybody asks (`dashboard.serve`). The browser's part is asked for as soon as the
+page opens: the library that draws charts takes it as long as all that is drawn, and Streamlit fetches it only when the
+first chart has come.
+"""
+
+import functools
+import threading
+from pathlib import Path
+
+import streamlit as st
+
+READING = threading.Lock()
+"""Of whoever reads the pages' modules for the first time: two that did so at once would do it twice, and could meet
+modules that are half there."""
+_LIBRARY = "static/static/js/PlotlyChart.*.js"
+"""Among Streamlit's files, where it lies since it is built with Vite; elsewhere nothing is fetched ahead."""
+_FETCH = """<script>
+(() => {{
+  const own = document.querySelector('script[type=module][src*="/static/js/"]');
+  if (own) import(new URL('{name}', own.src)).catch(() => {{}});
+}})();
+</script>"""
+
+
+def read_ahead() -> None:
+    """The modules of the first page, the runs, and what the chart says of each."""
+    with READING:
+        from dashboard.facts.groups import group_runs
+        from dashboard.figures.tradeoff import tradeoff_figure, tradeoff_info
+        from dashboard.panels import head, jobs, planner, results  # noqa: F401
+        from dashboard.shelf import catalog
+        from tdq_core.records.store import RUNS
+
+        for group in group_runs(catalog.read(RUNS).values):
+            drawn = tradeoff_info(group.complete)
+            if group.complete:
+                tradeoff_figure(drawn._replace(points=drawn.points[:1], front=()))
+
+
+def fetch_ahead() -> None:
+    """Have the browser load what draws charts, while the server works out what there is to draw."""
+    if name := _library():
+        with st.container(key="ahead"):  # which takes no room
+            st.html(_FETCH.format(name=name), unsafe_allow_javascript=True)
+
+
+@functools.cache
+def _library() -> str:
+    """Its name, which follows from its content; '' where there is none, or several."""
+    found = list(Path(st.__file__).parent.glob(_LIBRARY))
+    return found[0].name if len(found) == 1 else ""
