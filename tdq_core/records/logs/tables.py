@@ -12,8 +12,8 @@ from tdq_core.records.table import COLUMNS, row, to_csv
 from tdq_core.system.extras import install_command
 from tdq_core.system.files import require_file, write_atomically
 
-_INTS = ("finetune", "n", "params", "macs", "bytes", "seed")
-_BOOLS = ("calibrated", "symmetric", "reestimate_bn", "conditioned")
+_INTS = ("finetune", "inner_bits", "n", "params", "macs", "bytes", "seed")
+_BOOLS = ("calibrated", "symmetric", "reestimate_bn", "conditioned", "quantization_aware")
 _FLOATS = (
     "epc_eta", "top1", "top1_low", "top1_high", "drop", "drop_low", "drop_high", "baseline_top1",
     "compression_ratio", "bytes_ratio", "latency_ms",
