@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from tdq_core.errors import InputError
+from tdq_core.specs.by_layer import by_layer_from_json
 from tdq_core.specs.choices import BITS
 from tdq_core.specs.value import shown
-from tdq_core.system.reading import Damaged, plain_json
 
 FEWEST_BY_HAND, MOST_BY_HAND = 2, 8
 """Of a weight in a packed file."""
 ANY = "*"
 FORM = '{"layer": bits}'
-_WRITE = f'write it as {FORM}, with "*" for all layers but the first and the last'
+_REST = ', with "*" for all layers but the first and the last'
 
 ByLayer = Mapping[str, int]
 """Bits by layer name or pattern."""
@@ -31,7 +31,7 @@ def checked_bits(given: Any) -> dict[str, int]:
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         raise InputError(f"Bits by hand must be {FORM}. Got {shown(given)}.")
     if not given:
-        raise InputError(f"Bits by hand must name at least one layer: {_WRITE}. Got none.")
+        raise InputError(f"Bits by hand must name at least one layer: write it as {FORM}{_REST}. Got none.")
     for name, bits in given.items():
         if not isinstance(bits, Integral) or not FEWEST_BY_HAND <= int(bits) <= MOST_BY_HAND:
             raise InputError(
@@ -105,10 +105,4 @@ def _says(pattern: str) -> int:
 
 
 def _from_json(text: str, source: str) -> dict[str, int]:
-    try:
-        plain = plain_json(text)
-    except Damaged as error:
-        raise InputError(f"{source} cannot be read, {error}: {_WRITE}.") from error
-    if not isinstance(plain, dict):
-        raise InputError(f"{source} must be one JSON object, {FORM}. Got a {type(plain).__name__}.")
-    return checked_bits(plain)
+    return checked_bits(by_layer_from_json(text, source, FORM, more=_REST))

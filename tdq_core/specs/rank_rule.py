@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from msgspec import Meta, field, structs
 
 from tdq_core.errors import InputError
+from tdq_core.specs.by_layer import by_layer_from_json
 from tdq_core.specs.choices import BUDGETS, POLICIES, RULES, helps, labels
 from tdq_core.specs.option import Option, require_choice, require_choices
 from tdq_core.specs.value import Value, shown
-from tdq_core.system.reading import Damaged, plain_json
 
 Rank = int | tuple[int, ...] | None
 """A rank by hand: (rank_out, rank_in) for tucker2, one int otherwise, or None to leave the layer alone. Of a grouped
@@ -168,10 +168,4 @@ def _plain_rank(rank: Rank) -> int | list[int] | None:
 
 def ranks_from_json(text: str, source: str) -> Mapping[str, Any]:
     """Ranks by layer from JSON text; `source` is what an error calls it."""
-    try:
-        ranks = plain_json(text)
-    except Damaged as error:
-        raise InputError(f'{source} cannot be read, {error}: write it as {{"layer": rank}}.') from error
-    if not isinstance(ranks, dict):
-        raise InputError(f'{source} must be one JSON object, {{"layer": rank}}. Got a {type(ranks).__name__}.')
-    return ranks
+    return by_layer_from_json(text, source, '{"layer": rank}')
