@@ -1,7 +1,7 @@
 """One layer in another form while the rest of the network stays as it is."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -9,16 +9,13 @@ from torch import Tensor, nn
 
 from tdq_core.compression.calibrate.moments import Moments
 from tdq_core.compression.calibrate.refit import Place
-from tdq_core.compression.calibrate.sums import Groups, collect, moments_of
-from tdq_core.compression.condition.apply import balance
+from tdq_core.compression.calibrate.sums import collect, moments_of
 from tdq_core.compression.decompose.factors import Options
-from tdq_core.compression.decompose.modules import factorize, find_starts
+from tdq_core.compression.decompose.modules import factorize
 from tdq_core.compression.memory import Memory
 from tdq_core.compression.quantize.activation_grid import Range
 from tdq_core.compression.quantize.scheme import Scheme
 from tdq_core.compression.quantize.weight_grid import round_weight
-from tdq_core.graph.modules import children
-from tdq_core.graph.replace import replace
 from tdq_core.graph.replay import Forward
 from tdq_core.graph.uses import following_norms
 from tdq_core.layers.methods import METHODS, Method, Ranks
@@ -27,18 +24,13 @@ from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.ranks.costs import cost
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.specs.choices import EFFORTS
-from tdq_core.system.progress import Progress
-from tdq_core.system.threads import free_threads, one_thread
 
 Ways = Mapping[str, Forward]
 """By name of a module what it computes instead."""
-Placed = tuple[Layer, Ranks]
 EFFORT = "quick"
 """By which CP with the correction is looked for here: how the answers move hardly depends on it, and most of the time
 goes there. Without the correction components that grow from lower ranks cancel each other far more than those that runs
 find, and rounding shows it."""
-WIDE = 2**18
-"""Params of a layer from which on a fit works on all free cores: below, threads would wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -74,34 +66,23 @@ class Alone:
     """Makes what stands in the place of single layers.
 
     Attributes:
-        sums: what each layer sees on the calibration images, in the network as it is.
         norms: the batch norm that alone takes a layer's output.
-        latest: what was seen by the layer that was last asked for.
+        latest: what was seen by the layer that was last asked for, in the network as it is.
     """
 
     inputs: RunInputs
-    sums: Mapping[str, Groups]
     norms: Mapping[str, str]
     memory: Memory
-    on_progress: Progress
     latest: dict[str, tuple[Moments, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, inputs: RunInputs, names: list[str], memory: Memory, on_progress: Progress) -> "Alone":
-        model, calib = inputs.model.module, inputs.calib
-        assert calib is not None, "opened with the run"
-        sums = collect(model, names, inputs.calibration, len(calib), folder=inputs.sums_folder, on_progress=on_progress)
-        norms = following_norms(model, names, next(iter(inputs.calibration()))[:1])
-        return cls(inputs, sums, {n: norm for n, norm in norms.items() if norm}, memory, on_progress)
+    def of(cls, inputs: RunInputs, names: list[str], memory: Memory) -> "Alone":
+        norms = following_norms(inputs.model.module, names, next(iter(inputs.calibration()))[:1])
+        return cls(inputs, {n: norm for n, norm in norms.items() if norm}, memory)
 
     @property
     def model(self) -> nn.Module:
         return self.inputs.model.module
-
-    def find_starts(self, placed: Sequence[Placed], form: Form) -> None:
-        """Find the factors that fits begin at, side by side."""
-        find_starts(self.model, [_plan(la, form, ranks) for la, ranks in placed], form.options, self.memory,
-                    on_progress=self.on_progress)  # fmt: skip
 
     def decomposed(self, layer: Layer, form: Form, ranks: Ranks, fit: str) -> dict[str, nn.Module]:
         """What stands in the place of the layer; where it is fitted to outputs, also in that of its batch norm."""
@@ -110,7 +91,7 @@ class Alone:
         holder = copy.deepcopy(self.model)
         norm = self.norms.get(layer.name)
         place = Place(self.model, holder, layer.name, norm)
-        with torch.no_grad(), free_threads() if layer.params > WIDE else one_thread():
+        with torch.no_grad():
             made = place.settle(_plan(layer, form, ranks), self._seen(place), form.options, self.memory)
         return {layer.name: made.module.eval()} | ({norm: holder.get_submodule(norm)} if norm else {})
 
@@ -118,8 +99,12 @@ class Alone:
         """What the layer there sees; of the last one it is remembered, with what does not depend on ranks."""
         if self.latest.get(place.name) is None:
             self.latest.clear()
-            weight = place.layer.weight.detach()
-            self.latest[place.name] = moments_of(self.sums[place.name], weight, centred=place.centred)
+            calib, weight = self.inputs.calib, place.layer.weight.detach()
+            assert calib is not None, "opened with the run"
+            sums = collect(
+                self.model, [place.name], self.inputs.calibration, len(calib), folder=self.inputs.sums_folder
+            )
+            self.latest[place.name] = moments_of(sums[place.name], weight, centred=place.centred)
             for part in self.latest[place.name]:
                 _ = part.best  # known from here on
         return self.latest[place.name]
@@ -128,30 +113,6 @@ class Alone:
         own = self.model.get_submodule(layer.name)
         assert isinstance(own, nn.Conv2d | nn.Linear), "it is in the layer table"
         return factorize(own, form.method, ranks, options=form.options, memory=self.memory).module.eval()
-
-    def balanced(
-        self, placed: Sequence[Placed], form: Form, scheme: Scheme
-    ) -> Callable[[Layer], tuple[list[nn.Module], Ways]]:
-        """Layers fitted to outputs and balanced before integers, by layer: its factors, and its batch norm. All of them
-        are made when the first is asked for."""
-        ranks = {layer.name: r for layer, r in placed}
-        made: dict[str, tuple[list[nn.Module], Ways]] = {}
-
-        def make() -> None:
-            whole = copy.deepcopy(self.model)
-            alone = {la.name: self.decomposed(la, form, ranks[la.name], "outputs") for la, _ in placed}
-            replace(whole, {name: module for each in alone.values() for name, module in each.items()})
-            ready, _ = balance(whole, list(alone), self.inputs.calibration, scheme, on_progress=self.on_progress)
-            for name, each in alone.items():
-                factors = list(children(ready.get_submodule(name)).values())
-                made[name] = factors, {n: module for n, module in each.items() if n != name}
-
-        def of(layer: Layer) -> tuple[list[nn.Module], Ways]:
-            if not made:
-                make()
-            return made[layer.name]
-
-        return of
 
 
 def rounding(

@@ -22,7 +22,7 @@ IDLE = 60
 LOOK = 0.5
 """Seconds between looks at how far the others are."""
 MEMORY = 1 << 30
-"""Bytes that must be free for each process."""
+"""Bytes that must be free for each process that helps, where nothing else is said."""
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -34,6 +34,7 @@ def side_by_side(
     costs: Sequence[float],
     on_done: Callable[[int], None] = lambda done: None,
     on_result: Callable[[int, Result], None] = lambda which, result: None,
+    memory: int = MEMORY,
 ) -> list[Result]:
     """`work` of each job, in the order of `jobs`, each on one thread.
 
@@ -45,11 +46,12 @@ def side_by_side(
         costs: of the jobs, in any unit.
         on_done: told how many are done.
         on_result: given each result as it comes, one at a time: what is kept then outlives whatever ends the rest.
+        memory: bytes that must be free for each process that helps.
     """
     waiting = deque(sorted(range(len(jobs)), key=costs.__getitem__))
     pieces = _Pieces(work, jobs, waiting, on_done, on_result)
     pieces.here(until=time.monotonic() + PATIENCE)
-    if helpers := _helpers(len(pieces.waiting)):
+    if helpers := _helpers(len(pieces.waiting), memory):
         pieces.with_help(helpers)
     pieces.here()
     return [pieces.done[which] for which in range(len(jobs))]
@@ -61,8 +63,8 @@ def alone(work: Callable[[Job], Result], job: Job) -> Result:
         return work(job)
 
 
-def _helpers(left: int) -> int:
-    return min(free_cores() - 1, left - 1, free_memory() // MEMORY) if left > 1 else 0
+def _helpers(left: int, memory: int) -> int:
+    return min(free_cores() - 1, left - 1, free_memory() // memory) if left > 1 else 0
 
 
 class _Pieces(Generic[Job, Result]):
