@@ -8,7 +8,7 @@ without the curve's fit. Runs that refit a curve are not counted.
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +42,12 @@ def cases(found: Sensitivities, records: Sequence[RunRecord]) -> list[Case]:
     predictor = Predictor(found)
     name = f"{found.spec.model.name} {Path(found.spec.model.weights or '').name}".strip()
     runs = ((record, predictor.seen(record)) for record in records)
-    return [Case(name, record, run, found.flips) for record, run in runs if run]
+    return [Case(name, record, run, found.flips) for record, run in runs if run and run.change > 0]
 
 
 def fitted(known: Sequence[Case]) -> Prior:
     """A prior from the runs of several networks: of each and each fit the best gain; mean and spread."""
-    wide = Prior(PRIOR.scale, dict.fromkeys(PRIOR.gain, (0.0, 0.7)), PRIOR.error)
+    wide = replace(PRIOR, gain=dict.fromkeys(PRIOR.gain, (0.3, 0.7)))
     best: dict[str, list[float]] = defaultdict(list)
     for network in sorted({case.network for case in known}):
         own = [case for case in known if case.network == network]
@@ -56,7 +56,7 @@ def fitted(known: Sequence[Case]) -> Prior:
             if len(runs) >= OWN:
                 best[fit].append(Curve(wide, own[0].flips, runs).peak(fit)[1])
     gain = {fit: _spread(best[fit]) if best[fit] else PRIOR.gain[fit] for fit in PRIOR.gain}
-    return Prior(PRIOR.scale, gain, PRIOR.error, PRIOR.offset, PRIOR.rounding)
+    return replace(PRIOR, gain=gain)
 
 
 def _spread(logs: Sequence[float]) -> tuple[float, float]:
@@ -82,7 +82,9 @@ def scored(pairs: Sequence[tuple[Case, float, float, float]]) -> tuple[str, ...]
 
 
 def guesses(prior: Prior, tested: Sequence[Case], own: Sequence[Case]) -> list[tuple[Case, float, float, float]]:
-    curve = Curve(prior, tested[0].flips, [case.run for case in own]) if tested else None
+    """By a curve that knows the dense network's top-1, and the runs of `own`."""
+    dense = [case.run._replace(change=0.0) for case in tested[:1]]
+    curve = Curve(prior, tested[0].flips, [*dense, *(case.run for case in own)]) if tested else None
     found = []
     for case in tested:
         assert curve and case.record.metrics

@@ -1,12 +1,12 @@
 """From a change of the answers to the top-1 that it costs: one curve with a prior, refitted on the runs of a network.
 
-    drop = scale * lost(x / (1 + SATURATION * x)),  x = gain * change,
+    drop = scale * (changed(wrong + x) - changed(wrong)),  x = gain * change,
 
-where `lost` is what noise of that size costs on the calibration images (`flips`). `gain` is how much of the sum of the
-layers' changes remains in the whole network, by what factors are fitted to; large changes of layers add up to less than
-their sum (answers move within bounds), which `SATURATION` says; `scale` how much a changed answer costs
-on the images that are evaluated. Both are known about from other networks, as log-normal priors, and their posterior is
-held on a grid: nothing is linearised, and few runs move it a little.
+where `changed` is how many answers noise of that size moves on the calibration images (`flips`). A network has often
+been trained on these and is surer of them than of others: images that it has not seen are to it as if they had noise
+already, of the size `wrong` that makes it as often wrong as it is there. `gain` is how much of the sum of the layers'
+changes remains in the whole network, by what factors are fitted to. Gain and scale are known about from other networks,
+as log-normal priors, and their posterior is held on a grid: nothing is linearised, and few runs move it a little.
 """
 
 import math
@@ -23,10 +23,7 @@ STEPS = 49
 LEAST, MOST, HALVINGS = 1e-9, 1e3, 40
 """Changes among which the inverse looks, and how often it halves what is left of their logarithms."""
 LEAST_MOVED = 0.01
-"""Share of the answers that move, at least, on images that are evaluated: the network has often been trained on the
-calibration images, and is surer of them than of others."""
-SATURATION = 0.3
-"""Fitted on 73 random plans of ResNet-20; ResNet-32, which was not among them, keeps to it."""
+"""Share of the answers that become right or wrong, at least, in a network that is changed at all."""
 WIDTH = 3.0
 """Standard deviations of the priors that the grid spans to either side."""
 
@@ -36,12 +33,14 @@ class Prior:
     """What is known of networks whose runs were measured: means and standard deviations of logarithms.
 
     Attributes:
+        wrong: share of the answers, where nothing of the network was measured yet.
         offset, rounding: by method of a layer, added to the logarithm of what its ranks and what rounding it changes:
             errors of some methods add up to more than others'.
         error: by fit (floor, share): the model's own error is floor + share * drop, one standard deviation, as shares
             of the images. Factors fitted to weights shift means, and such errors pile up or cancel as no sum can tell.
     """
 
+    wrong: float
     scale: tuple[float, float]
     gain: dict[str, tuple[float, float]]
     error: dict[str, tuple[float, float]]
@@ -50,12 +49,14 @@ class Prior:
 
 
 class Run(NamedTuple):
-    """A measured run: its change, what its factors were fitted to, its drop and the drop's own standard error."""
+    """A measured run: its change (0: of the dense network), what its factors were fitted to, its drop and the drop's
+    own standard error, and the top-1 of the dense network on the same images."""
 
     change: float
     fit: str
     drop: float
     noise: float
+    dense: float
 
 
 class Guess(NamedTuple):
@@ -72,21 +73,31 @@ class Curve:
     def __init__(self, prior: Prior, flips: Sequence[Flip], runs: Sequence[Run] = ()) -> None:
         self._prior = prior
         self._changes = np.log([flip.change for flip in flips])
-        self._lost = np.maximum.accumulate([max(flip.lost, 0.0) for flip in flips])
         self._changed = np.maximum.accumulate([flip.changed for flip in flips])
+        self._wrong = self._changing(1 - float(np.mean([run.dense for run in runs])) if runs else prior.wrong)
         axis = np.linspace(-WIDTH, WIDTH, STEPS)
         self._scale = np.exp(prior.scale[0] + prior.scale[1] * axis)[:, None]
         self._gain = {fit: mean + deviation * axis[None, :] for fit, (mean, deviation) in prior.gain.items()}
         self._plain = -0.5 * (axis[:, None] ** 2 + axis[None, :] ** 2)
-        self._weights = {fit: self._posterior([run for run in runs if run.fit == fit], fit) for fit in prior.gain}
+        changed = [run for run in runs if run.change > 0]
+        self._weights = {fit: self._posterior([run for run in changed if run.fit == fit], fit) for fit in prior.gain}
+
+    def _changing(self, share: float) -> float:
+        """The change that moves this share of the answers."""
+        if share <= self._changed[0]:
+            return 0.0
+        return math.exp(float(np.interp(share, self._changed, self._changes)))
+
+    def _moved(self, change: np.ndarray) -> np.ndarray:
+        """Share of the answers that a change moves."""
+        at = np.log(np.maximum(change, 1e-12))
+        below = self._changed[0] * np.exp(np.minimum(at - self._changes[0], 0.0))
+        return np.where(at < self._changes[0], below, np.interp(at, self._changes, self._changed))
 
     def _drops(self, change: float, fit: str) -> np.ndarray:
         """(scales, gains)."""
-        moved = max(change, 1e-12) * np.exp(self._gain[fit])
-        at = np.log(moved / (1 + SATURATION * moved))
-        lost = np.interp(at, self._changes, self._lost)
-        below = self._lost[0] * np.exp(np.minimum(at - self._changes[0], 0.0))
-        return self._scale * np.where(at < self._changes[0], below, lost)
+        moved, start = change * np.exp(self._gain[fit]), np.array(self._wrong)
+        return self._scale * np.maximum(self._moved(start + moved) - self._moved(start), 0.0)
 
     def _posterior(self, runs: Sequence[Run], fit: str) -> np.ndarray:
         log = self._plain.copy()
@@ -122,7 +133,7 @@ class Curve:
         mean = float((weights * drops).sum())
         spread = float((weights * ((drops - mean) ** 2 + self._own(drops, fit) ** 2)).sum())
         if images:
-            moved = max(float(np.interp(np.log(max(change, 1e-12)), self._changes, self._changed)), LEAST_MOVED)
-            spread += max(moved, mean, 1 / images) / images  # of answers that differ, each counts one up or down
+            moved = float(self._moved(np.array(change))) + mean + LEAST_MOVED
+            spread += max(moved, 1 / images) / images  # each counts one up or down
         half = Z90 * spread**0.5
         return Guess(mean, max(mean - half, -1.0), min(mean + half, 1.0))

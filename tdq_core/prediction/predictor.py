@@ -91,7 +91,7 @@ class Predictor:
             return Prediction(reason=f"Nothing is predicted: {unknown}.")
         guess = self._curve.guess(change, fit_of(spec), images=images)
         return Prediction(drop=guess.drop, low=guess.low, high=guess.high, within_noise=guess.drop < POINT,
-                          runs=sum(run.fit == fit_of(spec) for run in self.runs))  # fmt: skip
+                          runs=sum(run.change > 0 and run.fit == fit_of(spec) for run in self.runs))  # fmt: skip
 
     def change_for(self, spec: RunSpec, drop: float) -> float:
         """The largest sum of changes, weighed as `weight` has it, of which a run of `spec` is predicted to lose at most
@@ -109,7 +109,8 @@ class Predictor:
         return self._change(spec, parts) / plain if plain > 0 else 1.0
 
     def seen(self, record: RunRecord) -> Run | None:
-        """As the curve is fitted to it; None where it is of another network or nothing is known of what it does."""
+        """As the curve is fitted to it, the dense network as one without a change; None where it is of another network
+        or nothing is known of what it does."""
         if record.metrics is None or record.digests.get("model") != self.sensitivities.digests["model"]:
             return None
         table = self.table(record.spec)
@@ -121,7 +122,7 @@ class Predictor:
         except Unknown:
             return None
         drop, low, high = record.drop()
-        return Run(change, fit_of(record.spec), drop, (high - low) / (2 * Z95)) if change > 0 else None
+        return Run(change, fit_of(record.spec), drop, (high - low) / (2 * Z95), record.metrics.top1 + drop)
 
     def _change(self, spec: RunSpec, parts: Sequence[Part]) -> float:
         """The sum as the curve takes it: of each layer what its ranks and what rounding it changes, by its method."""

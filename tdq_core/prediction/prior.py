@@ -7,9 +7,9 @@ runs of the network itself.
 from tdq_core.prediction.curve import Prior
 
 PRIOR = Prior(
-    scale=(0.4, 0.15),
-    gain={"outputs": (-0.2, 0.5), "symmetric": (0.1, 0.8), "weights": (0.8, 0.9)},
-    error={"outputs": (0.004, 0.08), "symmetric": (0.002, 0.15), "weights": (0.002, 0.35)},
-    offset={"tucker2": -0.1, "spatial": -0.1, "svd": -0.3},
-    rounding={"tucker2": 0.25, "spatial": 0.25, "svd": 0.5, "cp": -0.4},
+    wrong=0.15,
+    scale=(0.0, 0.1),
+    gain={"outputs": (0.1, 0.35), "symmetric": (0.3, 0.6), "weights": (1.2, 0.5)},
+    error={"outputs": (0.003, 0.07), "symmetric": (0.003, 0.15), "weights": (0.004, 0.3)},
+    rounding={"svd": 0.2, "cp": -0.35},
 )

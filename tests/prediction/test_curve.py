@@ -9,7 +9,8 @@ from tdq_core.prediction.prior import PRIOR
 from tdq_core.prediction.sensitivity import FITS
 from tdq_core.prediction.track import kendall
 
-KNOWN = Prior(scale=(0.0, 0.3), gain={"outputs": (0.0, 0.5)}, error={"outputs": (0.003, 0.08)})
+WRONG = 0.2
+KNOWN = Prior(wrong=WRONG, scale=(0.0, 0.3), gain={"outputs": (0.0, 0.5)}, error={"outputs": (0.003, 0.08)})
 
 
 def made_up(seed: int = 0) -> np.ndarray:
@@ -42,9 +43,17 @@ def test_noise_moves_as_many_answers_as_independent_draws_say() -> None:
     assert flip.changed == pytest.approx(float(np.mean(moved)), abs=0.01)
 
 
-def truth(change: float, scale: float, gain: float) -> float:
-    at = np.log(change) + gain
-    return float(np.exp(scale) * np.interp(at, np.log([f.change for f in FLIPS]), [f.lost for f in FLIPS]))
+def moved(change: float) -> float:
+    return float(np.interp(np.log(change), np.log([f.change for f in FLIPS]), [f.changed for f in FLIPS]))
+
+
+def change_of(share: float) -> float:
+    return float(np.exp(np.interp(share, [f.changed for f in FLIPS], np.log([f.change for f in FLIPS]))))
+
+
+def truth(change: float, scale: float, gain: float, wrong: float = WRONG) -> float:
+    start = change_of(wrong)
+    return float(np.exp(scale)) * (moved(start + change * float(np.exp(gain))) - moved(start))
 
 
 @pytest.mark.parametrize("own", [0, 4])
@@ -59,7 +68,7 @@ def test_the_interval_holds_the_drop_in_nine_of_ten_cases(own: int) -> None:
             return true + draw.normal(0, np.hypot(0.003 + 0.08 * true, 0.004))
 
         changes = np.exp(draw.uniform(np.log(0.01), np.log(1), own + 1))
-        runs = [Run(c, "outputs", measured(c), 0.004) for c in changes[:own]]
+        runs = [Run(c, "outputs", measured(c), 0.004, 1 - WRONG) for c in changes[:own]]
         guess = Curve(KNOWN, FLIPS, runs).guess(changes[-1], "outputs")
         half = np.hypot(guess.high - guess.drop, 1.645 * 0.004)
         inside.append(abs(measured(changes[-1]) - guess.drop) <= half)
@@ -67,11 +76,34 @@ def test_the_interval_holds_the_drop_in_nine_of_ten_cases(own: int) -> None:
 
 
 def test_runs_move_the_curve_towards_them_and_narrow_it() -> None:
-    runs = [Run(c, "outputs", truth(c, 0.3, 0.6), 0.002) for c in (0.05, 0.2, 0.6)]
+    runs = [Run(c, "outputs", truth(c, 0.3, 0.6), 0.002, 1 - WRONG) for c in (0.05, 0.2, 0.6)]
     before, after = (Curve(KNOWN, FLIPS, r).guess(0.3, "outputs") for r in ((), runs))
     true = truth(0.3, 0.3, 0.6)
     assert abs(after.drop - true) < abs(before.drop - true) / 2
     assert after.high - after.low < before.high - before.low
+
+
+@pytest.mark.parametrize("wrong", [0.05, 0.2, 0.4])
+def test_images_that_no_training_saw_are_told_from_the_top_1_on_them(wrong: float) -> None:
+    """A network that is seldom wrong loses less by a small change than one that is often: its answers are surer."""
+    sure = Prior(wrong=0.5, scale=(0.0, 1e-6), gain={"outputs": (0.0, 1e-6)}, error={"outputs": (0.003, 0.08)})
+    curve = Curve(sure, FLIPS, [Run(0.0, "outputs", 0.0, 0.0, 1 - wrong)])
+    for change in (0.003, 0.05, 0.4):
+        assert curve.guess(change, "outputs").drop == pytest.approx(truth(change, 0.0, 0.0, wrong), rel=1e-3)
+
+
+def test_held_out_images_lose_what_noise_costs_them() -> None:
+    """With truth known: the logits of unseen images are those of seen ones with noise, as is what is done to both."""
+    draw, logits = np.random.default_rng(5), np.tile(made_up(), (40, 1))
+    right = logits.argmax(1)
+    power = np.square(logits - logits.mean(1, keepdims=True)).sum(1).mean() / 9
+    noise = [np.sqrt(c * power) * draw.standard_normal(logits.shape) for c in (0.5, 0.1)]
+    unseen = logits + noise[0]
+    dense = float(np.mean(unseen.argmax(1) == right))
+    drop = dense - float(np.mean((unseen + noise[1]).argmax(1) == right))
+    exact = Prior(wrong=0.5, scale=(0.0, 1e-6), gain={"outputs": (0.0, 1e-6)}, error={"outputs": (0.003, 0.08)})
+    told = Curve(exact, FLIPS, [Run(0.0, "outputs", 0.0, 0.0, dense)]).guess(0.1, "outputs").drop
+    assert told == pytest.approx(drop, abs=0.01) and drop > 0.02
 
 
 def test_a_larger_change_loses_more_and_none_loses_nothing() -> None:
