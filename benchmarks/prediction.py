@@ -1,8 +1,9 @@
 """How far predicted drops are from measured ones: `python -m benchmarks.prediction [--sensitivities DIR] [--runs DIR]`.
 
-Every complete run of a network with sensitivities is predicted three ways: by the prior alone, fitted on the *other*
-networks; refitted on four runs of its own, spread over what it was fitted to; and, for what each ingredient adds,
-without the curve's fit. Runs that refit a curve are not counted.
+Every complete run of a network with sensitivities is predicted twice: by the prior alone, fitted on the *other*
+networks where there are enough of them, which knows no more of this one than its top-1 when dense; and refitted on four
+runs of its own, spread over what it was fitted to, which are not counted. `--ingredients` leaves out one part of the
+prediction at a time.
 """
 
 import argparse
@@ -38,8 +39,8 @@ class Case:
     flips: Sequence[Flip]
 
 
-def cases(found: Sensitivities, records: Sequence[RunRecord]) -> list[Case]:
-    predictor = Predictor(found)
+def cases(found: Sensitivities, records: Sequence[RunRecord], prior: Prior = PRIOR) -> list[Case]:
+    predictor = Predictor(found, prior=prior)
     name = f"{found.spec.model.name} {Path(found.spec.model.weights or '').name}".strip()
     runs = ((record, predictor.seen(record)) for record in records)
     return [Case(name, record, run, found.flips) for record, run in runs if run and run.change > 0]
@@ -93,14 +94,39 @@ def guesses(prior: Prior, tested: Sequence[Case], own: Sequence[Case]) -> list[t
     return found
 
 
+def seen_as_unseen(every: Sequence[Case]) -> list[Case]:
+    """As if the network were never wrong on new images."""
+    return [replace(case, run=case.run._replace(dense=1.0)) for case in every]
+
+
+def ingredients(kept: Sequence[Sensitivities], records: Sequence[RunRecord]) -> list[tuple[str, ...]]:
+    """By network, fitted to outputs: the prior alone, whole and without one part of it."""
+    whole = [case for found in kept for case in cases(found, records)]
+    alike = replace(PRIOR, rounding={}, offset={})
+    plain = [case for found in kept for case in cases(found, records, alike)]
+    ways = {"whole": (PRIOR, whole), "seen images": (PRIOR, seen_as_unseen(whole)), "all methods alike": (alike, plain)}
+    rows = []
+    for network in sorted({case.network for case in whole}):
+        for way, (prior, every) in ways.items():
+            own = [case for case in every if case.network == network and case.run.fit == "outputs"]
+            rows.append((network, way, *scored(guesses(prior, own, []))))
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prediction", description=__doc__.splitlines()[0])
     parser.add_argument("--sensitivities", type=Path, default=shipped_folder(), help="a folder of runs")
     parser.add_argument("--runs", type=Path, nargs="*", default=[shipped_folder()], help="folders of runs")
     parser.add_argument("--list", action="store_true", help="also every run")
+    parser.add_argument("--ingredients", action="store_true", help="instead: what each adds")
     given = parser.parse_args()
     records = [record for folder in given.runs for record in Store(RUNS, folder).all() if record.state == "complete"]
-    every = [case for found in Store(SENSITIVITIES, given.sensitivities).all() for case in cases(found, records)]
+    kept = Store(SENSITIVITIES, given.sensitivities).all()
+    if given.ingredients:
+        heads = ("network", "prediction", "error below 10", "below 30", "in 90 %", "tau")
+        say_table(heads, ingredients(kept, records))
+        return
+    every = [case for found in kept for case in cases(found, records)]
     rows = []
     for network in sorted({case.network for case in every}):
         here, others = ([c for c in every if (c.network == network) is same] for same in (True, False))

@@ -106,10 +106,10 @@ class _Study:
     def __init__(self, asked: RunSpec, name: str, inputs: RunInputs, session: Session, images: int,
                  allowed: Collection[str] | None, on_progress: Progress) -> None:  # fmt: skip
         self._inputs, self._on_progress = inputs, on_progress
+        taken, self._each = self._affordable(images)
         self._tables = {"outputs": inputs.table(spectra=True, on_progress=on_progress),
                         "weights": inputs.weights_table(on_progress=on_progress)}  # fmt: skip
         self._layers = [la for la in self._tables["outputs"].layers if la.refusal is None]
-        taken, self._each = self._affordable(images)
         names = tuple(la.name for la in self._layers)
         self._subject = Subject(name, asked, names, taken, None if allowed is None else tuple(sorted(allowed)))
         self._open = opened(self._subject, inputs, session)
@@ -119,8 +119,11 @@ class _Study:
         """As many of the images as fit in the memory that each process may use, and what they take there."""
         calib = self._inputs.calib
         assert calib is not None, "opened with the run"
+        if len(calib) < 2 * FEWEST:
+            raise InputError(f"Sensitivities need at least {2 * FEWEST} calibration images ('calib_samples'): factors "
+                             f"are fitted to some, and the others pass the network. Got {len(calib)}.")  # fmt: skip
         each = Replay(self._inputs.model.module, next(iter(self._inputs.calibration()))[:2]).bytes / 2
-        count = int(min(len(calib), images, max(FEWEST, MEMORY // each)))
+        count = int(min(len(calib) // 2, images, max(FEWEST, MEMORY // each)))
         if count * each > (free := free_memory()):
             raise NotNow(f"Passing {count} images needs {count * each / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: "
                          "take fewer ('images').")  # fmt: skip
@@ -171,7 +174,9 @@ class _Study:
         whole = copy.deepcopy(self._open.model)
         replace(whole, {name: module for each in made.values() for name, module in each.items()})
         with free_threads():
-            ready, _ = balance(whole, list(made), self._inputs.calibration, BALANCED_FOR, on_progress=self._on_progress)
+            ready, _ = balance(
+                whole, list(made), self._open.fitting.calibration, BALANCED_FOR, on_progress=self._on_progress
+            )
         return {name: list(children(ready.get_submodule(name)).values()) for name in made}
 
     def _side_by_side(self, work: Callable[[Job], Result], jobs: Sequence[Job], costs: Sequence[float]) -> list[Result]:

@@ -87,7 +87,8 @@ class Sensitivities(Kept, frozen=True):
     Attributes:
         spec: model and images, as a run of the dense model; digests: of the model and of the calibration images.
         tables: by fit, the layers with the spectra that plans and `Point.error` are made from.
-        images: so many of the calibration images were passed for every change.
+        images: so many of the calibration images were passed for every change; from TDQ 0.17 on those that no fit has
+            seen.
         flips: of rising change.
     """
 
@@ -134,6 +135,7 @@ def sensitivity_id(spec: RunSpec, digests: Mapping[str, str], images: int) -> st
         "calib": digests["calib"],
         "seed": spec.seed,
         "images": images,
+        "unseen": True,
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 

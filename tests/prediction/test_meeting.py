@@ -49,8 +49,10 @@ def test_only_numbers_on_a_grid_have_a_map(found: Sensitivities) -> None:
 
 
 def test_components_that_cancel_meet_rounding_worst_and_the_correction_mends_it(found: Sensitivities) -> None:
-    """The study's finding, in the answers themselves."""
-    times = {total.form: total.times for total in totals(meetings(found, PRECISIONS["int8"]))}
+    """The study's finding, in the answers themselves; both ends stay dense unless asked for."""
+    ends = {la.name for la in found.tables["outputs"].layers if la.end}
+    inner = [row for row in meetings(found, PRECISIONS["int8"]) if row.layer not in ends]
+    times = {total.form: total.times for total in totals(inner)}
     assert times["cp"] > 10 * times["cp+epc"] > 10 * 0.5
     assert times["tucker2"] < times["cp+epc"]
 
