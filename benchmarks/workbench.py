@@ -29,7 +29,7 @@ from msgspec import structs
 
 from benchmarks.many_records import make_records
 from benchmarks.prediction_speed import made_up
-from benchmarks.three_jobs import BROWSERS, PATIENCE_MS, settle
+from benchmarks.three_jobs import BROWSERS, PATIENCE_MS, settle, wait_until
 from dashboard.pages import PAGES
 from tdq_core.cli.dashboard import server_command
 from tdq_core.cli.terminal import say, say_table
@@ -118,10 +118,10 @@ def fresh_server(port: int) -> Iterator[psutil.Process]:
 def first_sight(page: Any, address: str) -> tuple[float, float]:
     """Seconds until the title and until the first chart are there."""
     begun = time.monotonic()
-    page.goto(address)
-    page.wait_for_selector("h1", timeout=PATIENCE_MS)
+    page.goto(address, wait_until="commit")
+    wait_until(page, "document.querySelector('h1')")
     title = time.monotonic() - begun
-    page.wait_for_selector(".js-plotly-plot .main-svg .points", timeout=PATIENCE_MS, state="attached")
+    wait_until(page, "document.querySelector('.js-plotly-plot .main-svg .points')")
     return title, time.monotonic() - begun
 
 
@@ -143,7 +143,7 @@ def switch(page: Any, server: psutil.Process, title: str) -> Switch:
     page.evaluate("tdqForget()")
     spent, begun = busy(server), time.monotonic()
     page.get_by_role("link", name=title, exact=True).first.click()
-    page.get_by_role("heading", name=there.question or title, exact=True).wait_for(timeout=PATIENCE_MS)
+    wait_until(page, "document.querySelector('h1')?.innerText === heading", heading=there.question or title)
     settle(page)
     took = 1000 * (time.monotonic() - begun)
     seen: dict[str, float] = page.evaluate("tdq")
