@@ -68,8 +68,8 @@ window.tdqAwait = () => {
   look();
 };
 """
-"""In the page: when a key was pressed, when the server was asked, when it last said something and how much it said, when
-the point moved."""
+"""In the page: when a key was pressed, when the server was asked, when it last said something and how much it said,
+when the point moved."""
 
 
 class Switch(NamedTuple):

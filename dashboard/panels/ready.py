@@ -7,6 +7,7 @@ first chart has come.
 
 import functools
 import threading
+import time
 from pathlib import Path
 
 import streamlit as st
@@ -14,6 +15,7 @@ import streamlit as st
 READING = threading.Lock()
 """Of whoever reads the pages' modules for the first time: two that did so at once would do it twice, and could meet
 modules that are half there."""
+_READ_ON, _LATER_S = threading.Event(), 2.0
 _LIBRARY = "static/static/js/PlotlyChart.*.js"
 """Among Streamlit's files, where it lies since it is built with Vite; elsewhere nothing is fetched ahead."""
 _FETCH = """<script>
@@ -37,6 +39,24 @@ def read_ahead() -> None:
             drawn = tradeoff_info(group.complete)
             if group.complete:
                 tradeoff_figure(drawn._replace(points=drawn.points[:1], front=()))
+
+
+def read_on() -> None:
+    """What other pages and all tables need, once the first page is there: its chart waits for none of it."""
+    if not _READ_ON.is_set():
+        _READ_ON.set()
+        threading.Thread(target=_rest, name="read-on", daemon=True).start()
+
+
+def _rest() -> None:
+    time.sleep(_LATER_S)  # the browser draws now, often on the same machine
+    with READING:
+        import pandas.io.formats.style  # noqa: F401
+        import pyarrow  # noqa: F401
+
+        from dashboard.figures import additivity, study  # noqa: F401
+        from dashboard.panels import budget, layer_map, track  # noqa: F401
+        from dashboard.panels import study as figures  # noqa: F401
 
 
 def fetch_ahead() -> None:
