@@ -5,9 +5,12 @@ page opens: the library that draws charts takes it as long as all that is drawn,
 first chart has come.
 """
 
+import contextlib
 import functools
+import gc
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import streamlit as st
@@ -26,9 +29,23 @@ _FETCH = """<script>
 </script>"""
 
 
+@contextlib.contextmanager
+def _to_stay() -> Iterator[None]:
+    """What is made inside stays as long as the server: whoever collects garbage need not look through it, which takes
+    a tenth of a second for thousands of runs, again and again while pages are drawn."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
+
+
 def read_ahead() -> None:
     """The modules of the first page, the runs, and what the chart says of each."""
-    with READING:
+    with READING, _to_stay():
         from dashboard.facts.groups import group_runs
         from dashboard.figures.tradeoff import tradeoff_figure, tradeoff_info
         from dashboard.panels import head, jobs, planner, results  # noqa: F401
@@ -50,7 +67,7 @@ def read_on() -> None:
 
 def _rest() -> None:
     time.sleep(_LATER_S)  # the browser draws now, often on the same machine
-    with READING:
+    with READING, _to_stay():
         import pandas.io.formats.style  # noqa: F401
         import pyarrow  # noqa: F401
 
