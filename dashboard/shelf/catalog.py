@@ -200,8 +200,13 @@ def server_arguments() -> tuple[str, ...]:
 
 
 def _content(records: Sequence[RunRecord]) -> int:
-    """Of records that never change: which they are, as a number that is found at once however many there are."""
-    return hash(tuple(record.run_id for record in records))
+    """Which they are, and what each has measured, which `tdq run --again` changes; a number that is found at once
+    however many there are."""
+    return hash(tuple(record.remembered(_measured) for record in records))
+
+
+def _measured(record: RunRecord) -> int:
+    return hash((record.run_id, record.metrics, record.baseline))
 
 
 def _stamp(path: Path) -> Stamp:
