@@ -28,8 +28,9 @@ def show(rows: "pd.DataFrame | Sequence[Mapping[str, Any]]", columns: Columns | 
     asked = dict(columns or {})
     with pd.option_context("styler.render.max_elements", max(frame.size, 1)):
         return st.dataframe(
-            said(frame, asked), hide_index=True, column_config={n: _unsaid(c) for n, c in asked.items()}, **options
-        )
+            said(frame, asked), hide_index=True, column_config={n: _unsaid(c) for n, c in asked.items()},
+            placeholder="", **options,
+        )  # fmt: skip
 
 
 def said(frame: "pd.DataFrame", columns: Columns) -> "Styler":
