@@ -6,7 +6,8 @@ A fresh server, the 53 layers of ResNet-50, its shipped runs again and again wit
 sensitivities (how long the arithmetic takes does not depend on them). Measured: the first title and chart of the fresh
 server; from a key on a rank slider to the moved point; from a link to the whole of another page, page by page. Where
 the time goes: until the browser asks, until the server's last message (which the browser may be too busy to hear), the
-server's CPU, and the rest, which is the browser's. The server must not have loaded torch. Other work on the machine is in the numbers: the load average is printed with them.
+server's CPU, and the rest, which is the browser's. The server must not have loaded torch. Other work on the machine is
+in the numbers: the load average is printed with them.
 """
 
 import argparse
