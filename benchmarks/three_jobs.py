@@ -78,8 +78,17 @@ def _plain(text: str) -> str:
 
 def settle(page: Any) -> None:
     """Wait until the script has run and every widget is drawn."""
-    page.wait_for_selector("[data-testid='stApp'][data-test-script-state='notRunning']", timeout=PATIENCE_MS)
-    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')", timeout=PATIENCE_MS)
+    wait_until(page, _SETTLED)
+
+
+_SETTLED = """document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
+&& !document.querySelector('[data-testid=stSkeleton]')"""
+
+
+def wait_until(page: Any, condition: str, **told: Any) -> None:
+    """Wait until JavaScript's `condition` of `told` holds, asked at every frame: a wait for a selector asks every half
+    second in the end, which would be in the times."""
+    page.wait_for_function(f"({{{', '.join(told)}}}) => {condition}", arg=told, timeout=PATIENCE_MS)
 
 
 def engineer(page: Any, server: str) -> tuple[str, int, float, str]:

@@ -4,9 +4,10 @@
 
 A fresh server, the 53 layers of ResNet-50, its shipped runs again and again with other seeds and outcomes, and made-up
 sensitivities (how long the arithmetic takes does not depend on them). Measured: the first title and chart of the fresh
-server; from a key on a rank slider to the moved point; from a link to the whole of another page. Where the time goes:
-until the browser asks, until the server's last message, and the rest, which is the browser's. The server must not have
-loaded torch. Other work on the machine is in the numbers: the load average is printed with them.
+server; from a key on a rank slider to the moved point; from a link to the whole of another page, page by page. Where
+the time goes: until the browser asks, until the server's last message (which the browser may be too busy to hear), the
+server's CPU, and the rest, which is the browser's. The server must not have loaded torch. Other work on the machine is
+in the numbers: the load average is printed with them.
 """
 
 import argparse
@@ -20,16 +21,16 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from msgspec import structs
 
 from benchmarks.many_records import make_records
 from benchmarks.prediction_speed import made_up
-from benchmarks.three_jobs import BROWSERS, PATIENCE_MS, settle
+from benchmarks.three_jobs import BROWSERS, PATIENCE_MS, settle, wait_until
 from dashboard.pages import PAGES
 from tdq_core.cli.dashboard import server_command
 from tdq_core.cli.terminal import say, say_table
@@ -42,19 +43,23 @@ SUBJECT = f"{MODEL}@cifar10-jpeg@1000"
 HEAVY = ("libtorch", "/torch/", "onnxruntime")
 """In the paths of files that a process has loaded."""
 WATCH = """
-window.tdq = {begun: 0, sent: 0, last: 0, moved: 0};
+window.tdq = {begun: 0, sent: 0, last: 0, moved: 0, bytes: 0};
 const send = WebSocket.prototype.send;
 WebSocket.prototype.send = function (message) {
   if (!this.watched) {
     this.watched = true;
-    this.addEventListener('message', () => { tdq.last = performance.now(); });
+    this.addEventListener('message', ({data}) => {
+      tdq.last = performance.now();
+      tdq.bytes += data.byteLength ?? data.size ?? data.length;
+    });
   }
   if (!tdq.sent) tdq.sent = performance.now();
   return send.call(this, message);
 };
 window.tdqPlace = () => document.querySelector('.tdq-live')?.innerHTML;
+window.tdqForget = () => { Object.assign(tdq, {begun: 0, sent: 0, last: 0, moved: 0, bytes: 0}); };
 window.tdqAwait = () => {
-  Object.assign(tdq, {begun: 0, sent: 0, last: 0, moved: 0});
+  tdqForget();
   const before = tdqPlace();
   addEventListener('keydown', () => { tdq.begun = performance.now(); }, {once: true, capture: true});
   const look = () => {
@@ -64,7 +69,24 @@ window.tdqAwait = () => {
   look();
 };
 """
-"""In the page: when a key was pressed, when the server was asked, when it last said something, when the point moved."""
+"""In the page: when a key was pressed, when the server was asked, when it last said something and how much it said,
+when the point moved."""
+
+
+class Switch(NamedTuple):
+    """From a link to the whole of another page, in milliseconds.
+
+    Attributes:
+        page: its title.
+        took: all of it; answered: from the server's being asked to its last message.
+        busy: of the server's CPU; kilobytes: what it sent.
+    """
+
+    page: str
+    took: float
+    answered: float
+    busy: float
+    kilobytes: float
 
 
 def fill(folder: Path, records: int) -> None:
@@ -97,10 +119,10 @@ def fresh_server(port: int) -> Iterator[psutil.Process]:
 def first_sight(page: Any, address: str) -> tuple[float, float]:
     """Seconds until the title and until the first chart are there."""
     begun = time.monotonic()
-    page.goto(address)
-    page.wait_for_selector("h1", timeout=PATIENCE_MS)
+    page.goto(address, wait_until="commit")
+    wait_until(page, "document.querySelector('h1')")
     title = time.monotonic() - begun
-    page.wait_for_selector(".js-plotly-plot .main-svg .points", timeout=PATIENCE_MS, state="attached")
+    wait_until(page, "document.querySelector('.js-plotly-plot .main-svg .points')")
     return title, time.monotonic() - begun
 
 
@@ -116,14 +138,17 @@ def move(page: Any, key: str) -> dict[str, float]:
     return {name: seen[name] - seen["begun"] for name in ("sent", "last", "moved")}
 
 
-def switch(page: Any, title: str) -> float:
-    """Milliseconds from the link to the whole of another page."""
+def switch(page: Any, server: psutil.Process, title: str) -> Switch:
+    """By its link to the whole of another page."""
     there = next(p for p in PAGES if p.title == title)
-    begun = time.monotonic()
+    page.evaluate("tdqForget()")
+    spent, begun = busy(server), time.monotonic()
     page.get_by_role("link", name=title, exact=True).first.click()
-    page.get_by_role("heading", name=there.question or title, exact=True).wait_for(timeout=PATIENCE_MS)
+    wait_until(page, "document.querySelector('h1')?.innerText === heading", heading=there.question or title)
     settle(page)
-    return 1000 * (time.monotonic() - begun)
+    took = 1000 * (time.monotonic() - begun)
+    seen: dict[str, float] = page.evaluate("tdq")
+    return Switch(title, took, seen["last"] - seen["sent"], busy(server) - spent, seen["bytes"] / 1000)
 
 
 def busy(server: psutil.Process) -> float:
@@ -138,10 +163,30 @@ def loaded(server: psutil.Process) -> list[str]:
     return sorted(path for path in paths if any(name in path for name in HEAVY))
 
 
-def _row(what: str, took: list[float]) -> tuple[str, ...]:
+def _p95(took: Sequence[float]) -> float:
     ordered = sorted(took)
-    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-    return what, str(len(took)), f"{statistics.median(took):.0f}", f"{p95:.0f}", f"{ordered[-1]:.0f}"
+    return ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
+
+
+def _row(what: str, took: Sequence[float]) -> tuple[str, ...]:
+    return what, str(len(took)), f"{statistics.median(took):.0f}", f"{_p95(took):.0f}", f"{max(took):.0f}"
+
+
+def tell_by_page(switches: Sequence[Switch]) -> None:
+    """Which pages take the time, those that take most first, and how much of it is the server's."""
+    found: dict[str, list[Switch]] = {}
+    for one in switches:
+        found.setdefault(one.page, []).append(one)
+    rows = []
+    for title, own in sorted(found.items(), key=lambda each: -max(s.took for s in each[1])):
+        took = [s.took for s in own]
+        values = (took[0], statistics.median(took), _p95(took), own[0].answered, own[0].busy,
+                  statistics.median(s.answered for s in own), statistics.median(s.busy for s in own),
+                  max(s.kilobytes for s in own))  # fmt: skip
+        rows.append((title, str(len(own)), *(f"{value:.0f}" for value in values)))
+    names = ("times", "first, ms", "median, ms", "p95, ms", "first: answered", "first: server's CPU", "answered",
+             "server's CPU", "kB, most")  # fmt: skip
+    say_table(("page switch to", *names), rows, right=names)
 
 
 def measure(page: Any, server: psutil.Process, asked: argparse.Namespace) -> None:
@@ -162,10 +207,12 @@ def measure(page: Any, server: psutil.Process, asked: argparse.Namespace) -> Non
         _row("  from there to its last message", [m["last"] - m["sent"] for m in moves]),
     ]
     titles = [p.title for p in PAGES]
-    rows.append(_row("page switch", [switch(page, titles[n % len(titles)]) for n in range(1, asked.switches + 1)]))
+    switches = [switch(page, server, titles[n % len(titles)]) for n in range(1, asked.switches + 1)]
+    rows.append(_row("page switch", [s.took for s in switches]))
     after = busy(server)
     say_table(("what", "times", "median, ms", "p95, ms", "most, ms"), rows,
               right=("times", "median, ms", "p95, ms", "most, ms"))  # fmt: skip
+    tell_by_page(switches)
     say(f"The server was busy for {(between - before) / asked.moves:.0f} ms a move and "
         f"{(after - between) / asked.switches:.0f} ms a switch, whatever else the machine did.")  # fmt: skip
     say(f"Load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.")

@@ -14,7 +14,7 @@ ROOT = str(Path(__file__).resolve().parent.parent)
 if ROOT not in sys.path:  # Streamlit puts this file's own folder on the path, not the one that holds the packages
     sys.path.insert(0, ROOT)
 
-from dashboard.panels.ready import READING, fetch_ahead  # noqa: E402
+from dashboard.panels.ready import READING, fetch_ahead, read_on  # noqa: E402
 
 st.set_page_config(page_title="TDQ", page_icon=":material/compress:", layout="wide", initial_sidebar_state="collapsed")
 st.html(Path(__file__).with_name("style.css"))
@@ -30,3 +30,4 @@ at = {place: st.Page(page.file, title=page.title, icon=page.icon, url_path=place
 chosen = st.navigation(list(at.values()), position="hidden")
 with under_its_head(next(answers[place] for place, page in at.items() if page == chosen), chosen):
     chosen.run()
+read_on()

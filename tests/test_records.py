@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tdq_core.analysis.additivity import find_cells
+from tdq_core.analysis.additivity import drops, find_cells
 from tdq_core.errors import InputError
 from tdq_core.records.record import LayerRecord, Metrics, RunRecord
 from tdq_core.records.store import RunStore
@@ -212,9 +212,10 @@ def test_additivity_equals_the_plain_arithmetic():
     (cells,) = find_cells(records.values())
     top1 = {name: values.mean() for name, values in right.items()}
     joint, summed = top1["dense"] - top1["both"], 2 * top1["dense"] - top1["decomposed"] - top1["quantized"]
-    assert cells.drop_both()[0] == pytest.approx(joint)
-    assert cells.drop_summed()[0] == pytest.approx(summed)
-    assert cells.drop_summed()[0] == pytest.approx(cells.drop_decomposed()[0] + cells.drop_quantized()[0])
+    (own,) = drops([cells])
+    assert own.joint[0] == pytest.approx(joint)
+    assert own.summed[0] == pytest.approx(summed)
+    assert own.summed[0] == pytest.approx(own.decomposed[0] + own.quantized[0])
     mean, low, high = cells.interaction()
     assert mean == pytest.approx(joint - summed)
     assert low < mean < high

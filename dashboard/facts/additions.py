@@ -107,9 +107,8 @@ def _addition(row: Judged) -> Addition:
     unusual = [said for said in text.quantizer(spec) if said not in ("", "conditioned")]
     kind = ", ".join((look.variant.label, look.numbers.label, *unusual))
     return Addition(
-        cells.both.run_id, text.treatment(spec), kind, look, cells.drop_decomposed(), cells.drop_quantized(),
-        cells.drop_summed(), cells.drop_both(), row.interaction, row.verdict, row.p, row.moved,
-        cells.both.metrics.compression_ratio if cells.both.metrics else 1.0, _line(cells.both),
+        cells.both.run_id, text.treatment(spec), kind, look, *row.drops, row.interaction, row.verdict, row.p,
+        row.moved, cells.both.metrics.compression_ratio if cells.both.metrics else 1.0, _line(cells.both),
     )  # fmt: skip
 
 

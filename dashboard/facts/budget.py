@@ -72,31 +72,37 @@ class Answer(NamedTuple):
 def answer(runs: Iterable[RunRecord], budget: Budget) -> Answer:
     """The best of complete `runs` for the budget, among those that are smaller than the untouched network."""
     fit = [r for r in runs if _fits(r, budget)]
-    judged = [_judge(r, budget) for r in fit]
+    lost = _lost_where_chosen(fit)
+    judged = [_judge(r, budget) for r in _not_beyond(fit, lost, budget)]
     met = sorted((j for j in judged if j.pick.met), key=lambda j: _rank(j, budget))
-    nearest = min(judged, key=lambda j: (j.pick.chosen_drop[0], j.pick.bytes), default=None)
-    return Answer(met[0] if met else None, tuple(met[1:]), nearest, len(fit))
+    drops = {r.run_id: (gone - won) / images for r, (gone, won, images) in zip(fit, lost, strict=True)}
+    nearest = min(fit, key=lambda r: (drops[r.run_id], _bytes(r)), default=None)
+    return Answer(met[0] if met else None, tuple(met[1:]), _judge(nearest, budget) if nearest else None, len(fit))
 
 
 def smallest(runs: Iterable[RunRecord], budget: Budget) -> RunRecord | None:
     """The best run of `answer` where size decides, without judging those that are larger; None where there is none."""
-    fit = sorted(_not_beyond([r for r in runs if _fits(r, budget)], budget), key=_bytes)
+    fit = [r for r in runs if _fits(r, budget)]
+    fit = sorted(_not_beyond(fit, _lost_where_chosen(fit), budget), key=_bytes)
     for _, same in itertools.groupby(fit, key=_bytes):
         if met := [judged for r in same if (judged := _judge(r, budget)).pick.met]:
             return min(met, key=lambda j: _rank(j, budget)).record
     return None
 
 
-def _not_beyond(runs: Sequence[RunRecord], budget: Budget) -> list[RunRecord]:
-    """Without those whose bound on the half that chooses lies clearly beyond the budget's; found for all at once."""
-    lost, won, images = [], [], []
+def _lost_where_chosen(runs: Sequence[RunRecord]) -> list[tuple[int, int, int]]:
+    """Of each run, on the half that chooses: images that it loses, that it wins, and all of them."""
+    found = []
     for record in runs:
         assert record.metrics and record.baseline, "complete"
         before, after = record.baseline.correct()[::2], record.metrics.correct()[::2]
-        lost.append(np.count_nonzero(before & ~after))
-        won.append(np.count_nonzero(after & ~before))
-        images.append(len(before))
-    bounds = upper_bounds(np.array(lost), np.array(won), np.array(images))
+        found.append((int(np.count_nonzero(before & ~after)), int(np.count_nonzero(after & ~before)), len(before)))
+    return found
+
+
+def _not_beyond(runs: Sequence[RunRecord], lost: Sequence[tuple[int, int, int]], budget: Budget) -> list[RunRecord]:
+    """Without those whose bound on the half that chooses lies clearly beyond the budget's; found for all at once."""
+    bounds = upper_bounds(*np.array(lost, dtype=np.int64).reshape(-1, 3).T)
     return [r for r, bound in zip(runs, bounds, strict=True) if bound <= budget.target.limit + SLACK]
 
 

@@ -1,9 +1,9 @@
 """Pieces that several pages share: run card, table with download, empty states."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.facts.chance import at_chance
@@ -11,17 +11,20 @@ from dashboard.pages import page
 from dashboard.panels import tables
 from dashboard.shelf import catalog
 from dashboard.shelf.catalog import V
-from dashboard.shelf.state import in_address
+from dashboard.shelf.state import fragment, in_address
 from dashboard.words import text
 from dashboard.words.markup import plain
 from tdq_core.prediction.predictor import Prediction
 from tdq_core.prediction.track import prediction_of
 from tdq_core.records.record import LayerRecord, RunRecord
 from tdq_core.records.store import Found, Kind
-from tdq_core.records.table import row, to_csv
+from tdq_core.records.table import COLUMNS, row, to_csv
 from tdq_core.specs import BACKENDS
 from tdq_core.specs.choices import RANGES
 from tdq_core.specs.command import command_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_TOLD = 20
 """Files that a page warns of one by one."""
@@ -98,11 +101,13 @@ RUN_COLUMNS: dict[str, Any] = {
 }
 
 
-def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataFrame:
+def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> "pd.DataFrame":
     """Records as a table for the screen, without columns of which nothing is to be said; shares become percent and
     points."""
-    rows = [{**row(r), **_in_words(r)} for r in records]
-    frame = pd.DataFrame(rows, columns=list(columns))
+    import pandas as pd  # see `tables.show`
+
+    places = [_CELLS.index(name) for name in columns]
+    frame = pd.DataFrame([itemgetter(*places)(r.remembered(_table_cells)) for r in records], columns=list(columns))
     for name in ("top1", "drop"):
         if name in frame:
             frame[name] = 100 * frame[name].astype(float)
@@ -110,6 +115,14 @@ def runs_frame(records: Sequence[RunRecord], columns: Sequence[str]) -> pd.DataF
         frame[name] = frame[name].fillna("")
     said = [name for name in frame if frame.empty or not frame[name].isin(("", None)).all()]
     return frame[said]
+
+
+_CELLS = (*COLUMNS, "latency")
+
+
+def _table_cells(record: RunRecord) -> tuple[Any, ...]:
+    said = row(record) | _in_words(record)
+    return tuple(said[name] for name in _CELLS)
 
 
 def _in_words(record: RunRecord) -> dict[str, Any]:
@@ -189,8 +202,16 @@ def _layers(record: RunRecord) -> None:
     if not record.layers or (record.spec.decomposition is None and not bits):
         return
     left = len(record.layers) - len(taken)
-    with st.expander(f"Layers: {len(taken)} decomposed, {left} left alone"):
-        layers_table(record.layers)
+    _folded_layers(f"Layers: {len(taken)} decomposed, {left} left alone", record)
+
+
+@fragment
+def _folded_layers(label: str, record: RunRecord) -> None:
+    """Their table is made when it is asked for."""
+    folded = st.expander(label, key=f"layers-{record.run_id}", on_change="rerun")
+    if folded.open:
+        with folded:
+            layers_table(record.layers)
 
 
 LAYER_COLUMNS: dict[str, Any] = {

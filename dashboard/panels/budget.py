@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.facts.budget import (
@@ -93,9 +92,8 @@ def show_answer(subject: Subject, budget: Budget) -> None:
     how = "One half of the images chooses: a run counts where its drop stays within the bound with 90 % confidence."
     st.caption(f"The best of {found.looked_at} measured runs. {how} The other half judges.")
     with st.expander(f"The next best: {len(found.others)} more runs keep it", expanded=bool(found.others)):
-        table = pd.DataFrame(rows([best, *found.others][:MOST_ROWS]))
-        table["run"] = [blocks.run_address(name) for name in table["run"]]
-        tables.show(table, _COLUMNS)
+        best_first = rows([best, *found.others][:MOST_ROWS])
+        tables.show([row | {"run": blocks.run_address(row["run"])} for row in best_first], _COLUMNS)
 
 
 def _headline(best: Judged, budget: Budget, subject: Subject) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard.facts.draft import DEFAULT_RATIO
-from dashboard.facts.failing import Failure, cause_text, failures, nearest_first, ratio_text, taken_text
+from dashboard.facts.failing import Failure, cause_text, nearest_first, ratio_text, taken_text
 from dashboard.facts.subject import Subject, belongs
 from dashboard.figures.components import (
     DRAWN_POINTS,
@@ -54,7 +54,7 @@ HOW_IT_FAILS = (
 def show_failure(subject: Subject) -> Failure | None:
     """What INT8 takes from CP at the ratio where it takes most, or at the chosen one, which layers lose, and why; None
     where CP was not measured in INT8 as it is."""
-    found = failures(subject.runs)
+    found = catalog.failures(subject)
     if not found:
         return None
     worst = ratio_text(found[0])
@@ -91,7 +91,7 @@ def show_failure(subject: Subject) -> Failure | None:
 
 def studies_of(subject: Subject, failure: Failure | None = None) -> dict[str, Components]:
     """By their ids, those nearest to the ratio of `failure` first, or to that where INT8 takes most."""
-    found = failure or next(iter(failures(subject.runs)), None)
+    found = failure or next(iter(catalog.failures(subject)), None)
     own = (s for s in catalog.read(STUDIES).values if belongs(s.spec, s.digests, subject, images=False))
     return {s.study_id: s for s in nearest_first(own, found.rule if found else None)}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.facts.budget import speed_words
@@ -120,9 +119,7 @@ def show_recipe(report: Report, runs: Runs) -> None:
         )
     with right:
         _card(report.chosen or report.alternatives[0], runs)
-    frame = pd.DataFrame(rows(report, runs.get))
-    frame["run"] = [blocks.run_address(name) for name in frame["run"]]
-    tables.show(frame, _COLUMNS)
+    tables.show([row | {"run": blocks.run_address(row["run"])} for row in rows(report, runs.get)], _COLUMNS)
     st.download_button(
         "Report as JSON", report.to_json(), f"{report.recipe_id}.json", "application/json",
         icon=":material/download:", on_click="ignore",

@@ -1,33 +1,42 @@
 """The one place where a table is put on a page: its numbers are said in the words of the pages, true minus signs and
-all, and sort as the numbers that they are."""
+all, and sort as the numbers that they are.
+
+pandas is loaded with the first table: a fresh server's first chart would wait for it.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import streamlit as st
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
-from pandas.io.formats.style import Styler
 
 from dashboard.words import text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pandas.io.formats.style import Styler
 
 Columns = Mapping[str, Any]
 """By the name of a column what `st.column_config` makes; a number's format is one of `dashboard.words.text.number`."""
 
 
-def show(rows: pd.DataFrame | Sequence[Mapping[str, Any]], columns: Columns | None = None, **options: Any) -> Any:
+def show(rows: "pd.DataFrame | Sequence[Mapping[str, Any]]", columns: Columns | None = None, **options: Any) -> Any:
     """A table of these rows; `options` are those of `st.dataframe`, whose answer is returned."""
+    import pandas as pd
+
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
     asked = dict(columns or {})
     with pd.option_context("styler.render.max_elements", max(frame.size, 1)):
         return st.dataframe(
-            said(frame, asked), hide_index=True, column_config={n: _unsaid(c) for n, c in asked.items()}, **options
-        )
+            said(frame, asked), hide_index=True, column_config={n: _unsaid(c) for n, c in asked.items()},
+            placeholder="", **options,
+        )  # fmt: skip
 
 
-def said(frame: pd.DataFrame, columns: Columns) -> Styler:
+def said(frame: "pd.DataFrame", columns: Columns) -> "Styler":
     """The frame with each of its numbers in words."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
     names = [name for name in frame if is_numeric_dtype(frame[name]) and not is_bool_dtype(frame[name])]
     return frame.style.format({name: partial(text.number, form=_form(columns.get(name))) for name in names}, na_rep="")
 

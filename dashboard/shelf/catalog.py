@@ -15,6 +15,8 @@ from dashboard.facts.additions import Addition, additions_of
 from dashboard.facts.budget import Answer, Budget
 from dashboard.facts.budget import answer as best_for
 from dashboard.facts.budget import smallest as smallest_of
+from dashboard.facts.failing import Failure
+from dashboard.facts.failing import failures as failures_of
 from dashboard.facts.foreseen import Curve, files_like, front, measured
 from dashboard.facts.groups import group_runs
 from dashboard.facts.subject import Subject
@@ -182,6 +184,11 @@ def additions(subject: Subject) -> tuple[tuple[Cells, ...], tuple[Addition, ...]
     return _additions(_content(subject.runs), subject.runs)
 
 
+def failures(subject: Subject) -> Sequence[Failure]:
+    """What INT8 takes from CP, at every ratio where that was measured."""
+    return _failures(_content(subject.runs), subject.runs)
+
+
 def offers() -> Offers:
     """What can be chosen; the server's arguments are read once."""
     return _offers(server_arguments())
@@ -193,8 +200,13 @@ def server_arguments() -> tuple[str, ...]:
 
 
 def _content(records: Sequence[RunRecord]) -> int:
-    """Of records that never change: which they are, as a number that is found at once however many there are."""
-    return hash(tuple(record.run_id for record in records))
+    """Which they are, and what each has measured, which `tdq run --again` changes; a number that is found at once
+    however many there are."""
+    return hash(tuple(record.remembered(_measured) for record in records))
+
+
+def _measured(record: RunRecord) -> int:
+    return hash((record.run_id, record.metrics, record.baseline))
 
 
 def _stamp(path: Path) -> Stamp:
@@ -239,6 +251,11 @@ def _smallest(records: int, budget: Budget, _runs: Sequence[RunRecord]) -> RunRe
 def _additions(records: int, _runs: Sequence[RunRecord]) -> tuple[tuple[Cells, ...], tuple[Addition, ...]]:
     cells = tuple(find_cells(_runs))
     return cells, additions_of(cells)
+
+
+@st.cache_resource(max_entries=20, show_spinner=False)
+def _failures(records: int, _runs: Sequence[RunRecord]) -> tuple[Failure, ...]:
+    return tuple(failures_of(_runs))
 
 
 @st.cache_resource(max_entries=50, show_spinner=False)

@@ -11,6 +11,7 @@ twice in a sum or a difference of drops.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from tdq_core.errors import InputError
 from tdq_core.records.record import RunRecord
 from tdq_core.specs import PrecisionSpec
 from tdq_core.stats.equivalence import Equivalence, equivalence, holm, images_to_decide, sign_flip_p, z_of
-from tdq_core.stats.intervals import paired_mean
+from tdq_core.stats.intervals import counted, paired_mean, paired_means
 from tdq_core.stats.score import Z95
 
 FP32 = PrecisionSpec()
@@ -43,42 +44,70 @@ class Cells:
     quantized: RunRecord
     both: RunRecord
 
-    def drop_decomposed(self) -> Interval:
-        return self._mean(self._correct(self.dense) - self._correct(self.decomposed))
-
-    def drop_quantized(self) -> Interval:
-        return self._mean(self._correct(self.dense) - self._correct(self.quantized))
-
-    def drop_both(self) -> Interval:
-        return self._mean(self._correct(self.dense) - self._correct(self.both))
-
-    def drop_summed(self) -> Interval:
-        """D(TD) + D(Q), paired: the interval allows for their covariance."""
-        correct = self._correct
-        return self._mean(2 * correct(self.dense) - correct(self.decomposed) - correct(self.quantized), largest=2)
-
     def interaction(self, *, z: float = Z95) -> Interval:
         """D(TD + Q) - D(TD) - D(Q): positive where the two hurt each other more than they do apart."""
         return paired_mean(self.interactions(), largest=2, z=z)
 
     def interactions(self) -> np.ndarray:
-        """The interaction of each image, -2 to 2."""
-        correct = self._correct
-        return correct(self.decomposed) + correct(self.quantized) - correct(self.both) - correct(self.dense)
+        """The interaction of each image, whole numbers from -2 to 2."""
+        return _interactions(*map(_correct, (self.dense, self.decomposed, self.quantized, self.both)))
 
     @property
     def changed(self) -> Three:
         """The three that are not the dense one."""
         return self.decomposed, self.quantized, self.both
 
-    @staticmethod
-    def _correct(record: RunRecord) -> np.ndarray:
-        assert record.metrics, "cells are complete runs"
-        return record.metrics.correct().astype(np.float64)
 
-    @staticmethod
-    def _mean(differences: np.ndarray, *, largest: int = 1) -> Interval:
-        return paired_mean(differences, largest=largest)
+class Drops(NamedTuple):
+    """Of four cells: what each treatment loses alone, what the two lose in sum, D(TD) + D(Q), and together, D(TD + Q);
+    paired by image, so that the sum's interval allows for the covariance of its parts."""
+
+    decomposed: Interval
+    quantized: Interval
+    summed: Interval
+    joint: Interval
+
+
+def drops(found: Sequence[Cells]) -> list[Drops]:
+    """Of each of the groups, all at once."""
+    correct = _Outcomes()
+    tables: tuple[list[np.ndarray], ...] = ([], [], [], [])
+    for cells in found:
+        dense, decomposed, quantized, both = correct.of(cells)
+        ways = (dense - decomposed, dense - quantized, 2 * dense - decomposed - quantized, dense - both)
+        for table, differences, largest in zip(tables, ways, _LARGEST, strict=True):
+            table.append(counted(differences, largest))
+    told = [paired_means(np.array(t), largest=m) for t, m in zip(tables, _LARGEST, strict=True)]
+    return [Drops(*own) for own in zip(*told, strict=True)]
+
+
+_LARGEST = (1, 1, 2, 1)
+"""By how much an image can count in each of `Drops`."""
+
+
+class _Outcomes:
+    """Which images runs get right, unpacked once for the groups that share them."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, np.ndarray] = {}
+
+    def of(self, cells: Cells) -> tuple[np.ndarray, ...]:
+        """Of the four of a group, each 0 or 1 as int8 of shape (n,)."""
+        return tuple(map(self._one, (cells.dense, cells.decomposed, cells.quantized, cells.both)))
+
+    def _one(self, record: RunRecord) -> np.ndarray:
+        if (held := self._held.get(id(record))) is None:  # the groups hold it
+            held = self._held[id(record)] = _correct(record)
+        return held
+
+
+def _correct(record: RunRecord) -> np.ndarray:
+    assert record.metrics, "cells are complete runs"
+    return record.metrics.correct().astype(np.int8)
+
+
+def _interactions(dense: np.ndarray, decomposed: np.ndarray, quantized: np.ndarray, both: np.ndarray) -> np.ndarray:
+    return decomposed + quantized - both - dense
 
 
 def require_margin(margin: float) -> float:
@@ -93,6 +122,7 @@ class Judged:
     """Four cells, and what they say of the sum.
 
     Attributes:
+        drops: with intervals of their own.
         interaction: with an interval that allows for all the groups that were looked at.
         verdict: of its size being within the margin; images: about how many would decide it, None: no such number.
         p: of an interaction as likely one way as the other, exact and corrected for the groups that were looked at.
@@ -100,6 +130,7 @@ class Judged:
     """
 
     cells: Cells
+    drops: Drops
     interaction: Interval
     verdict: Equivalence
     images: int | None
@@ -112,13 +143,20 @@ def judged(found: Sequence[Cells], margin: float, share: float = SHARE) -> list[
     `share` (of the sum, 0-1), all of them looked at together."""
     if not found:
         return []
-    z, ps = z_of(len(found)), holm(np.array([sign_flip_p(cells.interactions()) for cells in found]))
-    rows, moves = [], joint_moves([cells.changed for cells in found], share)
-    for cells, p, moved in zip(found, ps, moves, strict=True):
-        interval = cells.interaction(z=z)
-        images = images_to_decide(interval, margin, len(cells.interactions()))
-        rows.append(Judged(cells, interval, equivalence(interval, margin), images, float(p), moved))
+    correct = _Outcomes()
+    tables = np.array([counted(_interactions(*correct.of(cells)), 2) for cells in found])
+    intervals, ps = paired_means(tables, largest=2, z=z_of(len(found))), holm(np.array([_p_of(t) for t in tables]))
+    moves = joint_moves([cells.changed for cells in found], share)
+    rows = []
+    for cells, lost, table, interval, p, moved in zip(found, drops(found), tables, intervals, ps, moves, strict=True):
+        images = images_to_decide(interval, margin, int(table.sum()))
+        rows.append(Judged(cells, lost, interval, equivalence(interval, margin), images, float(p), moved))
     return rows
+
+
+def _p_of(table: np.ndarray) -> float:
+    """Of so many interactions of -2, -1, 0, 1 and 2."""
+    return sign_flip_p(np.repeat(np.arange(-2, 3), table))
 
 
 def find_cells(records: Iterable[RunRecord]) -> list[Cells]:

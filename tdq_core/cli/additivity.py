@@ -85,7 +85,7 @@ def _worst_first(rows: Sequence[Judged]) -> list[Judged]:
 
 def _print(name: str, n: int, rows: Sequence[Judged], margin: float) -> None:
     say("", f"{name}, {n:,} images, {len(rows)} group{'s' * (len(rows) != 1)} of four cells, margin {margin:g} points")
-    table = [(*_name(row), _points(row.cells.drop_summed()), _points(row.cells.drop_both()),
+    table = [(*_name(row), _points(row.drops.summed), _points(row.drops.joint),
               _whole(row.interaction), f"{row.p:.2g}", _said(row)) for row in rows]  # fmt: skip
     heads = ("run", "method", "ranks", "precision", "backend", "sum", "joint", "interaction", "p", "verdict")
     say_table(heads, table, right=("sum", "joint", "interaction", "p"))
@@ -162,8 +162,8 @@ def _plain(row: Judged, margin: float, share: float) -> dict[str, Any]:
         "run": cells.both.run_id, "decomposed": cells.decomposed.run_id, "quantized": cells.quantized.run_id,
         "dense": cells.dense.run_id, "model": cells.both.spec.model.name, "method": method_text(cells.both.spec),
         "precision": cells.both.spec.precision.name,
-        "quantization_aware": cells.both.spec.precision.quantization_aware, "sum": cells.drop_summed()[0],
-        "joint": cells.drop_both()[0], "interaction": row.interaction[0], "low": row.interaction[1],
+        "quantization_aware": cells.both.spec.precision.quantization_aware, "sum": row.drops.summed[0],
+        "joint": row.drops.joint[0], "interaction": row.interaction[0], "low": row.interaction[1],
         "high": row.interaction[2], "margin": margin, "verdict": row.verdict.value, "images": row.images,
         "p": row.p, "moved": _plain_move(row.moved, share),
         "not_moved": row.moved.text if isinstance(row.moved, NoMove) else None,

@@ -44,7 +44,7 @@ def prediction_of(record: RunRecord) -> Prediction | None:
 
 def kept(records: Iterable[RunRecord]) -> list[Kept]:
     """The measured runs of which a drop had been predicted."""
-    found = ((record, prediction_of(record)) for record in records if record.metrics)
+    found = ((record, record.remembered(prediction_of)) for record in records if record.metrics)
     return [Kept(record, made) for record, made in found if made and made.drop is not None]
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tdq_core.stats.score import Z90_ABOVE, Z95, score_interval
+from tdq_core.stats.scores import score_intervals
 
 
 def wilson(correct: int, n: int) -> tuple[float, float]:
@@ -41,13 +42,30 @@ def paired_mean(differences: np.ndarray, *, largest: int = 1, z: float = Z95) ->
         raise ValueError(
             f"Differences by image must be whole numbers in [-{largest}, {largest}]. Got {found[wrong][0]:g}."
         )
-    counts = np.bincount(found.astype(np.int64) + largest, minlength=2 * largest + 1)
-    return float(np.mean(found)), *_ends(tuple(counts.tolist()), largest, z)
+    return float(np.mean(found)), *_ends(tuple(counted(found, largest).tolist()), largest, z)
 
 
 @functools.lru_cache(maxsize=1 << 14)
 def _ends(counts: tuple[int, ...], largest: int, z: float) -> tuple[float, float]:
     return score_interval(dict(zip(range(-largest, largest + 1), counts, strict=True)), largest, z)
+
+
+def paired_means(counts: np.ndarray, *, largest: int = 1, z: float = Z95) -> list[tuple[float, float, float]]:
+    """What `paired_mean` says of each of many tables of differences, found for all at once.
+
+    Args:
+        counts: of shape (k, 2 * largest + 1), see `counted`; each row has at least one image.
+    """
+    if not len(counts):
+        return []
+    means = (counts @ np.arange(-largest, largest + 1)) / counts.sum(axis=1)
+    lows, highs = score_intervals(counts, largest, z)
+    return list(zip(means.tolist(), lows.tolist(), highs.tolist(), strict=True))
+
+
+def counted(differences: np.ndarray, largest: int) -> np.ndarray:
+    """How many of the differences, whole numbers of any shape, are -largest, ..., largest: (2 * largest + 1,)."""
+    return np.bincount(np.asarray(differences, dtype=np.int64).ravel() + largest, minlength=2 * largest + 1)
 
 
 def upper_bounds(lost: np.ndarray, won: np.ndarray, n: np.ndarray, *, z: float = Z90_ABOVE) -> np.ndarray:

@@ -17,7 +17,7 @@ Z95 = 1.959963984540054
 """The two-sided 95 % quantile of the normal distribution."""
 Z90_ABOVE = 1.2815515655446004
 """The one-sided 90 % quantile: a bound that the truth exceeds in one case of ten."""
-_STEPS = 60
+STEPS = 60
 """Halvings of a range in which a root lies: down to the last bit of a double."""
 
 
@@ -72,7 +72,7 @@ def _mixed(edge: _Moments, largest: int, share: float) -> _Moments:
 def _bisected(path: Callable[[float], _Moments], too_far: Callable[[_Moments], bool], end: float) -> float:
     """The mean where `path` becomes too far on its way from 0 to `end`."""
     near, far = 0.0, end
-    for _ in range(_STEPS):
+    for _ in range(STEPS):
         middle = (near + far) / 2
         near, far = (near, middle) if too_far(path(middle)) else (middle, far)
     return path(near).mean

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,40 @@ def test_the_browser_is_asked_before_the_pages_are_read(app: str, filled: Path) 
     done = subprocess.run([sys.executable, "-c", ORDER, app], capture_output=True, text=True, check=False,
                           cwd=Path(app).parent.parent)  # fmt: skip
     assert done.stdout.splitlines() == ["False"], done.stderr[-1000:]
+
+
+FIRST = """
+import gc, json, sys
+import dashboard.panels.ready as ready
+ready._LATER_S = 0
+ready.read_ahead()
+ahead = "pandas" in sys.modules
+from dashboard.shelf import catalog
+from tdq_core.records.store import RUNS
+runs = {id(run) for run in catalog.read(RUNS).values}
+looked_through = gc.get_objects()
+print(len(runs), sum(id(found) in runs for found in looked_through), gc.isenabled())
+ready._rest()
+print(json.dumps([ahead, "pandas.io.formats.style" in sys.modules, "dashboard.panels.study" in sys.modules]))
+"""
+
+
+def test_pandas_is_read_after_the_first_page_and_runs_are_no_garbage(app: str, filled: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=False,
+                          cwd=Path(app).parent.parent)  # fmt: skip
+    assert json.loads(done.stdout.splitlines()[-1]) == [False, True, True], done.stderr[-1000:]
+    runs, looked_through, collects = done.stdout.splitlines()[0].split()
+    assert int(runs) >= 7 and looked_through == "0" and collects == "True", "garbage is looked for elsewhere"
+
+
+def test_the_rest_is_read_once_after_the_first_page(app: str, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+    monkeypatch.setattr(ready, "_READ_ON", threading.Event())
+    monkeypatch.setattr(ready, "_rest", lambda: asked.append(None))
+    page = AppTest.from_file(app, default_timeout=60)
+    for _ in range(2):
+        page.run()
+        assert not page.exception and len(asked) == 1
 
 
 AT_ONCE = """

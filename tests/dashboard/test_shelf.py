@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
-from made_up import record
+from made_up import four_cells, record
 
+from dashboard.facts.groups import group_runs
+from dashboard.facts.subject import Subject
 from dashboard.shelf import catalog
 from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RUNS, RunStore, Store
@@ -40,3 +42,18 @@ def test_no_number_of_runs_is_too_many_to_be_kept(tmp_path: Path, monkeypatch: p
     catalog.read(RUNS, tmp_path)
     monkeypatch.setattr(Store, "read", lambda store, path: pytest.fail("read again"))
     assert len(catalog.read(RUNS, tmp_path).values) == 6000
+
+
+def test_a_run_that_was_measured_again_is_judged_anew() -> None:
+    """`tdq run --again` writes another record under the same id."""
+    *others, both = four_cells()
+    again = record("d", right=195, size=125, method="tucker2", precision="int8")
+
+    def interaction(last: RunRecord) -> float:
+        (group,) = group_runs([*others, last])
+        (_, (found,)) = catalog.additions(Subject("one", "One", both.spec.dense(), group))
+        return found.interaction[0]
+
+    assert again.run_id == both.run_id
+    assert interaction(both) == pytest.approx(0.03)
+    assert interaction(again) == pytest.approx(-0.055)

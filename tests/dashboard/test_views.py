@@ -87,6 +87,16 @@ def test_explore_draws_one_group_and_says_what_it_left_out(app: str, filled: Pat
     assert at.dataframe[0].value["run_id"].tolist() == [f"explore?run={name * 16}" for name in "acbd"]
 
 
+def test_the_layers_of_a_run_are_shown_when_they_are_asked_for(app: str, filled: Path) -> None:
+    at = opened(app, "views/explore.py", run="b" * 16)
+    assert not at.dataframe
+    at.session_state[f"layers-{'b' * 16}"] = True
+    at.run()
+    (table,) = at.dataframe
+    assert table.value["layer"].tolist() == [la.name for la in four_cells()[1].layers]
+    assert table.proto.placeholder == "", "what is missing is left empty"
+
+
 @pytest.mark.parametrize("name", ["e", "f"])
 def test_an_unfinished_run_shows_its_reason(app: str, filled: Path, name: str) -> None:
     at = opened(app, "views/explore.py", run=name * 16)

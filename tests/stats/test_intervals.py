@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from benchmarks.intervals import INTERACTIONS, drawn_tables, drop_truths, every_table, interaction_truths, judge, tango
 from benchmarks.intervals import Method as Interval
 from tdq_core.records.store import RunStore, shipped_folder
-from tdq_core.stats.intervals import paired_mean, wilson
-from tdq_core.stats.score import Z95, score_interval
+from tdq_core.stats.intervals import counted, paired_mean, paired_means, wilson
+from tdq_core.stats.score import Z90_ABOVE, Z95, score_interval
 
 
 def test_wilson_against_published_values():
@@ -54,6 +54,23 @@ def test_the_interval_of_a_drop_is_tangos(counts):
         one_way = (math.sqrt(b**2 + 8 * n * won * end * (1 - end)) - b) / (4 * n)
         spread = math.sqrt(max(n * (2 * one_way + end * (1 - end)), 0))
         assert lost - won - n * end == pytest.approx(sign * Z95 * spread, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("largest", [1, 2])
+@pytest.mark.parametrize("z", [Z90_ABOVE, Z95, 3.9])
+@given(st.data())
+def test_many_intervals_at_once_are_those_found_one_by_one(largest, z, data):
+    row = st.lists(st.integers(0, 300) | st.just(0), min_size=2 * largest + 1, max_size=2 * largest + 1).filter(any)
+    rows = [*data.draw(st.lists(row, max_size=8)), *(700 * np.eye(2 * largest + 1, dtype=int)).tolist()]
+    values = range(-largest, largest + 1)
+    images = [differences(dict(zip(values, counts, strict=True))) for counts in rows]
+    found = paired_means(np.array([counted(own, largest) for own in images]), largest=largest, z=z)
+    for own, interval in zip(images, found, strict=True):
+        assert interval == pytest.approx(paired_mean(own, largest=largest, z=z), abs=1e-12)
+
+
+def test_no_intervals_of_nothing():
+    assert paired_means(np.empty((0, 3), dtype=int)) == []
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 100))
