@@ -254,7 +254,7 @@ def _lay_out(figure: go.Figure, frame: Frame) -> go.Figure:
     figure.update_layout(
         height=HEIGHT, margin=MARGIN, hovermode="closest", dragmode=False,
         legend={"itemclick": False, "itemdoubleclick": False, "orientation": "h", "y": -0.13, "yanchor": "top",
-                "entrywidth": 100, "font": {"size": 11}},
+                "entrywidth": 112, "font": {"size": 11}},
     )  # fmt: skip
     return figure
 
