@@ -48,7 +48,7 @@ def cases(found: Sensitivities, records: Sequence[RunRecord], prior: Prior = PRI
 
 def fitted(known: Sequence[Case]) -> Prior:
     """A prior from the runs of several networks: of each and each fit the best gain; mean and spread."""
-    wide = replace(PRIOR, gain=dict.fromkeys(PRIOR.gain, (0.3, 0.7)))
+    wide = replace(PRIOR, gain=dict.fromkeys(PRIOR.gain, (0.8, 0.7)))
     best: dict[str, list[float]] = defaultdict(list)
     for network in sorted({case.network for case in known}):
         own = [case for case in known if case.network == network]
@@ -61,7 +61,7 @@ def fitted(known: Sequence[Case]) -> Prior:
 
 
 def _spread(logs: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(logs)), max(float(np.std(logs)), 0.4)
+    return float(np.mean(logs)), max(float(np.std(logs)), 0.35)
 
 
 def own_runs(all_cases: Sequence[Case], fit: str) -> list[Case]:

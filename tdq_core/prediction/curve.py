@@ -4,7 +4,9 @@
 
 where `changed` is how many answers noise of that size moves on the calibration images (`flips`). A network has often
 been trained on these and is surer of them than of others: images that it has not seen are to it as if they had noise
-already, of the size `wrong` that makes it as often wrong as it is there. `gain` is how much of the sum of the layers'
+already, of the size `wrong` that makes it as often wrong as it is there. Where factors were fitted to images, their
+changes count sqrt(wrong) times: the surer a network is of what it has seen, the more such fits lose elsewhere (four
+networks have that in common). `gain` is how much of the sum of the layers'
 changes remains in the whole network, by what factors are fitted to. Gain and scale are known about from other networks,
 as log-normal priors, and their posterior is held on a grid: nothing is linearised, and few runs move it a little.
 """
@@ -24,6 +26,10 @@ LEAST, MOST, HALVINGS = 1e-9, 1e3, 40
 """Changes among which the inverse looks, and how often it halves what is left of their logarithms."""
 LEAST_MOVED = 0.01
 """Share of the answers that become right or wrong, at least, in a network that is changed at all."""
+TO_IMAGES = ("outputs", "symmetric")
+"""What factors may be fitted to, but weights."""
+LEAST_WRONG = 0.005
+"""No network is right about more of all images than the others."""
 WIDTH = 3.0
 """Standard deviations of the priors that the grid spans to either side."""
 
@@ -84,9 +90,7 @@ class Curve:
 
     def _changing(self, share: float) -> float:
         """The change that moves this share of the answers."""
-        if share <= self._changed[0]:
-            return 0.0
-        return math.exp(float(np.interp(share, self._changed, self._changes)))
+        return math.exp(float(np.interp(max(share, LEAST_WRONG), self._changed, self._changes)))
 
     def _moved(self, change: np.ndarray) -> np.ndarray:
         """Share of the answers that a change moves."""
@@ -96,7 +100,8 @@ class Curve:
 
     def _drops(self, change: float, fit: str) -> np.ndarray:
         """(scales, gains)."""
-        moved, start = change * np.exp(self._gain[fit]), np.array(self._wrong)
+        start = np.array(self._wrong)
+        moved = change * np.exp(self._gain[fit]) * (np.sqrt(start) if fit in TO_IMAGES else 1.0)
         return self._scale * np.maximum(self._moved(start + moved) - self._moved(start), 0.0)
 
     def _posterior(self, runs: Sequence[Run], fit: str) -> np.ndarray:

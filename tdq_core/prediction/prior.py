@@ -9,7 +9,8 @@ from tdq_core.prediction.curve import Prior
 PRIOR = Prior(
     wrong=0.15,
     scale=(0.0, 0.1),
-    gain={"outputs": (0.1, 0.35), "symmetric": (0.3, 0.6), "weights": (1.2, 0.5)},
-    error={"outputs": (0.003, 0.07), "symmetric": (0.003, 0.15), "weights": (0.004, 0.3)},
-    rounding={"svd": 0.2, "cp": -0.35},
+    gain={"outputs": (0.6, 0.35), "symmetric": (0.7, 0.6), "weights": (1.1, 0.6)},
+    error={"outputs": (0.004, 0.08), "symmetric": (0.004, 0.15), "weights": (0.004, 0.3)},
+    offset={"svd": -0.2},
+    rounding={"tucker2": 0.1, "svd": 0.3, "cp": -0.3},
 )

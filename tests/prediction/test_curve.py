@@ -53,7 +53,7 @@ def change_of(share: float) -> float:
 
 def truth(change: float, scale: float, gain: float, wrong: float = WRONG) -> float:
     start = change_of(wrong)
-    return float(np.exp(scale)) * (moved(start + change * float(np.exp(gain))) - moved(start))
+    return float(np.exp(scale)) * (moved(start + change * float(np.exp(gain)) * start**0.5) - moved(start))
 
 
 @pytest.mark.parametrize("own", [0, 4])
@@ -101,8 +101,8 @@ def test_held_out_images_lose_what_noise_costs_them() -> None:
     unseen = logits + noise[0]
     dense = float(np.mean(unseen.argmax(1) == right))
     drop = dense - float(np.mean((unseen + noise[1]).argmax(1) == right))
-    exact = Prior(wrong=0.5, scale=(0.0, 1e-6), gain={"outputs": (0.0, 1e-6)}, error={"outputs": (0.003, 0.08)})
-    told = Curve(exact, FLIPS, [Run(0.0, "outputs", 0.0, 0.0, dense)]).guess(0.1, "outputs").drop
+    exact = Prior(wrong=0.5, scale=(0.0, 1e-6), gain={"weights": (0.0, 1e-6)}, error={"weights": (0.003, 0.08)})
+    told = Curve(exact, FLIPS, [Run(0.0, "weights", 0.0, 0.0, dense)]).guess(0.1, "weights").drop
     assert told == pytest.approx(drop, abs=0.01) and drop > 0.02
 
 
