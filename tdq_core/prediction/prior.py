@@ -1,6 +1,6 @@
-"""What is known of the curve before a network has been run: fitted on the shipped runs of other networks.
+"""What is known of the curve before a network has been run: chosen on random plans of four networks.
 
-`python -m benchmarks.prediction` fits these numbers again and shows how far predictions are off, with and without the
+`python -m benchmarks.prediction` fits the gains again and shows how far predictions are off, with and without the
 runs of the network itself.
 """
 
