@@ -69,7 +69,6 @@ def _rest() -> None:
     time.sleep(_LATER_S)  # the browser draws now, often on the same machine
     with READING, _to_stay():
         import pandas.io.formats.style  # noqa: F401
-        import pyarrow  # noqa: F401
 
         from dashboard.figures import additivity, study  # noqa: F401
         from dashboard.panels import budget, layer_map, track  # noqa: F401

@@ -11,6 +11,7 @@ from msgspec import structs
 from tiny_net import decomposed, spec_in
 
 from tdq_core.analysis.layer_changes import measure
+from tdq_core.analysis.one_layer import split
 from tdq_core.api.predictions import predict
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.errors import InputError
@@ -78,8 +79,7 @@ def test_a_change_is_that_of_the_layer_alone(found: Sensitivities, spec: RunSpec
     plan = make_plan(found.tables["weights"], "svd", asked.rule)
     module = inputs.model.module
     other, _ = apply_plan(module, plan)
-    images = torch.cat(list(inputs.calibration()))
-    images = images[torch.linspace(0, len(images) - 1, found.images).round().long()]
+    images = torch.cat(list(split(inputs, found.images)[1].calibration()))
     with torch.no_grad():
         before, after = (m(images).double() for m in (module, other))
     before, after = (z - z.mean(1, keepdim=True) for z in (before, after))
