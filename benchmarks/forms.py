@@ -4,8 +4,7 @@
 
 In INT8 through ONNX Runtime, ranks of least predicted drop (the network's sensitivities must be there), factors of
 weights and fitted to outputs, first and last layer dense. Layers are timed first where time is a budget and they were
-not. Spatial takes equal shares: the shipped sensitivities do not know it. Prints the drop with its 95 % interval, and
-what each run counts in all three.
+not. Prints the drop with its 95 % interval, and what each run counts in all three.
 """
 
 import argparse
@@ -28,9 +27,7 @@ def specs(plain: RunSpec, budgets: Sequence[str], policy: str) -> Iterator[tuple
     for budget, _, ratio in (each.partition("=") for each in budgets):
         for calibrated in (False, True):
             for method in METHODS:
-                rule = RankRule(
-                    "ratio", float(ratio), policy="uniform" if method == "spatial" else policy, budget=budget
-                )
+                rule = RankRule("ratio", float(ratio), policy=policy, budget=budget)
                 fit = "outputs" if calibrated else "weights"
                 yield f"{budget} / {ratio}", fit, plain.changed(method=method, rule=rule, calibrated=calibrated)
 

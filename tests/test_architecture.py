@@ -30,6 +30,17 @@ def test_files_and_functions_stay_small(path):
             assert (node.end_lineno or 0) - node.lineno < 60, node.name
 
 
+def test_no_sum_of_components_is_written_out_by_einsum():
+    """Three matrices with one column in common: einsum joins two of them for every column first, a gigabyte of them for
+    a wide layer (see `linalg.of_components`)."""
+    asked = [found for path in ENGINE for found in re.findall(r'einsum\(\s*"([a-z,]+)->([a-z]*)"', path.read_text())]
+    assert len(asked) > 20
+    for taken, given in asked:
+        parts = taken.split(",")
+        common = set.intersection(*map(set, parts)) - set(given)
+        assert len(parts) < 3 or not common, taken
+
+
 def test_there_is_no_drawer_for_everything():
     assert not [p for p in CODE if p.stem in ("utils", "common", "helpers", "misc")]
 

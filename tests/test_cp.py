@@ -9,7 +9,7 @@ from tdq_core.compression.decompose.components import degeneracy
 from tdq_core.compression.decompose.cp import compress, cp_memory, decompose_cp, random_start
 from tdq_core.compression.decompose.epc import SINGLE, _sweeps, correct_cp
 from tdq_core.compression.decompose.factors import Options
-from tdq_core.compression.decompose.linalg import rel_error
+from tdq_core.compression.decompose.linalg import of_components, rel_error
 from tdq_core.compression.decompose.ridge import least_squares
 from tdq_core.compression.methods import decompose
 from tdq_core.errors import InputError, NotNow
@@ -26,6 +26,14 @@ def test_products_are_those_with_the_khatri_rao_product():
         plain = torch.einsum("iab,ar,br->ir", tensor.movedim(mode, 0), one, two)
         torch.testing.assert_close(product, plain)
         factors[mode] = draw(*factors[mode].shape, seed=50 + mode)  # what is replaced counts at once
+
+
+@pytest.mark.parametrize("rank", [1, 4, 30])
+def test_the_sum_of_components_is_that_of_their_outer_products(rank):
+    one, two, three = (torch.randn(n, rank, dtype=torch.float64) for n in (6, 5, 4))
+    columns = zip(one.T, two.T, three.T, strict=True)
+    wanted = sum(a[:, None, None] * b[None, :, None] * c[None, None] for a, b, c in columns)
+    assert torch.allclose(of_components(one, two, three), wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_the_best_of_several_starts_goes_on():

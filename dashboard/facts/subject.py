@@ -159,7 +159,7 @@ def _by_parts(query: Mapping[str, str], known: Sequence[Subject], offered: Seque
             return found
     own = [images_name(spec.images.data) for spec in offered if model_name(spec.model) == model]
     data = images_name(query["data"]) if query.get("data") else (own[0] if own else "")
-    return _SEPARATOR.join([model, data] + ([query["samples"]] if query.get("samples") else []))
+    return _SEPARATOR.join(part for part in (model, data, query.get("samples")) if part)
 
 
 def _holds(group: Group, run_id: str) -> bool:

@@ -25,7 +25,7 @@ from tdq_core.analysis.components import (
 from tdq_core.compression.condition.apply import condition
 from tdq_core.compression.condition.observe import Observed, observe
 from tdq_core.compression.decompose.factors import Options
-from tdq_core.compression.decompose.linalg import rel_error
+from tdq_core.compression.decompose.linalg import of_components, rel_error
 from tdq_core.compression.decompose.modules import apply_plan
 from tdq_core.compression.quantize.scheme import Scheme, scheme_of
 from tdq_core.errors import InputError
@@ -171,7 +171,7 @@ def _variant(weight: Tensor, stages: dict[str, Tensor], observed: Observed, bins
     outer = torch.cat([torch.linalg.vector_norm(out, dim=0) for out, _, _ in parts])
     norms = [torch.linalg.vector_norm(inward, dim=1), torch.linalg.vector_norm(kernel, dim=1), outer]
     original = weight.double()
-    rebuilt = torch.cat([torch.einsum("or,ri,rk->oik", *part) for part in parts]).reshape(original.shape)
+    rebuilt = torch.cat([of_components(out, in_.T, taps.T) for out, in_, taps in parts]).reshape(original.shape)
     largest = {name: stages[name].abs().amax((1, 2)) for name in STAGES}
     largest["output"] = torch.cat([out.abs().amax(0) for out, _, _ in parts])
     whole = float(torch.linalg.vector_norm(original)) or 1.0

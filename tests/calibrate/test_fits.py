@@ -3,6 +3,7 @@ references (torch's own convolution, a dense normal equation, a loop)."""
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,15 +12,18 @@ from hypothesis import strategies as st
 from made_layers import fit, mean_square, normal, seen
 from torch import Tensor
 
-from tdq_core.compression.calibrate import cp
+from tdq_core.compression.calibrate import cp, spatial
+from tdq_core.compression.calibrate import moments as moments_of_patches
 from tdq_core.compression.calibrate.conjugate import by_both_sides, descend
 from tdq_core.compression.calibrate.cp import fit_cp
 from tdq_core.compression.calibrate.moments import moments
+from tdq_core.compression.calibrate.spatial import fit_spatial
 from tdq_core.compression.calibrate.svd import fit_svd
 from tdq_core.compression.calibrate.tucker2 import fit_tucker2
 from tdq_core.compression.decompose.components import sensitivity, spread
 from tdq_core.compression.decompose.cp import Cp, decompose_cp
 from tdq_core.compression.decompose.factors import Options
+from tdq_core.compression.decompose.linalg import khatri_rao
 from tdq_core.compression.decompose.svd import decompose_svd
 from tdq_core.compression.decompose.tucker2 import decompose_tucker2
 from tdq_core.compression.methods import decompose
@@ -115,25 +119,54 @@ def test_a_cp_sweep_never_raises_what_it_minimises(rank: int, penalty: float) ->
     assert fitted.errors[-1] < 0.9 * fitted.errors[0] or rank == 20
 
 
+FITS = {
+    "cp": lambda made, weight, rank: fit_cp(made, decompose_cp(weight, rank, sweeps=20), penalty=0.01).errors[-1],
+    "tucker2": lambda made, weight, rank: fit_tucker2(made, min(rank, len(weight)), 3).errors[-1],
+    "spatial": lambda made, weight, rank: fit_spatial(made, min(rank, 7))[1][-1],
+}
+
+
+@pytest.mark.parametrize("method", FITS)
 @pytest.mark.parametrize("rank", [3, 20])
-def test_wide_layers_are_fitted_in_float32_to_the_same_error(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wide_layers_are_fitted_in_float32_to_the_same_error(
+    method: str, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At ranks below and above the outputs, which are multiplied in different orders."""
     made, weight, *_ = seen()
-    start = decompose_cp(weight, rank, sweeps=20)
-    double = fit_cp(made, start, penalty=0.01)
-    monkeypatch.setattr(cp, "WIDE", 1)
-    single = fit_cp(made, start, penalty=0.01)
-    assert single.out.dtype == torch.float64 and not torch.equal(single.out, double.out)
-    assert single.errors[-1] == pytest.approx(double.errors[-1], rel=1e-3)
+    double = FITS[method](made, weight, rank)
+    monkeypatch.setattr(moments_of_patches, "WIDE", 1)
+    anew = replace(made)
+    single = FITS[method](anew, weight, rank)
+    assert anew.inputs_of_steps.dtype == torch.float32 and single != double
+    assert single == pytest.approx(double, rel=1e-3)
 
 
 @pytest.mark.parametrize("rank", [3, 20])
 def test_both_ways_through_the_inputs_are_one(rank: int) -> None:
     made, weight, *_ = seen()
     steps, start = cp._Steps(made, 0.0), decompose_cp(weight, rank, sweeps=5)
-    rao, gram = cp._rao(start.in_, start.spatial), start.out.T @ start.out
+    rao, gram = khatri_rao(start.in_, start.spatial), start.out.T @ start.out
     through = steps._through(rao, start.out, gram).flatten(0, 1)
     assert torch.allclose(through, made.inputs @ rao @ gram, rtol=1e-9, atol=1e-12 * float(through.abs().max()))
+
+
+@pytest.mark.parametrize("rank", [1, 3, 7])
+def test_both_ways_of_spatial_are_one(rank: int) -> None:
+    made, weight, *_ = seen()
+    c_in, height, width = made.kernel
+    across, down = normal(len(weight), rank, width).double(), normal(rank, c_in * height).double()
+    by_ranks = spatial._by_ranks(made, across)(down)
+    assert torch.allclose(by_ranks, spatial._by_outputs(made, across, down), rtol=1e-9, atol=1e-9)
+
+
+def test_the_same_gain_gives_the_same_moments_again() -> None:
+    """With what is known of them; another gain others."""
+    made, weight, *_ = seen()
+    gain = torch.arange(1.0, 1 + len(weight)).double()
+    once = made.weighted(gain)
+    assert made.weighted(gain.clone()) is once
+    other = made.weighted(2 * gain)
+    assert torch.equal(other.cross, 2 * once.cross) and torch.equal(other.squares, 4 * once.squares)
 
 
 def test_a_layer_that_costs_more_gets_fewer_sweeps_but_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,8 +252,8 @@ def test_the_output_factor_is_the_best_there_is() -> None:
     out = steps._out(in_, spatial)
     for seed in range(5):
         turn = normal(*out.shape, seed=seed).double()
-        up, down = (steps.objective([out + h * turn, in_, spatial]) for h in (1e-3, -1e-3))
-        assert abs(up - down) < 1e-4 * (up + down - 2 * steps.objective([out, in_, spatial])) + 1e-9
+        up, down = (steps.measured([out + h * turn, in_, spatial])[1] for h in (1e-3, -1e-3))
+        assert abs(up - down) < 1e-4 * (up + down - 2 * steps.measured([out, in_, spatial])[1]) + 1e-9
 
 
 def test_sweeps_of_tucker2_lower_the_error_and_come_to_rest() -> None:

@@ -79,6 +79,7 @@ def test_a_network_brings_its_own_images() -> None:
             "resnet20_cifar10@cifar10-jpeg@50",
         ),
         ({"model": "resnet20_cifar10", "data": "digits"}, "resnet20_cifar10@digits"),
+        ({"model": "nobody"}, "nobody"),
         ({"network": "resnet18_cifar10"}, "resnet18_cifar10@cifar10-jpeg@1000"),
         ({"network": "../etc"}, "../etc"),
         ({"group": "zzz", "run": "a" * 16}, "zzz"),

@@ -8,13 +8,13 @@ noise on the factors (see `decompose.epc`), which must pay for itself in error.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from tdq_core.compression.calibrate.conjugate import by_both_sides, descend
 from tdq_core.compression.calibrate.moments import Moments, solve
 from tdq_core.compression.decompose.components import sensitivity, spread
 from tdq_core.compression.decompose.cp import Cp, equal_norms
+from tdq_core.compression.decompose.linalg import khatri_rao, of_components
 
 SWEEPS, TOL, STEPS = 12, 1e-3, 5
 FEWEST, WORK = 3, 7e11
@@ -24,8 +24,6 @@ three 0.041 and six 0.040."""
 PENALTY = 1e-2
 """With EPC: the sensitivity of the start counts as much as this share of the squared outputs."""
 LEAST = 1e-10
-WIDE = 1024
-"""Inputs of a patch from which on conjugate gradients multiply with them in float32, twice as fast."""
 
 
 def fit_cp(
@@ -40,12 +38,12 @@ def fit_cp(
     factors = spread([f.double() for f in (start.out, start.in_, start.spatial)])
     reach = sensitivity(factors)
     turns = _Steps(seen, penalty * seen.square / reach if reach > 0 else 0.0, steps)
-    errors = [seen.relative(turns.missed(factors))]
-    objective = turns.objective(factors)
+    missed, objective = turns.measured(factors)
+    errors = [seen.relative(missed)]
     for _ in range(min(sweeps, max(FEWEST, int(WORK / turns.work(*start.out.shape))))):
         factors = spread(turns.sweep(factors))
-        before, objective = objective, turns.objective(factors)
-        errors.append(seen.relative(turns.missed(factors)))
+        before, (missed, objective) = objective, turns.measured(factors)
+        errors.append(seen.relative(missed))
         if before - objective <= tol * before:
             break
     out, in_, spatial = equal_norms(factors)
@@ -66,11 +64,10 @@ class _Steps:
         once = patch * (patch * min(outputs, rank) + 2 * rank * outputs)
         return patch**2 * rank + 2 * (self.count + 1) * once
 
-    def missed(self, factors: list[Tensor]) -> float:
-        return self.seen.missed(torch.einsum("or,ir,kr->oik", *factors).flatten(1))
-
-    def objective(self, factors: list[Tensor]) -> float:
-        return self.missed(factors) + self.mu * sensitivity(factors)
+    def measured(self, factors: list[Tensor]) -> tuple[float, float]:
+        """The squared error, and what the steps lower."""
+        missed = self.seen.missed(of_components(*factors).flatten(1))
+        return missed, missed + self.mu * sensitivity(factors)
 
     def sweep(self, factors: list[Tensor]) -> list[Tensor]:
         _, in_, spatial = factors
@@ -81,7 +78,7 @@ class _Steps:
         return [out, in_, self._spatial(out, in_, spatial, gram, onto)]
 
     def _out(self, in_: Tensor, spatial: Tensor) -> Tensor:
-        rao = _rao(in_, spatial)
+        rao = khatri_rao(in_, spatial)
         gram = rao.T @ (self.seen.inputs @ rao)
         gram.diagonal().add_(LEAST * float(gram.diagonal().mean().clamp_min(1e-30)) + self._ridge(in_, spatial))
         return solve(gram, self.seen.cross @ rao)
@@ -90,7 +87,7 @@ class _Steps:
         seen, ridge = self.seen, self._ridge(out, spatial)
 
         def normal(factor: Tensor) -> Tensor:
-            return (self._through(_rao(factor, spatial), out, gram) * spatial[None]).sum(1) + ridge * factor
+            return (self._through(khatri_rao(factor, spatial), out, gram) * spatial[None]).sum(1) + ridge * factor
 
         right = gram * (spatial.T @ seen.within @ spatial) + (ridge / seen.between.diagonal().mean()).diag()
         return self._descend(normal, (onto.movedim(0, -1) * spatial).sum(1), in_, seen.between, right)
@@ -99,14 +96,14 @@ class _Steps:
         seen, ridge = self.seen, self._ridge(out, in_)
 
         def normal(factor: Tensor) -> Tensor:
-            return (self._through(_rao(in_, factor), out, gram) * in_[:, None]).sum(0) + ridge * factor
+            return (self._through(khatri_rao(in_, factor), out, gram) * in_[:, None]).sum(0) + ridge * factor
 
         right = gram * (in_.T @ seen.between @ in_) + ridge.diag()
         return self._descend(normal, (onto.movedim(0, -1) * in_[:, None]).sum(0), spatial, seen.within, right)
 
     def _through(self, rao: Tensor, out: Tensor, gram: Tensor) -> Tensor:
         """(C_in, K, r): inputs rao out.T out, where `gram` is out.T out, by the shorter way."""
-        inputs = self.seen.inputs_single if len(rao) >= WIDE else self.seen.inputs
+        inputs = self.seen.inputs_of_steps
         rao, out, gram = (f.to(inputs.dtype) for f in (rao, out, gram))
         product = inputs @ (rao @ out.T) @ out if len(out) < len(gram) else inputs @ rao @ gram
         return product.double().view(self.seen.channels, self.seen.taps, -1)
@@ -119,8 +116,3 @@ class _Steps:
     def _ridge(self, one: Tensor, two: Tensor) -> Tensor:
         """(r,): what a unit of squared norm of the third factor's columns costs in sensitivity."""
         return self.mu * (len(one) * two.square().sum(0) + len(two) * one.square().sum(0))
-
-
-def _rao(in_: Tensor, spatial: Tensor) -> Tensor:
-    """The Khatri-Rao product (C_in K, r)."""
-    return (in_[:, None] * spatial[None]).flatten(0, 1)

@@ -12,7 +12,11 @@ from tdq_core.graph.norms import gain_of
 RIDGE = 1e-3
 """Share of the mean variance of a patch's entries that is added to each entry's own: where the images say nothing, a
 fit keeps to the weights."""
+LEAST = 1e-12
+"""Of the largest variance: below it a direction of the inputs is not seen."""
 ROWS = 8192
+WIDE = 1024
+"""Inputs of a patch from which on descents multiply with float32; what is exact, and what ends them, is float64."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,9 @@ class Moments:
         return math.prod(self.kernel[1:])
 
     @cached_property
-    def inputs_single(self) -> Tensor:
-        """`inputs` as float32."""
-        return self.inputs.float()
+    def inputs_of_steps(self) -> Tensor:
+        """`inputs` for the steps of a descent: of wide patches as float32, twice as fast."""
+        return self.inputs.float() if len(self.inputs) >= WIDE else self.inputs
 
     @cached_property
     def blocks(self) -> Tensor:
@@ -76,6 +80,20 @@ class Moments:
         about the Kronecker product of `between` and this."""
         taps = self.blocks.diagonal(dim1=0, dim2=2).mean(-1)
         return taps / taps.diagonal().mean().clamp_min(1e-30)
+
+    @cached_property
+    def column(self) -> Tensor:
+        """(C_in K_h, C_in K_h): the covariance of one column of a patch, the mean over the columns."""
+        c_in, down, across = self.kernel
+        columns = self.inputs.view(c_in * down, across, c_in * down, across)
+        return columns.diagonal(dim1=1, dim2=3).mean(-1)
+
+    @cached_property
+    def column_roots(self) -> tuple[Tensor, Tensor]:
+        """A root of `column`, whose columns are its eigenvectors in their length, and that of its inverse."""
+        values, vectors = torch.linalg.eigh(self.column)
+        root = values.clamp_min(LEAST * float(values[-1].clamp_min(1e-30))).sqrt()
+        return vectors * root, vectors / root
 
     @cached_property
     def best(self) -> Tensor:
@@ -105,18 +123,27 @@ class Moments:
         return (flat @ self.inputs * flat).sum(1)
 
     def weighted(self, gain: Tensor) -> "Moments":
-        """With output channel o counted gain[o] times."""
-        cross, squares = self.cross * gain[:, None], self.squares * gain.square()
-        made = replace(self, cross=cross, squares=squares, mean_out=self.mean_out * gain)
-        if "best" in self.__dict__:  # row by row it is what it was: it need not be solved for again
-            made.__dict__["best"] = self.best * gain[:, None]
-        return made
+        """With output channel o counted gain[o] times; the same object again for the same gain, with all that is known
+        of it by then."""
+        latest = self._weighted
+        if not latest or not torch.equal(latest[0][0], gain):
+            cross, squares = self.cross * gain[:, None], self.squares * gain.square()
+            made = replace(self, cross=cross, squares=squares, mean_out=self.mean_out * gain)
+            if "best" in self.__dict__:  # row by row it is what it was: it need not be solved for again
+                made.__dict__["best"] = self.best * gain[:, None]
+            latest[:] = [(gain, made)]
+        return latest[0][1]
+
+    @cached_property
+    def _weighted(self) -> "list[tuple[Tensor, Moments]]":
+        """The latest gain, and what came of it."""
+        return []
 
     def whitened_by_channel(self) -> tuple[Tensor, Tensor]:
         """The best weight on whitened input channels, ((C_out K), C_in), and what takes its input basis back to that of
         the channels, (C_in, C_in): as if all taps saw the same channels, uncorrelated with each other."""
         values, vectors = torch.linalg.eigh(self.between)
-        root = values.clamp_min(1e-12 * float(values[-1].clamp_min(1e-30))).sqrt()
+        root = values.clamp_min(LEAST * float(values[-1].clamp_min(1e-30))).sqrt()
         by_tap = self.best.view(-1, self.channels, self.taps).transpose(1, 2)
         return (by_tap @ (vectors * root)).flatten(0, 1), vectors / root
 

@@ -64,5 +64,7 @@ def _inner(seen: Moments, out: Tensor, core: Tensor, in_: Tensor, steps: int) ->
 
 def _normal(seen: Moments, core: Tensor, in_: Tensor) -> Tensor:
     """The normal equations' matrix times `in_` (C_in, r_in), never written down."""
+    inputs = seen.inputs_of_steps
+    core, in_ = core.to(inputs.dtype), in_.to(inputs.dtype)
     kernel = torch.einsum("pqk,iq->pik", core, in_).flatten(1)  # (r_out, C_in K)
-    return torch.einsum("pik,pqk->iq", (kernel @ seen.inputs).view(-1, seen.channels, seen.taps), core)
+    return torch.einsum("pik,pqk->iq", (kernel @ inputs).view(-1, seen.channels, seen.taps), core).double()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tdq_core.compression.decompose.als import Fit, affordable, als
 from tdq_core.compression.decompose.checks import require_finite, require_ranks, shown
-from tdq_core.compression.decompose.linalg import leading_left
+from tdq_core.compression.decompose.linalg import leading_left, of_components
 from tdq_core.errors import NotNow
 from tdq_core.system.machine import free_memory
 
@@ -44,8 +44,8 @@ class Cp:
 
     def to_weight(self) -> Tensor:
         """The approximated weight (C_out, C_in, K_h, K_w)."""
-        merged = torch.einsum("or,ir,kr->oik", self.out, self.in_, self.spatial)
-        return merged.reshape(*merged.shape[:2], *self.kernel)
+        merged = of_components(self.out, self.in_, self.spatial)
+        return merged.view(*merged.shape[:2], *self.kernel)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tdq_core.compression.decompose.als import als
 from tdq_core.compression.decompose.components import spread
 from tdq_core.compression.decompose.cp import Cp, compress, made_of, random_start
+from tdq_core.compression.decompose.linalg import of_components
 
 LOWEST = 8
 NEW_SWEEPS, ALL_SWEEPS, TOL = 20, 25, 1e-6
@@ -33,7 +34,7 @@ def grow(weight: Tensor, below: Cp, rank: int, *, seed: int = 0, sweeps: int = A
                        starts=1)  # fmt: skip
     own = [basis.T @ f for basis, f in zip(kernel.bases, (below.out, below.in_, below.spatial), strict=True)]
     own = [f / kernel.norm ** (1 / 3) for f in spread(own)]
-    left = kernel.core - torch.einsum("ar,br,cr->abc", *own)
+    left = kernel.core - of_components(*own)
     start = random_start(kernel.core, rank - own[0].shape[1], seed, 0)
     new = als(left, start, sweeps=NEW_SWEEPS, tol=TOL).factors
     start = spread([torch.cat(pair, dim=1) for pair in zip(own, new, strict=True)])

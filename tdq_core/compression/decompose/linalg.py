@@ -46,6 +46,20 @@ def leading_pair(matrix: Tensor, rank_left: int, rank_right: int) -> tuple[Tenso
     return left[:, :rank_left], _orthonormal(matrix.T @ left[:, :kept], squares[:kept], rank_right)
 
 
+def khatri_rao(one: Tensor, two: Tensor) -> Tensor:
+    """The columns of `one` (m, r) times those of `two` (n, r), each with each: (m n, r)."""
+    return (one[:, None] * two[None]).flatten(0, 1)
+
+
+def of_components(one: Tensor, two: Tensor, three: Tensor) -> Tensor:
+    """The tensor (m, n, k) that is the sum of the outer products of columns; `three` is the shortest of them.
+
+    One product with the Khatri-Rao product of the last two: einsum would write down an m x n matrix for every column,
+    which takes 15 times as long and a gigabyte for 512 x 512 x 9 and 500 columns.
+    """
+    return (one @ khatri_rao(two, three).T).view(len(one), len(two), len(three))
+
+
 def _orthonormal(scaled: Tensor, squares: Tensor, rank: int) -> Tensor:
     """Columns `scaled` = left singular vectors times singular values, made orthonormal and `rank` in number."""
     missing = rank - scaled.shape[1]
