@@ -21,16 +21,13 @@ from tdq_core.graph.uses import following_norms
 from tdq_core.layers.methods import METHODS, Method, Ranks
 from tdq_core.layers.table import Layer
 from tdq_core.pipeline.inputs import RunInputs
+from tdq_core.prediction.sensitivity import CP_EFFORT
 from tdq_core.ranks.costs import cost
 from tdq_core.ranks.plan import LayerPlan
 from tdq_core.specs.choices import EFFORTS
 
 Ways = Mapping[str, Forward]
 """By name of a module what it computes instead."""
-EFFORT = "quick"
-"""By which CP with the correction is looked for here: how the answers move hardly depends on it, and most of the time
-goes there. Without the correction components that grow from lower ranks cancel each other far more than those that runs
-find, and rounding shows it."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,8 @@ class Form:
 
     @property
     def options(self) -> Options:
-        corrected = self.name.endswith("+epc")
-        effort, eta = EFFORTS[EFFORT if corrected else "usual"], 0.0 if corrected else None
+        effort = EFFORTS[CP_EFFORT]
+        eta = 0.0 if self.name.endswith("+epc") else None
         return Options(eta=eta, effort=effort.times, climbs=effort.climbs, short_fits=True)
 
 

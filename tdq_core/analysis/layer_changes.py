@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from tdq_core.analysis.alone import EFFORT, FORMS, Form
+from tdq_core.analysis.alone import FORMS, Form
 from tdq_core.analysis.one_layer import Fits, Made, Subject, close, fits_of, opened, rounding_of, takes
 from tdq_core.compression.condition.apply import balance
 from tdq_core.compression.quantize.scheme import Scheme
@@ -26,7 +26,15 @@ from tdq_core.layers.table import Layer
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.session import Session
 from tdq_core.prediction.flips import flips
-from tdq_core.prediction.sensitivity import DENSE, SENSITIVITIES, LayerChanges, Point, Sensitivities, sensitivity_id
+from tdq_core.prediction.sensitivity import (
+    CP_EFFORT,
+    DENSE,
+    SENSITIVITIES,
+    LayerChanges,
+    Point,
+    Sensitivities,
+    sensitivity_id,
+)
 from tdq_core.ranks.expected import expected_error
 from tdq_core.records.store import Store
 from tdq_core.specs import RankRule, RunSpec
@@ -203,4 +211,4 @@ class _Study:
 
 
 def _provenance() -> dict[str, object]:
-    return machine.describe() | {"time": datetime.now(UTC).isoformat(timespec="seconds"), "cp_effort": EFFORT}
+    return machine.describe() | {"time": datetime.now(UTC).isoformat(timespec="seconds"), "cp_effort": CP_EFFORT}

@@ -31,7 +31,7 @@ KEPT_OF_SLOW = (0.7, 0.42, 0.22, 0.1)
 MOST_OF_SLOW = 512
 """Ranks up to which what takes long to find is tried: the change at higher ones follows from those below."""
 MOST_OF_SLOWEST = 256
-"""The same of CP without the correction, which is looked for with the usual effort."""
+"""The same of CP without the correction, which takes longest."""
 ROUNDED_AT = 0.42
 """About at this share the factors are rounded."""
 

@@ -23,6 +23,8 @@ from tdq_core.system.reading import Damaged
 SCHEMA = 1
 FITS = ("outputs", "weights")
 """What factors are fitted to."""
+CP_EFFORT = "usual"
+"""By which CP is looked for: that of runs."""
 DENSE = "dense"
 PARTS = {"w8": (8, None), "w6": (6, None), "w4": (4, None), "w3": (3, None), "w2": (2, None),
          "a8": (None, 8), "a6": (None, 6), "a4": (None, 4)}  # fmt: skip
@@ -136,6 +138,7 @@ def sensitivity_id(spec: RunSpec, digests: Mapping[str, str], images: int) -> st
         "seed": spec.seed,
         "images": images,
         "unseen": True,
+        "cp_effort": CP_EFFORT,
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -52,7 +52,7 @@ class Moments:
 
     @cached_property
     def inputs_of_steps(self) -> Tensor:
-        """`inputs` for the steps of a descent: of wide patches as float32, twice as fast."""
+        """`inputs` for the steps of a descent and for variances: of wide patches as float32, twice as fast."""
         return self.inputs.float() if len(self.inputs) >= WIDE else self.inputs
 
     @cached_property
@@ -119,8 +119,9 @@ class Moments:
 
     def variance(self, weight: Tensor) -> Tensor:
         """(C_out,): E (W~ x)^2."""
-        flat = weight.double().flatten(1)
-        return (flat @ self.inputs * flat).sum(1)
+        inputs = self.inputs_of_steps  # a variance needs no more digits
+        flat = weight.to(inputs.dtype).flatten(1)
+        return (flat @ inputs * flat).double().sum(1)
 
     def weighted(self, gain: Tensor) -> "Moments":
         """With output channel o counted gain[o] times; the same object again for the same gain, with all that is known
@@ -131,6 +132,7 @@ class Moments:
             made = replace(self, cross=cross, squares=squares, mean_out=self.mean_out * gain)
             if "best" in self.__dict__:  # row by row it is what it was: it need not be solved for again
                 made.__dict__["best"] = self.best * gain[:, None]
+            made.__dict__["inputs_of_steps"] = self.inputs_of_steps
             latest[:] = [(gain, made)]
         return latest[0][1]
 
