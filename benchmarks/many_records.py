@@ -26,6 +26,7 @@ from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RUNS, Found, Store, shipped_folder
 from tdq_core.specs import RunSpec
 from tdq_core.stats.intervals import pack_outcomes, wilson
+from tdq_core.system.machine import peak_memory
 
 MODEL = "digits_resnet"
 PAGES = ("explore", "runs", "compare", "additivity")
@@ -70,7 +71,7 @@ def drawn(found: Found[RunRecord]) -> int:
 def _timed(what: str, work: Callable[[], object]) -> None:
     start, wall = time.process_time(), time.perf_counter()
     work()
-    spent, peak = time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    spent, peak = time.process_time() - start, peak_memory() / 2**20
     print(f"| {what} | {spent:.2f} | {time.perf_counter() - wall:.2f} | {peak:.0f} |", flush=True)
 
 

@@ -1,6 +1,8 @@
 """Free memory as the kernel and the control groups tell it; and that too little of it is never an answer."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -93,3 +95,15 @@ def test_too_little_memory_is_no_answer_and_is_not_recorded(tmp_path, monkeypatc
     store.put(older)
     again = run(spec, store=store)
     assert again.record.state == "complete" and not again.reused, "an older TDQ recorded it"
+
+
+def test_the_most_that_a_process_held_is_its_own() -> None:
+    """Not that of the process that started it."""
+    asked = [sys.executable, "-c", "from tdq_core.system import machine; print(machine.peak_memory())"]
+    code = f"import subprocess; held = b'1' * 600_000_000; subprocess.run({asked!r}, check=True)"
+    own = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert 5_000_000 < own < 300_000_000
+
+
+def test_where_the_system_does_not_tell_it_the_most_is_what_it_reports(tmp_path: Path) -> None:
+    assert machine.peak_memory(tmp_path) >= 0.9 * machine.peak_memory()

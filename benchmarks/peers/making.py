@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -62,6 +61,7 @@ def main(words: str) -> None:
     import tdq_core as tdq
     from benchmarks.peers.ways import WAYS, Subject
     from tdq_core.specs import RunSpec
+    from tdq_core.system import machine
 
     asked = json.loads(words)
     (way,) = (each for each in WAYS if each.name == asked["way"])
@@ -79,7 +79,7 @@ def main(words: str) -> None:
     beside = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
     found = Made(
         way=way.name, file=path.name, bytes=sum(p.stat().st_size for p in (path, *beside)), seconds=taken,
-        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, versions=versions,
+        peak_mb=machine.peak_memory() / 2**20, versions=versions,
     )  # fmt: skip
     (folder / NAME).write_text(json.dumps(to_builtins(found)))
 

@@ -5,7 +5,6 @@ open -> (have it already?) -> baseline -> plan -> decompose -> quantize -> evalu
 
 import contextlib
 import dataclasses
-import resource
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
@@ -275,7 +274,7 @@ def _provenance(inputs: RunInputs, clock: Clock) -> dict[str, Any]:
     return machine.describe() | {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": dict(clock.seconds),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": machine.peak_memory(),
         "threads": torch.get_num_threads(),
         "seed": inputs.spec.seed,
         "weights": model.weights_source,

@@ -3,6 +3,8 @@
 import functools
 import os
 import platform
+import resource
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -46,6 +48,16 @@ def free_memory(root: Path = Path("/")) -> int:
     available = _fields(root / "proc/meminfo").get("MemAvailable")
     machine = 1024 * available if available is not None else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(min([machine, *_left_in_groups(root)]), 0)
+
+
+def peak_memory(root: Path = Path("/")) -> int:
+    """The most bytes that this process has held: on Linux since its program began, for what the system reports of a
+    process that was started by a large one also counts that one."""
+    most = _fields(root / "proc/self/status").get("VmHWM")
+    if most is not None:
+        return 1024 * most
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:
