@@ -25,6 +25,8 @@ from tdq_core.records.store import RUNS, Store, shipped_folder
 
 FEW = 3
 """Other networks from which a prior can be fitted; with fewer the shipped one is tried."""
+WIDE = (0.8, 0.7)
+"""The gain before anything is known, where a prior is fitted: mean and deviation of its logarithm."""
 OWN = 4
 """Runs by which a curve is refitted, of each fit."""
 
@@ -47,21 +49,29 @@ def cases(found: Sensitivities, records: Sequence[RunRecord], prior: Prior = PRI
 
 
 def fitted(known: Sequence[Case]) -> Prior:
-    """A prior from the runs of several networks: of each and each fit the best gain; mean and spread."""
-    wide = replace(PRIOR, gain=dict.fromkeys(PRIOR.gain, (0.8, 0.7)))
-    best: dict[str, list[float]] = defaultdict(list)
+    """A prior from the runs of several networks: of each and each fit the gain, as well as its runs tell it; mean and
+    spread."""
+    wide = replace(PRIOR, gain=dict.fromkeys(PRIOR.gain, WIDE))
+    told: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for network in sorted({case.network for case in known}):
         own = [case for case in known if case.network == network]
         for fit in {case.run.fit for case in own}:
             runs = [case.run for case in own if case.run.fit == fit and case.run.drop < 0.4]
             if len(runs) >= OWN:
-                best[fit].append(Curve(wide, own[0].flips, runs).peak(fit)[1])
-    gain = {fit: _spread(best[fit]) if best[fit] else PRIOR.gain[fit] for fit in PRIOR.gain}
+                told[fit].append(Curve(wide, own[0].flips, runs).gain(fit))
+    gain = {fit: _spread(told[fit]) if told[fit] else PRIOR.gain[fit] for fit in PRIOR.gain}
     return replace(PRIOR, gain=gain)
 
 
-def _spread(logs: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(logs)), max(float(np.std(logs)), 0.35)
+def _spread(told: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Mean and deviation of networks whose logarithms of the gain are known so well (mean, deviation): one of which its
+    runs tell little counts less (DerSimonian and Laird 1986)."""
+    means, variances = np.array(told).T[0], np.array(told).T[1] ** 2
+    plain = 1 / variances
+    excess = float((plain * (means - np.average(means, weights=plain)) ** 2).sum()) - (len(told) - 1)
+    scale = float(plain.sum() - (plain**2).sum() / plain.sum())
+    between = max(excess / scale, 0.0) if scale > 0 else 0.0
+    return float(np.average(means, weights=1 / (variances + between))), max(between**0.5, 0.35)
 
 
 def own_runs(all_cases: Sequence[Case], fit: str) -> list[Case]:

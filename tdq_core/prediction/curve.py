@@ -117,10 +117,11 @@ class Curve:
         floor, share = self._prior.error[fit]
         return floor + share * drops
 
-    def peak(self, fit: str) -> tuple[float, float]:
-        """The logarithms of the likeliest scale and gain."""
-        row, column = np.unravel_index(int(self._weights[fit].argmax()), self._weights[fit].shape)
-        return float(np.log(self._scale[row, 0])), float(self._gain[fit][0, column])
+    def gain(self, fit: str) -> tuple[float, float]:
+        """Mean and standard deviation of the logarithm of the gain."""
+        weights, gains = self._weights[fit].sum(0), self._gain[fit][0]
+        mean = float((weights * gains).sum())
+        return mean, float((weights * (gains - mean) ** 2).sum()) ** 0.5
 
     def change_for(self, drop: float, fit: str) -> float:
         """The inverse of `guess`: the largest change that loses at most `drop`, by halving its logarithm."""

@@ -250,8 +250,8 @@ def older_intervals_are_near():
 
 @holds(
     "docs/prediction.md",
-    "With Tucker-2 it is shown to be better than `uniform` at all three, and than `global` at 25 %; elsewhere, and with "
-    "CP + EPC, the difference is within the noise of 5,000 images",
+    "With Tucker-2 it is shown to be better than `uniform` at all three, and than `global` at 25 %; elsewhere, and "
+    "with CP + EPC, the difference is within the noise of 5,000 images",
     "Nowhere is it shown to be worse",
 )
 def predicted_against_other_policies():
