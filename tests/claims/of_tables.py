@@ -270,8 +270,8 @@ def predicted_against_other_policies():
 
 @holds(
     "docs/deploy.md",
-    "For the fitted ResNet-20 no number of layers that was tried was within the 0.2 points that were asked for: all that "
-    "saturate were rounded to 7 bits, and 0.7 points are lost, the same with VNNI and without",
+    "For the fitted ResNet-20 no number of layers that was tried was within the 0.2 points that were asked for: all "
+    "that saturate were rounded to 7 bits, and 0.7 points are lost, the same with VNNI and without",
 )
 def a_repair_that_is_not_enough():
     table = next(t for t in tables("docs/deploy.md") if any("at 7 bits" in row for row in t.values()))
