@@ -152,7 +152,7 @@ def two_writers(c: Campaign) -> None:
     killed = c.draw.random() < 0.5
     if killed:
         time.sleep(c.draw.random() * 0.03)
-        os.kill(processes[0].pid or 0, signal.SIGKILL)
+        processes[0].kill()  # where it has not ended by then
     for process in processes:
         process.join(LONGEST_S)
         c.counts["hangs"] += process.is_alive()

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+# How long an example takes says how busy the machine is, and nothing about the law.
+settings.register_profile("tdq", deadline=None)
+settings.load_profile("tdq")
 # Before any test imports torch, and for the processes that tests start: the nets are small, so that a second thread
 # costs more than it gives, and tests run two at a time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
