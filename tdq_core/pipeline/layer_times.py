@@ -15,14 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tdq_core.compression.quantize.onnx_session import session_predict
 from tdq_core.errors import InputError
 from tdq_core.layers.methods import METHODS, Method
 from tdq_core.layers.table import Layer
 from tdq_core.layers.times import FormTime, Grid, kinds
 from tdq_core.pipeline.run_files import RunFiles
 from tdq_core.pipeline.session import Session
-from tdq_core.pipeline.speed.clock import in_turn
 from tdq_core.pipeline.speed.operation_file import name_of, write
 from tdq_core.pipeline.speed.profile import Profiled, profile
 from tdq_core.pipeline.speed.races import Settings
@@ -38,11 +36,9 @@ from tdq_core.system.containment import contained
 from tdq_core.system.leftovers import temporary_folder
 from tdq_core.system.progress import Progress, silent
 
-PASSES = 30
+PASSES, DENSE_PASSES = 30, 100
 NUMBERS = 1.5e8
 """Of inputs, weights and outputs in one file, at most."""
-SECONDS = 2.0
-"""For which the dense network is called again and again."""
 
 
 @dataclass(frozen=True)
@@ -88,21 +84,14 @@ def measure(
         files = RunFiles(dense, session, folder, allowed_models, on_progress)
         path, example = files.dense(dense.precision.name, ONNXRUNTIME.name).path, files.example()
         fed = example[torch.arange(batch) % len(example)].contiguous()
-        whole = _whole_ns(path, fed, threads)
         layers = [la for la in inputs.table(spectra=False).layers if la.refusal is None]
         study = _Study(calls_of(inputs.model.module, layers, fed), dense, threads, folder, on_progress)
-        found = study.forms(as_in=path, fed=fed)
+        found, whole = study.forms(as_in=path, fed=fed)
     times = LayerTimes(
         times_id=name, spec=dense, digests={"model": inputs.digests["model"]}, conditions=conditions, dense_ns=whole,
         layers=found, provenance=machine.describe() | {"time": datetime.now(UTC).isoformat(timespec="seconds")},
     )  # fmt: skip
     return Measured(store.read(store.put(times)), reused=False)
-
-
-def _whole_ns(path: Path, fed: torch.Tensor, threads: int) -> int:
-    """The median of a call of the whole dense network."""
-    predict = session_predict(path, threads)
-    return round(1e6 * float(np.median(in_turn([lambda: predict(fed)], seconds=SECONDS))))
 
 
 class _Study:
@@ -114,18 +103,21 @@ class _Study:
         self._calls, self._threads, self._folder, self._on_progress = calls, threads, folder, on_progress
         self._integers = spec.precision.numbers.kind == "int8"
 
-    def forms(self, *, as_in: Path, fed: torch.Tensor) -> dict[str, tuple[FormTime, ...]]:
+    def forms(self, *, as_in: Path, fed: torch.Tensor) -> tuple[dict[str, tuple[FormTime, ...]], int]:
         """By layer the time of every form at the ranks of its grid, in a network like the dense one of the file `as_in`
-        on the images `fed`."""
+        on the images `fed`; and nanoseconds of a call of that network, measured between those of its layers: taken at
+        another moment, what it has more than its layers would also be what the machine did besides."""
         wanted = dict.fromkeys(each for calls in self._calls for each in _operations(calls))
         ns = self._timed(list(wanted))
         names = [calls.layer.name for calls in self._calls]
-        inside = profile([Profiled(as_in, names)], fed, passes=PASSES, threads=self._threads)[0].layers
+        dense = profile([Profiled(as_in, names)], fed, passes=DENSE_PASSES, threads=self._threads)[0]
+        inside = dense.layers
         known = [calls for calls in self._calls if calls.layer.name in inside]
         apart = sum(ns[each] for calls in known for each in calls.dense())
         share = sum(1e6 * _middle(inside[calls.layer.name]) for calls in known) / apart if known and apart else 1.0
         nearer = {each: share * taken for each, taken in ns.items()}
-        return {calls.layer.name: tuple(_form_times(calls, nearer)) for calls in self._calls}
+        by_layer = {calls.layer.name: tuple(_form_times(calls, nearer)) for calls in self._calls}
+        return by_layer, round(1e6 * dense.whole)
 
     def _timed(self, operations: list[Operation]) -> dict[Operation, float]:
         """Nanoseconds of each, many of them in one file."""

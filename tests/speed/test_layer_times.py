@@ -24,6 +24,7 @@ from tdq_core.layers.times import STEPS, FormTime, Grid, kinds, sound
 from tdq_core.pipeline import layer_times
 from tdq_core.pipeline.layer_times import measure
 from tdq_core.pipeline.run import run
+from tdq_core.pipeline.speed.profile import Spent, profile
 from tdq_core.pipeline.speed.stages import calls_of
 from tdq_core.prediction.layer_times import LAYER_TIMES, LayerTimes
 from tdq_core.ranks.costs import ladder, max_ranks, refusal
@@ -197,10 +198,18 @@ def test_without_times_there_is_one_sentence(spectra: LayerTable, tdq: Callable[
 def test_layers_are_timed_and_a_run_goes_by_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TDQ_RUNS", str(tmp_path))
     monkeypatch.setattr(layer_times, "PASSES", 3)
-    monkeypatch.setattr(layer_times, "SECONDS", 0.05)
+    monkeypatch.setattr(layer_times, "DENSE_PASSES", 3)
+    seen: list[Spent] = []
+
+    def profiled(*args: Any, **kwargs: Any) -> list[Spent]:
+        seen.extend(found := profile(*args, **kwargs))
+        return found
+
+    monkeypatch.setattr(layer_times, "profile", profiled)
     spec = RunSpec.of("digits_resnet", "digits", method="tucker2", precision="int8", backend="onnxruntime",
                       rule=RankRule("ratio", 1.02, budget="latency"))  # fmt: skip
     found = measure(spec).times
+    assert found.dense_ns == round(1e6 * seen[-1].whole), "measured between the calls that tell its layers"
     assert measure(spec).reused
     assert LayerTimes.from_dict(json.loads(found.to_json())) == found
     forms = [form for own in found.layers.values() for form in own]

@@ -36,10 +36,13 @@ class Spent(NamedTuple):
 
     Attributes:
         layers: by layer; rest: of all other operators, by their kind.
+        whole: of a call without the profiler, their median; in turn with the others, so that what disturbs the machine
+            disturbs both.
     """
 
     layers: dict[str, np.ndarray]
     rest: dict[str, np.ndarray]
+    whole: float
 
 
 class Profiled(NamedTuple):
@@ -96,7 +99,7 @@ def _spent(each: Profiled, session: onnxruntime.InferenceSession, at: Path, whol
         for name, kind, ms in operators:
             owner = owners.of(name, kind, met)
             (layers[owner] if owner else rest[kind])[turn] += max(ms - own, 0.0)
-    return Spent(dict(layers), dict(rest))
+    return Spent(dict(layers), dict(rest), whole)
 
 
 def overhead(passes: Sequence[Sequence[tuple[str, str, float]]], whole: float) -> float:
