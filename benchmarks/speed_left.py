@@ -57,10 +57,10 @@ def raced(inputs: RunInputs, table: LayerTable, ratios: list[float], folder: Pat
         rule = RankRule("ratio", wanted, policy="global", budget="latency", keep_ends=False)
         try:
             plan = make_plan(table, "mixed", rule, inputs.spec.precision)
+            own = session_predict(built(inputs, plan, folder / f"{wanted:g}"), 1)
         except TDQError as error:
             yield f"at {wanted:g}: {error}"
             continue
-        own = session_predict(built(inputs, plan, folder / f"{wanted:g}"), 1)
         ms = in_turn([partial(own, image), partial(dense, image)], seconds=SECONDS)
         seen = ratio(ms[:, 0], ms[:, 1])
         yield (f"at {wanted:g}: {seen.median:.2f}x [{seen.low:.2f}, {seen.high:.2f}] as fast as dense INT8, "

@@ -37,6 +37,8 @@ from tdq_core.system.leftovers import temporary_folder
 from tdq_core.system.progress import Progress, silent
 
 PASSES, DENSE_PASSES = 30, 100
+TICK_NS = 1000.0
+"""What the profiler counts by: an operation of which it has counted nothing is told by one tick in all passes."""
 NUMBERS = 1.5e8
 """Of inputs, weights and outputs in one file, at most."""
 
@@ -129,7 +131,8 @@ class _Study:
             names = [name_of(place) for place in range(len(part))]
             fed = torch.ones(1, dtype=torch.uint8 if self._integers else torch.float32)
             spent = profile([Profiled(path, names)], fed, passes=PASSES, threads=self._threads)[0].layers
-            found |= {each: 1e6 * _middle(spent[name]) for each, name in zip(part, names, strict=True)}
+            least = TICK_NS / PASSES
+            found |= {each: max(1e6 * _middle(spent[name]), least) for each, name in zip(part, names, strict=True)}
         self._on_progress("time the layers", len(operations), len(operations))
         return found
 

@@ -125,3 +125,13 @@ def test_kendalls_tau() -> None:
     a, b = draw.integers(0, 6, 30), draw.integers(0, 6, 30)
     assert kendall(a, b) == pytest.approx(scipy_stats.kendalltau(a, b).statistic)
     assert kendall([1, 2, 3], [4, 5, 6]) == pytest.approx(1) and kendall([1, 1], [1, 2]) == 0
+
+
+def test_runs_tell_the_gain_the_better_the_more_they_are() -> None:
+    """With none it is the prior; with more it is known better, and lies nearer to the truth."""
+    dense = Run(0.0, "outputs", 0.0, 0.0, 1 - WRONG)
+    runs = [Run(x, "outputs", truth(x, 0.0, 0.6), 0.003, 1 - WRONG) for x in (0.05, 0.1, 0.2, 0.4)]
+    told = [Curve(KNOWN, FLIPS, [dense, *runs[:n]]).gain("outputs") for n in (0, 1, 4)]
+    assert told[0] == pytest.approx(KNOWN.gain["outputs"], abs=0.03)
+    assert told[0][1] > told[1][1] > told[2][1]
+    assert abs(told[2][0] - 0.6) < abs(told[0][0] - 0.6) / 2

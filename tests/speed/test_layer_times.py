@@ -214,8 +214,7 @@ def test_layers_are_timed_and_a_run_goes_by_it(monkeypatch: pytest.MonkeyPatch, 
     assert LayerTimes.from_dict(json.loads(found.to_json())) == found
     forms = [form for own in found.layers.values() for form in own]
     assert {form.method for form in forms} == {"none", *OWN}
-    for method in ("none", *OWN):  # a single small operation may take less than the profiler can tell
-        assert sum(form.least for form in forms if form.method == method) > 0
+    assert all(form.least > 0 for form in forms)
     faster = at_a_fifth(found)
     Store(LAYER_TIMES).put(faster)
     record = run(spec).record
