@@ -70,7 +70,8 @@ def built(inputs: RunInputs, plan: Plan, folder: Path) -> Path:
 
 
 def of_shapes(layer: Module, stages: Sequence[Stage]) -> nn.Sequential:
-    """Random sub-layers in the place of `layer`, each taking what the one before gives."""
+    """Random sub-layers in the place of `layer`, each taking what the one before gives; its bias is the layer's own, as
+    a plan's is: one of another size than what flows may not fit into the 32 bits that it has in INT8."""
     found: list[nn.Module] = []
     seen = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     for stage in stages:
@@ -84,6 +85,8 @@ def of_shapes(layer: Module, stages: Sequence[Stage]) -> nn.Sequential:
                 where(stage, layer.padding, 0), groups=seen // stage.seen, bias=bias,
             ))  # fmt: skip
         seen = stage.out
+    if layer.bias is not None:
+        found[-1].bias = layer.bias
     return nn.Sequential(*found)
 
 

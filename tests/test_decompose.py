@@ -63,7 +63,7 @@ def test_error_does_not_grow_with_rank():
     assert all(b <= a + 1e-9 for a, b in itertools.pairwise(svd)) and svd[-1] < 1e-6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 12), st.integers(2, 12), st.sampled_from([(1, 1), (3, 3), (1, 5)]), st.integers(0, 99), st.data())
 def test_als_error_never_grows_by_a_sweep_and_is_the_real_error(o, i, taps, seed, data):
     w = kernel(o, i, *taps, seed=seed)

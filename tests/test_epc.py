@@ -48,7 +48,7 @@ def test_components_shrink_and_the_bound_holds(objective, eta):
     assert done.history[-1] == pytest.approx(measure(done.factors)) and done.history[-1] < 0.5 * measure(factors)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 999), st.integers(1, 4), st.floats(1.01, 3), st.sampled_from([0.0, 1e-9, 1.0, 1e6]))
 def test_a_factor_update_is_the_smallest_that_keeps_the_bound(seed, rank, room, start):
     """Against scipy's general optimiser (SLSQP) on the same problem."""

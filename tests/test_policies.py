@@ -62,7 +62,7 @@ def reached(whole, plan, budget):
     return getattr(whole, budget) / getattr(plan, budget)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.floats(1.05, 8),
     st.sampled_from(["tucker2", "cp", "svd", "auto"]),

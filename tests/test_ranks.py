@@ -40,7 +40,7 @@ def net():
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.floats(1.05, 8), st.sampled_from(["tucker2", "cp", "svd", "auto"]), st.booleans())
 def test_the_ratio_is_reached_and_nothing_is_given_away(ratio, method, keep_ends):
     try:
@@ -61,7 +61,7 @@ def test_a_higher_ratio_never_keeps_more():
     assert all(b.params <= a.params for a, b in itertools.pairwise(plans))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.sampled_from(["tucker2", "cp", "svd"]))
 def test_ladders_climb_within_bounds_and_always_save(o, i, k, method):
     la = layer(o=o, i=i, k=k)

@@ -66,7 +66,7 @@ def found(monkeypatch: pytest.MonkeyPatch, ends: dict[str, int], least: float | 
         return search.find_recipe(PLAIN, TARGET), pipelines.asked
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.tuples(*(st.integers(-1, len(RATIOS) - 1) for _ in ARMS)))
 def test_the_answer_is_that_of_the_pipeline_that_goes_furthest(
     monkeypatch: pytest.MonkeyPatch, places: tuple[int, ...]

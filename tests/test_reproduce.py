@@ -33,7 +33,7 @@ def asked() -> Iterator[list[RunSpec]]:
         yield found
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(specs())
 @example(RunSpec.of("it's.py:make", "imagenet:/some where/val", weights="random", mean=(0.1, 1 / 3, 0.5),
                     method="tucker2", rule=RankRule("manual", ranks={"a.b": (3, 4), "c": 5, "d": None})))  # fmt: skip
@@ -53,7 +53,6 @@ def test_defaults_are_left_out() -> None:
     assert command_line(RunSpec.of("m", "digits")) == "tdq run --model m --data digits"
 
 
-@settings(deadline=None)
 @given(specs())
 def test_every_option_is_written_once(spec: RunSpec) -> None:
     flags = [word for word in shlex.split(command_line(spec)) if re.fullmatch(r"--[a-z][a-z-]*", word)]

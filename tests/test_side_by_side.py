@@ -163,7 +163,7 @@ def test_factors_come_back_from_a_file_as_they_were(wanted):
     assert from_bytes(content[: len(content) // 2]) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_factors_are_none(content):
     assert from_bytes(content) is None

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 from strategies import flat_specs, of_field, specs
@@ -33,7 +33,6 @@ def test_json_gives_the_spec_back(spec: RunSpec) -> None:
 
 
 @pytest.mark.parametrize("kind", [None, *RULES])
-@settings(deadline=None)
 @given(st.data(), st.randoms(use_true_random=False))
 def test_equal_specs_are_one_run_however_their_numbers_are_written(
     kind: str | None, data: st.DataObject, random: Any
@@ -104,7 +103,6 @@ def test_shipped_runs_and_studies_keep_their_names(records: list[RunRecord]) -> 
     assert {r.run_id for r in records} == {name for kind, name in found if kind == "run"}
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_shipped_specs_are_read_as_they_are_written_now(records: list[RunRecord], data: st.DataObject) -> None:
     spec = data.draw(st.sampled_from(records)).spec

@@ -58,7 +58,7 @@ def test_weighting_outputs_counts_their_errors_so_often() -> None:
     ) == pytest.approx(weighted)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 6), st.integers(0, 50))
 def test_the_svd_is_the_best_of_its_rank(rank: int, seed: int) -> None:
     """Against the textbook: the truncated SVD of the best weight times a square root of the covariance."""
@@ -84,7 +84,7 @@ def test_more_outputs_than_inputs_give_the_same_svd(rank: int) -> None:
     assert fit_svd(made, 7).out.shape == (12, 7)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 50))
 def test_a_tucker2_sweep_never_raises_the_error(rank_out: int, rank_in: int, seed: int) -> None:
     made, *_ = seen(seed=seed)

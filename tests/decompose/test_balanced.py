@@ -28,7 +28,7 @@ def missed(tensor: Tensor, factors: list[Tensor]) -> float:
     return float((tensor - torch.einsum("ir,jr,kr->ijk", *factors)).square().sum())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 999), st.integers(1, 30), st.floats(0, 2))
 def test_the_sum_never_rises_and_its_errors_are_real(seed: int, rank: int, lost: float) -> None:
     tensor, start = drawn(seed, rank)

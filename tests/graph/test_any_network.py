@@ -119,7 +119,7 @@ def off(got: Tensor, wanted: Tensor) -> float:
     return float((got - wanted).norm() / (wanted - wanted.mean(0)).norm().clamp_min(1e-6))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(net=NETS)
 def test_full_rank_is_dense_and_planned_is_counted(net: Woven) -> None:
     wanted, table = net(IMAGES), table_of(net)
@@ -139,7 +139,7 @@ def test_full_rank_is_dense_and_planned_is_counted(net: Woven) -> None:
     assert torch.equal(net(IMAGES), wanted), "the original is not touched"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(net=NETS)
 def test_a_network_written_in_two_ways_gives_the_same_numbers(net: Woven) -> None:
     twin = copy.deepcopy(net)
@@ -156,7 +156,7 @@ def test_a_network_written_in_two_ways_gives_the_same_numbers(net: Woven) -> Non
         assert off(made[0](IMAGES), made[1](IMAGES)) < 1e-2, name
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(net=NETS)
 def test_folding_changes_nothing(net: Woven) -> None:
     made, left = folded(net, IMAGES)
@@ -167,7 +167,7 @@ def test_folding_changes_nothing(net: Woven) -> None:
 @pytest.mark.parametrize(
     "precision, backend", [("fp32", "torch"), ("fp32", "onnxruntime"), ("fp16", "torch"), ("w8", "torch")]
 )
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(net=NETS)
 def test_dense_through_a_backend_is_the_model(
     precision: str, backend: str, net: Woven, tmp_path_factory: pytest.TempPathFactory

@@ -84,7 +84,7 @@ def _mask(shape: tuple[int, ...], boolean: bool, forbidden: Tensor | None = None
 
 
 @given(attentions())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_it_computes_what_torchs_own_computes_whatever_it_is_asked(made: tuple[nn.MultiheadAttention, Any]) -> None:
     whole, call = made
     plain = PlainAttention(whole).eval()

@@ -88,7 +88,7 @@ def test_nothing_of_the_original_is_called_any_more() -> None:
 
 
 @given(st.lists(st.sampled_from(sorted(OPENED)), min_size=1, max_size=4), st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_kinds_beside_each_other_are_opened_together(kinds: list[str], seed: int) -> None:
     """And a module that is there twice stays there twice."""
     torch.manual_seed(seed)

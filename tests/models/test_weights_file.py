@@ -58,7 +58,7 @@ WRAPPERS = st.lists(
 
 
 @given(prefixes=PREFIXES, wrappers=WRAPPERS, beside=st.booleans(), seed=st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_nesting_of_dicts_and_wrapping_modules_loads_as_the_plain_state_dict(
     tmp_path_factory: pytest.TempPathFactory, prefixes: list[str], wrappers: list[str], beside: bool, seed: int
 ) -> None:

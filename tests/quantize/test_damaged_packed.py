@@ -49,7 +49,7 @@ def changed(about: Any, draw: st.DataObject) -> Any:
     return draw.draw(ODD)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(draw=st.data())
 def test_another_header_is_one_sentence_or_a_file_that_holds_together(
     whole: Path, tmp_path: Path, draw: st.DataObject

@@ -34,7 +34,7 @@ def request_in(folder: Path, **fields) -> Request:
     return Request(**({"example": EXAMPLE, "calibration": lambda: [CALIB], "folder": folder, "threads": 1} | fields))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.lists(st.sampled_from(STEPS), min_size=1, max_size=3))
 def test_the_graph_that_pt2e_prepares_is_the_model_however_norms_are_woven_in(kinds):
     net = woven(*kinds)

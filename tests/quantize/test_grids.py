@@ -36,7 +36,7 @@ def spread(rounded: RoundedWeight) -> Tensor:
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_weights_lie_on_the_grid_at_its_nearest_point(scheme, seed):
     weight = drawn_weight(seed)
     rounded = round_weight(weight, scheme)
@@ -62,7 +62,7 @@ def test_min_max_uses_the_whole_grid_and_clips_nothing(bits, granularity):
 @pytest.mark.parametrize("bits", (8, 6, 4, 2))
 @pytest.mark.parametrize("granularity", ("channel", "tensor"))
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_search_is_never_worse_than_min_max(bits, granularity, seed):
     weight = drawn_weight(seed)
     found, widest = (round_weight(weight, Scheme(bits, None, granularity, ranges)) for ranges in ("mse", "minmax"))
@@ -90,7 +90,7 @@ def test_the_search_finds_what_a_search_by_hand_finds():
 
 @pytest.mark.parametrize("ranges", ("minmax", "mse"))
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_more_bits_and_more_scales_lose_less(ranges, seed):
     weight = drawn_weight(seed, (8, 16, 3, 3))
     for granularity in ("channel", "tensor"):
@@ -102,7 +102,6 @@ def test_more_bits_and_more_scales_lose_less(ranges, seed):
 
 
 @given(low=st.floats(-1e3, 0), high=st.floats(0, 1e3), bits=st.sampled_from((4, 6, 8)), seed=st.integers(0, 10_000))
-@settings(deadline=None)
 def test_activations_lie_on_the_grid_and_zero_stays_zero(low, high, bits, seed):
     levels = 2**bits - 1
     grid = ActivationGrid.spanning(low, high, levels)
@@ -132,7 +131,7 @@ def seen(values: Tensor, pieces: int) -> tuple[Range, Histogram]:
 
 @pytest.mark.parametrize("bits", (4, 6, 8))
 @given(seed=st.integers(0, 10_000), relu=st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_ranges_of_activations_have_less_error_and_do_not_depend_on_pieces(bits, seed, relu):
     """The errors are those of the values themselves, not of their histogram."""
     values = torch.randn(20_000, generator=torch.Generator().manual_seed(seed)) ** 3

@@ -81,14 +81,14 @@ def drawn(small: int, more: int, spread: float, seed: int, signals: int) -> tupl
 
 
 @given(spectra)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_no_point_of_a_dense_grid_lies_lower(chosen):
     squares, rows, columns = drawn(*chosen)
     assert excess(energy_of(squares, rows, columns), DENSE // 4) <= 1e-9
 
 
 @given(spectra, st.floats(0.01, 1))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_energy_is_the_papers(chosen, variance):
     """Term by term: log and linear parts of noise, and the closed form of a component that is kept (Theorem 2)."""
     squares, rows, columns = drawn(*chosen)

@@ -51,7 +51,7 @@ def as_table(spec: RunSpec) -> dict[str, object]:
     return flat | table | (choice.sharing if spec.rule else {})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(specs())
 def test_a_table_without_lists_is_the_run_that_has_these_options(spec):
     places = {name: f"folder:{where}" for name in ("data", "calib") if (where := getattr(spec.images, name))}
@@ -60,7 +60,7 @@ def test_a_table_without_lists_is_the_run_that_has_these_options(spec):
     assert found == spec
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from([*KINDS]), st.integers(0, 2**32))
 def test_any_file_is_a_grid_or_a_sentence(kind, seed):
     outcome(KINDS[kind](random.Random(seed)))
