@@ -1,9 +1,10 @@
 """Times the layers of a network, dense and in every form at a grid of ranks, on this machine in ONNX Runtime.
 
-Every sub-layer that a form at some ranks would have is one operation of a file, with weights of its own, so that the
-processor meets it cold; the runtime's own profiler says how long each took. Sub-layers of one shape are timed once. In
-a network what a layer takes was made a moment ago and is still near, so that all of it is somewhat faster: by as much
-as its dense layers, profiled in the dense network, are faster than here. The whole dense network is timed as it is.
+Every sub-layer that a form at some ranks would have is one operation of a file, with weights of its own; the runtime's
+own profiler says how long each took. A file is as large as a decomposed network, so that what an operation reads lies
+as near as it would there. Sub-layers of one shape are timed once. What a layer takes was made a moment ago in a
+network: all of it is somewhat faster there, by as much as its dense layers, profiled in the dense network, are faster
+than here. The whole dense network is timed as it is.
 """
 
 import itertools
@@ -25,7 +26,7 @@ from tdq_core.pipeline.speed.operation_file import name_of, write
 from tdq_core.pipeline.speed.profile import Profiled, profile
 from tdq_core.pipeline.speed.races import Settings
 from tdq_core.pipeline.speed.stages import Calls, Operation, calls_of
-from tdq_core.prediction.layer_times import DENSE, LAYER_TIMES, Conditions, LayerTimes, times_id
+from tdq_core.prediction.layer_times import DENSE, LAYER_TIMES, NUMBERS, Conditions, LayerTimes, times_id
 from tdq_core.ranks.costs import max_ranks, refusal
 from tdq_core.records.store import Store
 from tdq_core.specs import RunSpec
@@ -39,8 +40,6 @@ from tdq_core.system.progress import Progress, silent
 PASSES, DENSE_PASSES = 30, 100
 TICK_NS = 1000.0
 """What the profiler counts by: an operation of which it has counted nothing is told by one tick in all passes."""
-NUMBERS = 1.5e8
-"""Of inputs, weights and outputs in one file, at most."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -22,11 +23,11 @@ from tdq_core.layers.methods import METHODS, Method
 from tdq_core.layers.table import Layer, LayerTable
 from tdq_core.layers.times import STEPS, FormTime, Grid, kinds, sound
 from tdq_core.pipeline import layer_times
-from tdq_core.pipeline.layer_times import measure
+from tdq_core.pipeline.layer_times import _operations, _parts, measure
 from tdq_core.pipeline.run import run
 from tdq_core.pipeline.speed.profile import Spent, profile
 from tdq_core.pipeline.speed.stages import calls_of
-from tdq_core.prediction.layer_times import LAYER_TIMES, LayerTimes
+from tdq_core.prediction.layer_times import LAYER_TIMES, Conditions, LayerTimes, times_for, times_id
 from tdq_core.ranks.costs import ladder, max_ranks, refusal
 from tdq_core.ranks.plan import make_plan
 from tdq_core.records.store import Store
@@ -220,6 +221,32 @@ def test_layers_are_timed_and_a_run_goes_by_it(monkeypatch: pytest.MonkeyPatch, 
     record = run(spec).record
     assert record.state == "complete"
     assert record.digests["layer_times"] == faster.content
+
+
+def test_no_file_is_larger_than_a_decomposed_network_and_none_is_left_out(
+    odd: tuple[nn.Module, LayerTable, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, table, images = odd
+    wanted = [each for calls in calls_of(net, table.layers, images) for each in _operations(calls)]
+    monkeypatch.setattr(layer_times, "NUMBERS", largest := max(each.numbers for each in wanted) * 3)
+    parts = list(_parts(wanted))
+    assert [each for part in parts for each in part] == wanted
+    assert len(parts) > 3
+    assert all(sum(each.numbers for each in part) <= largest for part in parts)
+
+
+def test_times_that_were_taken_in_larger_files_are_not_gone_by() -> None:
+    now = Conditions.here("int8", batch=1, threads=1)
+    plain = {name: value for name, value in msgspec.to_builtins(now).items() if name != "numbers"}
+    before = msgspec.convert(plain, Conditions)
+    spec = RunSpec.of("digits_resnet", "digits", precision="int8", backend="onnxruntime")
+    old, new = (
+        LayerTimes(times_id=times_id("0", each), spec=spec, digests={"model": "0"}, conditions=each, dense_ns=1,
+                   layers={}, provenance={}) for each in (before, now)
+    )  # fmt: skip
+    assert old.times_id != new.times_id
+    assert times_for(spec, [old]) is None
+    assert times_for(spec, [old, new]) == new
 
 
 def at_a_fifth(found: LayerTimes) -> LayerTimes:
