@@ -7,7 +7,7 @@ from typing import NamedTuple
 from dashboard.figures.axes import log_range
 
 HEIGHT = 500
-MARGIN = {"l": 56, "r": 12, "t": 12, "b": 140, "autoexpand": False}
+MARGIN = {"l": 56, "r": 12, "t": 12, "b": 160, "autoexpand": False}
 """Pixels around the inside; they do not follow what stands there, or what is laid over would not fit."""
 FAR = 1e15
 """Beyond all sizes."""

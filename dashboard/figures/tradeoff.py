@@ -253,7 +253,7 @@ def _lay_out(figure: go.Figure, frame: Frame) -> go.Figure:
     )  # fmt: skip
     figure.update_layout(
         height=HEIGHT, margin=MARGIN, hovermode="closest", dragmode=False,
-        legend={"itemclick": False, "itemdoubleclick": False, "orientation": "h", "y": -0.13, "yanchor": "top",
+        legend={"itemclick": False, "itemdoubleclick": False, "orientation": "h", "y": -0.137, "yanchor": "top",
                 "entrywidth": 112, "font": {"size": 11}},
     )  # fmt: skip
     return figure
