@@ -24,7 +24,7 @@ from tdq_core.recipes.handing_on import NAME, hand_on, not_handed_on, require_em
 from tdq_core.recipes.report import RECIPES, Report, write_up
 from tdq_core.recipes.search import find_recipe
 from tdq_core.recipes.target import Call, Target, call_of, parse_target
-from tdq_core.records.record import LayerRecord
+from tdq_core.records.record import LayerRecord, RunRecord
 from tdq_core.records.store import Store
 from tdq_core.specs import RunSpec
 from tdq_core.specs.command import recipe_command
@@ -180,8 +180,8 @@ class Timed:
         )  # fmt: skip
         return Outcome(structs.replace(found, layers=(kept,)), False)
 
-    def race(self, spec: RunSpec, settings: object, **_: object) -> list[Race]:
-        assert spec == PLAIN, "as its record says"
+    def race(self, record: RunRecord, settings: object, **_: object) -> list[Race]:
+        assert record.spec == PLAIN and record.layers, "what was measured"
         return [race(min(2.0, self.slowest), ms=4.0)]
 
 

@@ -57,7 +57,7 @@ def bench(
         raise InputError(f"The run {record.run_id} is {record.state}: only complete runs can be timed.")
     load, notes, found, told = os.getloadavg()[0], [], [], None
     with temporary_folder() as folder:
-        of = RunFiles(spec, session or Session(), folder, allowed_models, on_progress)
+        of = RunFiles(spec, session or Session(), folder, allowed_models, on_progress, record)
         numbers = spec.precision.numbers
         if ONNXRUNTIME.name in backends and numbers.kind in ONNXRUNTIME.kinds:
             raced, told = _with_onnx(record, of, settings, on_progress)
@@ -76,16 +76,16 @@ def bench(
 
 @contained()
 def against_dense(
-    spec: RunSpec,
+    record: RunRecord,
     settings: Settings,
     *,
     session: Session | None = None,
     allowed_models: Collection[str] | None = None,
     on_progress: Progress = silent,
 ) -> list[Race]:
-    """The run of `spec` against the dense model at its precision and at fp32, in ONNX Runtime; nothing is written."""
+    """The run of `record` against the dense model at its precision and at fp32, in ONNX Runtime; nothing is written."""
     with temporary_folder() as folder:
-        of = RunFiles(spec, session or Session(), folder, allowed_models, on_progress)
+        of = RunFiles(record.spec, session or Session(), folder, allowed_models, on_progress, record)
         return _on_onnx(of, settings, on_progress)[0]
 
 

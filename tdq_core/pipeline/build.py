@@ -25,6 +25,7 @@ from tdq_core.graph.layer_table import count_macs, count_params
 from tdq_core.graph.replace import require_replaced
 from tdq_core.pipeline.inputs import RunInputs
 from tdq_core.pipeline.session import Compressed, LayerResult, Session
+from tdq_core.ranks.built import plan_built
 from tdq_core.ranks.plan import LayerPlan, Plan, make_plan, needs_spectra
 from tdq_core.records.caches import CACHES
 from tdq_core.records.record import LayerRecord
@@ -77,10 +78,12 @@ class Built:
 
 def plan_of(inputs: RunInputs, clock: Clock, on_progress: Progress) -> Plan:
     """Ranks for every layer, before anything is built: what is out of reach is refused at once."""
-    rule = inputs.spec.rule
+    rule, precision = inputs.spec.rule, inputs.spec.precision
     with clock.stage("read layers"):
+        if inputs.built is not None:
+            return plan_built(inputs.weights_table(spectra=False, on_progress=on_progress), inputs.built, precision)
         table = inputs.table(spectra=needs_spectra(rule), on_progress=on_progress)
-        return make_plan(table, inputs.spec.method, rule, inputs.spec.precision)
+        return make_plan(table, inputs.spec.method, rule, precision)
 
 
 def build(work: Work, folder: Path, *, program: bool = False) -> Built:

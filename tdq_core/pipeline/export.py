@@ -1,6 +1,7 @@
 """What a run leaves behind for use elsewhere: the artefact, its ranks, its record."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tdq_core.compression.quantize import Artefact
@@ -42,9 +43,9 @@ def export_again(
     on_progress: Progress,
     program: bool = False,
 ) -> Artefact:
-    """Build the network of a run that has been measured, and write its export: a `program` of torch.export, where that
-    is asked for."""
-    clock = Clock()
+    """Build the network of a run that has been measured, by its record's ranks, and write its export: a `program` of
+    torch.export, where that is asked for."""
+    clock, inputs = Clock(), replace(inputs, built=record.layers)
     work = Work(inputs, plan_of(inputs, clock, on_progress), session, clock, on_progress)
     artefact = build(work, folder, program=program).artefact
     export_folder(folder, record, artefact)

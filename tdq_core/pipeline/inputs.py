@@ -25,6 +25,7 @@ from tdq_core.prediction.allocation import plan_table
 from tdq_core.prediction.layer_times import LayerTimes, timed
 from tdq_core.prediction.sensitivity import Sensitivities
 from tdq_core.records.caches import CACHES
+from tdq_core.records.record import LayerRecord
 from tdq_core.records.store import runs_folder
 from tdq_core.specs import ModelSpec, RunSpec
 from tdq_core.specs.precision_spec import AUTO
@@ -40,6 +41,7 @@ class RunInputs:
 
     Attributes:
         sensitivities, layer_times: of the network, where ranks follow from them.
+        built: layers of a run whose network is built again: its ranks are those, whatever they followed from.
     """
 
     spec: RunSpec
@@ -50,6 +52,7 @@ class RunInputs:
     notes: tuple[str, ...]
     sensitivities: Sensitivities | None = None
     layer_times: LayerTimes | None = None
+    built: tuple[LayerRecord, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.images) < 2:

@@ -26,6 +26,7 @@ from tdq_core.prediction.predictor import Predictor
 from tdq_core.prediction.sensitivity import SENSITIVITIES, Sensitivities
 from tdq_core.prediction.shelf import missing, predictor_for, sensitivities_for
 from tdq_core.records.caches import CACHES
+from tdq_core.records.record import RunRecord
 from tdq_core.records.store import RunStore, Store, runs_folder
 from tdq_core.specs import ModelSpec, RunSpec
 from tdq_core.system.cache import Cache
@@ -74,9 +75,14 @@ class Session:
         self._images: OrderedDict[Hashable, ImageSet] = OrderedDict()
 
     def open(
-        self, spec: RunSpec, *, on_progress: Progress = silent, allowed_models: Collection[str] | None = None
-    ) -> RunInputs:
-        """Load the model, open the images, and name the run by their contents."""
+        self, spec: RunSpec, *, as_built: RunRecord | None = None, on_progress: Progress = silent,
+        allowed_models: Collection[str] | None = None,
+    ) -> RunInputs:  # fmt: skip
+        """Load the model, open the images, and name the run by their contents.
+
+        Args:
+            as_built: of a run whose ranks those of `spec` are, whatever its rule would follow from today.
+        """
         model = self.model(spec.model, seed=spec.seed, on_progress=on_progress, allowed_models=allowed_models)
         where, classes = spec.images, model.num_classes
         images = self.images(where.data, "eval", where.samples, spec.seed, classes, on_progress)
@@ -89,6 +95,9 @@ class Session:
             digests["calib"] = calib.digest
             notes += [n for n in calib.notes if n not in notes]
             notes += overlap_note(spec, calib)
+        if as_built:
+            digests |= {role: as_built.digests[role] for role in FOLLOWED if role in as_built.digests}
+            return RunInputs(spec, model, images, calib, digests, tuple(notes), built=as_built.layers)
         found = followed(spec, digests)
         times = timed_by(spec, digests)
         return RunInputs(spec, model, images, calib, digests, tuple(notes), found, times)
@@ -122,6 +131,10 @@ class Session:
             )
 
         return _kept(self._images, (ref, role, samples, seed, num_classes), read)
+
+
+FOLLOWED = ("sensitivities", "layer_times")
+"""Digests of what ranks follow from."""
 
 
 def followed(spec: RunSpec, digests: dict[str, str]) -> Sensitivities | None:

@@ -18,16 +18,16 @@ def shares_by_changes(spec: RunSpec) -> bool:
 
 def plan_table(found: Sensitivities, spec: RunSpec) -> LayerTable:
     """The layers that a plan of `spec` is made from; where it shares ranks out by changes, with those of every form
-    that a layer may take.
+    that a layer may take. Fine-tuning and batch norms follow when the ranks are there already: they share nothing out.
 
     Raises:
-        InputError: ranks are to follow from changes, and `spec` does something that was never measured.
+        InputError: ranks are to follow from changes, and `spec` does something to layers that was never measured.
     """
     table = found.tables["outputs" if spec.calibrated else "weights"]
     if not shares_by_changes(spec):
         return table
     try:
-        asked = Asked.of(spec, table.layers)
+        asked = Asked.of(spec.changed(finetune=0, reestimate_bn=False), table.layers)
     except Unknown as unknown:
         raise InputError(
             f"The policy 'predicted' cannot share ranks out: {unknown}. Choose another policy."

@@ -28,7 +28,7 @@ SCHEMA = 1
 DENSE = "none"
 NUMBERS = 4_000_000
 """About as many as a decomposed network reads and writes. What a layer reads in a network was made a moment ago and its
-weights are called again soon, so that both are still near; with 40 times as many, plans were faster than told by 14 %."""
+weights are called again soon, so that both are near; with 40 times as many, plans were faster than told by 14 %."""
 
 
 class Conditions(Kept, frozen=True):

@@ -111,7 +111,7 @@ def make_plan(table: LayerTable, method: str, rule: RankRule | None, precision: 
         Refused: the ratio is out of reach, or no layer can be decomposed.
     """
     if method == "none" or rule is None:
-        return _whole(table, [_left(la, "the method is 'none'") for la in table.layers], precision)
+        return whole(table, [left_alone(la, "the method is 'none'") for la in table.layers], precision)
     require_countable(rule.budget, precision.name, precision.backend)
     if needs_spectra(rule) and any(not (la.refusal or la.spectrum_out) for la in table.layers):
         raise InputError(f"The layer table of '{table.model}' has no spectra: read the layers anew.")
@@ -128,7 +128,7 @@ def make_plan(table: LayerTable, method: str, rule: RankRule | None, precision: 
             f"No layer of '{table.model}' is decomposed by {method} with this rank rule: {'; '.join(reasons)}. "
             "Choose another method or rule."
         )
-    return _whole(table, plans, precision)
+    return whole(table, plans, precision)
 
 
 def _require_times(table: LayerTable, rule: RankRule) -> None:
@@ -139,7 +139,7 @@ def _require_times(table: LayerTable, rule: RankRule) -> None:
         )
 
 
-def _whole(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSpec) -> Plan:
+def whole(table: LayerTable, plans: Sequence[LayerPlan], precision: PrecisionSpec) -> Plan:
     own = bits_by_hand(table, precision, {p.layer.name for p in plans if p.method != "none"})
     plans = [replace(p, bits=own[p.layer.name]) for p in plans] if own else plans
     params = table.params + sum(p.cost.params - p.layer.params for p in plans)
@@ -165,12 +165,12 @@ def _ns(table: LayerTable, plans: Sequence[LayerPlan]) -> int | None:
     return of_plan(table.dense_ns, ((p.layer.times, p.method, p.ranks) for p in plans))
 
 
-def _left(layer: Layer, reason: str) -> LayerPlan:
-    return LayerPlan(layer, "none", (), dense_cost(layer), reason)
+def left_alone(layer: Layer, reason: str, bits: int | None = None) -> LayerPlan:
+    return LayerPlan(layer, "none", (), dense_cost(layer), reason, bits)
 
 
-def _taken(layer: Layer, method: str, ranks: Ranks) -> LayerPlan:
-    return LayerPlan(layer, method, ranks, cost(layer, method, ranks))
+def taken(layer: Layer, method: str, ranks: Ranks, bits: int | None = None) -> LayerPlan:
+    return LayerPlan(layer, method, ranks, cost(layer, method, ranks), bits=bits)
 
 
 def _by_ratio(name: str, budget: Budget) -> list[LayerPlan]:
@@ -220,7 +220,7 @@ def _with_bits(name: str, left: Mapping[str, str], budget: Budget) -> list[Layer
 
 
 def _planned(layer: Layer, share: Taken | str) -> LayerPlan:
-    return _left(layer, share) if isinstance(share, str) else _taken(layer, *share)
+    return left_alone(layer, share) if isinstance(share, str) else taken(layer, *share)
 
 
 def _by_spectrum(name: str, budget: Budget, modes_of: Callable[[Layer], Modes], least: int) -> list[LayerPlan]:
@@ -256,14 +256,14 @@ def _by_hand(method: str, budget: Budget) -> list[LayerPlan]:
 
 def _one_by_hand(layer: Layer, method: str, rule: RankRule) -> LayerPlan:
     if layer.name not in rule.ranks:
-        return _left(layer, "the ranks by hand do not name it")
+        return left_alone(layer, "the ranks by hand do not name it")
     rank = rule.ranks[layer.name]
     if rank is None:
-        return _left(layer, "left alone by hand")
+        return left_alone(layer, "left alone by hand")
     method = method_for(layer, method)
     if reason := refusal(layer, method):
-        return _left(layer, reason)
-    return _taken(layer, method, checked_ranks(layer, method, rank))
+        return left_alone(layer, reason)
+    return taken(layer, method, checked_ranks(layer, method, rank))
 
 
 def checked_ranks(layer: Layer, name: str, rank: Rank) -> Ranks:

@@ -121,8 +121,10 @@ class _Search:
         assert reference and reference[1].metrics, "only a ratio is refused, anything else has failed"
         self._judge(DENSE, None)
         opened = self.session.open(self.plain, on_progress=self.on_progress, allowed_models=self.allowed)
-        predictor = self.session.predictor(opened, self.store) if not self.finetune else None
-        foreseen = Foreseen(predictor, self.target, reference[1].metrics.n, self.times) if predictor else None
+        predictor = self.session.predictor(opened, self.store)
+        foreseen = None
+        if predictor and not self.finetune:
+            foreseen = Foreseen(predictor, self.target, reference[1].metrics.n, self.times)
         for arm in arms(foreseen=predictor is not None, by_time=self.call is not None):
             self._follow(arm, foreseen)
         return reference
@@ -157,7 +159,7 @@ class _Search:
             place = next(i for i, (tried, _) in enumerate(self.tried) if tried.run_id == p.run_id)
             settings = Settings((by_time.call.batch,), (by_time.call.threads,))
             (race,) = against_dense(
-                self.tried[place][1].spec, settings, session=self.session, allowed_models=self.allowed,
+                self.tried[place][1], settings, session=self.session, allowed_models=self.allowed,
                 on_progress=self.on_progress,
             )  # fmt: skip
             races[p.run_id] = race

@@ -102,12 +102,18 @@ def test_rounding_that_a_form_bears_badly_keeps_it_dense(resnet20: Sensitivities
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ({"finetune": 5}, "without fine-tuning"), ({"method": "tucker2", "solver": "tensorly", "calibrated": False},
-                                               "without another solver"),
+    ({"granularity": "tensor", "precision": "int8"}, "without one scale a tensor"),
+    ({"method": "tucker2", "solver": "tensorly", "calibrated": False}, "without another solver"),
 ])  # fmt: skip
 def test_what_was_never_measured_is_said(resnet20: Sensitivities, options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=f"'predicted' cannot share ranks out: .*{said}.*another policy"):
         plan_table(resnet20, RESNET20.changed(**options))
+
+
+def test_what_follows_when_the_ranks_are_there_shares_none_of_them_out(resnet20: Sensitivities) -> None:
+    plain = RESNET20.changed(method="tucker2", rule=RankRule("ratio", 1.5, policy="predicted"))
+    later = plain.changed(finetune=5, reestimate_bn=True)
+    assert plan_table(resnet20, later) == plan_table(resnet20, plain)
 
 
 def test_a_run_by_it_says_which_sensitivities_it_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def export_run(
     wanted = in_format(spec, format, opset=opset)
     require_export(folder)
     session = session or Session()
-    inputs = session.open(wanted, on_progress=on_progress, allowed_models=allowed_models)
+    inputs = session.open(wanted, as_built=record, on_progress=on_progress, allowed_models=allowed_models)
     _require_the_same(record, inputs)
     require_free(folder, inputs.run_id, format)
     program, suffix = format == "pt2", f".{format}"
@@ -260,9 +260,9 @@ def _require_outcomes(
 def _require_the_same(record: RunRecord, inputs: RunInputs) -> None:
     """InputError where what is opened here is not what was measured."""
     names = {"model": "network", "data": "images", "calib": "calibration images"}
-    for role, digest in inputs.digests.items():
-        if role in record.digests and digest != record.digests[role]:
+    for role, name in names.items():
+        if role in record.digests and inputs.digests.get(role, record.digests[role]) != record.digests[role]:
             raise InputError(
-                f"The {names[role]} that are opened here are not those of the run {record.run_id}: their contents "
+                f"The {name} that are opened here are not those of the run {record.run_id}: their contents "
                 "differ; name the same ones, or measure the run on these."
             )
