@@ -30,6 +30,9 @@ TO_IMAGES = ("outputs", "symmetric")
 """What factors may be fitted to, but weights."""
 LEAST_WRONG = 0.005
 """No network is right about more of all images than the others."""
+FREEDOM = 4.0
+"""Degrees of Student's t, by which runs of factors fitted to outputs count: one that lies far off moves the curve little
+(Lange, Little and Taylor 1989). Of weights whole networks lie far off their prior, and each run says so by its normal."""
 WIDTH = 3.0
 """Standard deviations of the priors that the grid spans to either side."""
 
@@ -109,7 +112,9 @@ class Curve:
         for run in runs:
             drops = self._drops(run.change, fit)
             deviation = np.hypot(self._own(drops, fit), run.noise)
-            log -= 0.5 * ((run.drop - drops) / deviation) ** 2 + np.log(deviation)
+            off = ((run.drop - drops) / deviation) ** 2
+            tail = (FREEDOM + 1) * np.log1p(off / FREEDOM) if fit in TO_IMAGES else off
+            log -= 0.5 * tail + np.log(deviation)
         weights = np.exp(log - log.max())
         return weights / weights.sum()
 

@@ -83,6 +83,15 @@ def test_runs_move_the_curve_towards_them_and_narrow_it() -> None:
     assert after.high - after.low < before.high - before.low
 
 
+def test_one_run_that_lies_far_off_moves_the_curve_little() -> None:
+    runs = [Run(c, "outputs", truth(c, 0.0, 0.0), 0.004, 1 - WRONG) for c in (0.05, 0.1, 0.2, 0.4)]
+    off = runs[2]._replace(drop=runs[2].drop + 0.1)
+    agreed, misled = (Curve(KNOWN, FLIPS, each).guess(0.3, "outputs").drop for each in (runs, [*runs, off]))
+    assert abs(misled - agreed) < 0.01
+    many = [run._replace(drop=run.drop + 0.1) for run in runs for _ in range(3)]
+    assert Curve(KNOWN, FLIPS, [*runs, *many]).guess(0.3, "outputs").drop - agreed > 0.03, "but many do"
+
+
 @pytest.mark.parametrize("wrong", [0.05, 0.2, 0.4])
 def test_images_that_no_training_saw_are_told_from_the_top_1_on_them(wrong: float) -> None:
     """A network that is seldom wrong loses less by a small change than one that is often: its answers are surer."""
