@@ -31,8 +31,8 @@ TO_IMAGES = ("outputs", "symmetric")
 LEAST_WRONG = 0.005
 """No network is right about more of all images than the others."""
 FREEDOM = 4.0
-"""Degrees of Student's t, by which runs of factors fitted to outputs count: one that lies far off moves the curve little
-(Lange, Little and Taylor 1989). Of weights whole networks lie far off their prior, and each run says so by its normal."""
+"""Degrees of Student's t, by which runs of factors fitted to outputs count: one that lies far off moves the curve
+little (Lange, Little and Taylor 1989). Of weights whole networks lie far off the prior, and runs say so by a normal."""
 WIDTH = 3.0
 """Standard deviations of the priors that the grid spans to either side."""
 
