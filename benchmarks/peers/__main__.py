@@ -46,7 +46,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--calib-samples", type=int, default=256)
     parser.add_argument("--ratio", type=float, default=2.0, help="of params, where a network is made smaller")
-    parser.add_argument("--speed", type=float, default=2.0, help="of time, against dense INT8, where TDQ plans by it")
+    parser.add_argument("--speed", type=float, default=2.5, help="of time, against dense INT8, where TDQ plans by it")
     parser.add_argument("--seconds", type=float, default=20.0, help="of the race of all files")
     names = [way.name for way in WAYS]
     parser.add_argument("--ways", nargs="+", default=names, choices=names)
