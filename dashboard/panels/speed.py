@@ -8,7 +8,7 @@ from dashboard.panels import blocks, tables
 from dashboard.panels.jobs import start_button, submit
 from dashboard.shelf.offers import Offers
 from dashboard.words.markup import plain
-from dashboard.words.speed import layer_rows, race_rows, verdicts
+from dashboard.words.speed import layer_rows, race_rows, taken, verdicts
 from tdq_core.errors import InputError
 from tdq_core.jobs.queue import Request
 from tdq_core.pipeline.exports.told import export_folder
@@ -58,6 +58,7 @@ def _survival(run_id: str) -> str:
 def _shown(speed: Speed, record: RunRecord) -> None:
     st.markdown("\n".join(f"- {sentence}" for sentence in verdicts(speed, record)))
     tables.show(race_rows(speed), _COLUMNS)
+    st.caption(taken(speed))
     if told := speed.profile:
         st.caption(
             f"Where a batch of {told.batch} spends its time in ONNX Runtime, one thread, medians of {told.passes}."

@@ -5,6 +5,7 @@ from typing import Any
 
 from dashboard.words import text
 from dashboard.words.markup import plain
+from tdq_core.pipeline.speed.record import Race
 from tdq_core.recipes.by_time import RIVAL, is_faster, untried
 from tdq_core.recipes.candidates import DENSE, MIXED, OWN, REFERENCE, STUDY, Arm
 from tdq_core.recipes.choices import Pick, verdict_on
@@ -120,7 +121,7 @@ def _raced(report: Report) -> list[str]:
         slow = "" if is_faster(race) else ", not faster beyond the spread"
         told.append(
             f"{_named(pick)} takes {race.run.median_ms:.3g} ms a call ({report.call}, ONNX Runtime), dense INT8 "
-            f"{race.rivals[RIVAL].median_ms:.3g} ms, timed in turn: {times} as fast{slow}."
+            f"{race.rivals[RIVAL].median_ms:.3g} ms, timed in turn: {times} as fast{slow}{_cold(race)}."
         )
     if not told:
         told = ["Nothing that was tried and meets it is told to be faster than dense INT8."]
@@ -129,6 +130,10 @@ def _raced(report: Report) -> list[str]:
     if report.layers_s is not None:
         told.append(f"The layers were timed for this first, in {report.layers_s:.0f} s.")
     return told
+
+
+def _cold(race: Race) -> str:
+    return "" if race.settled else ", each right after a call of another network, as TDQ before 0.20 timed"
 
 
 def _sure(target: Target) -> str:

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.facts.subject import placed
 from dashboard.panels.exports import _zipped
-from dashboard.words.speed import layer_rows, race_rows, verdicts
+from dashboard.words.speed import layer_rows, race_rows, taken, verdicts
 from tdq_core.jobs import queue as jobs
 from tdq_core.jobs.queue import Request
 from tdq_core.pipeline.exports.told import Seen, Told, export_folder
@@ -57,6 +57,12 @@ def test_each_race_has_a_verdict_in_words() -> None:
     assert found[0].endswith("**smaller but slower**" if smaller else ": slower")
     assert found[1].endswith("faster") and "batch 16" in found[1]
     assert found[2].endswith("nobody can tell, the spread is too wide") and "2 threads" in found[2]
+
+
+def test_times_taken_after_other_networks_say_so() -> None:
+    cold, own = race(0.4, 0.6), race(0.4, 0.6, settled=True)
+    assert "time it again" in taken(speed("a" * 16, own, cold))
+    assert "time it again" not in taken(speed("a" * 16, own))
 
 
 def test_the_table_has_every_layer_and_what_lies_between() -> None:

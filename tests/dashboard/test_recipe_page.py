@@ -66,7 +66,7 @@ def test_a_recipe_by_time_is_told_in_times() -> None:
     timing = Timing(median_ms=1.0, q1_ms=1.0, q3_ms=1.0)
     ratio = Ratio(median=1.9, low=1.8, high=2.0, q1=1.9, q3=1.9)
     race = Race(backend="onnxruntime", precision="int8", batch=1, threads=1, rounds=15, run=timing,
-                rivals={"dense": timing}, ratios={"dense": ratio})  # fmt: skip
+                rivals={"dense": timing}, ratios={"dense": ratio}, settled=True)  # fmt: skip
     run_id = recipe("drop<=99%").tried[1].run_id
     report = recipe("drop<=99%", ByTime(Call(), 5.0, {run_id: race}))
     assert report.chosen and report.chosen.run_id == run_id
@@ -74,6 +74,8 @@ def test_a_recipe_by_time_is_told_in_times() -> None:
     assert command(report).endswith("--target 'drop<=99%' --least latency")
     told = " ".join(sentences(report))
     assert "timed in turn: 1.90x [1.80, 2.00] as fast." in told and "timed for this first, in 5 s" in told
+    cold = recipe("drop<=99%", ByTime(Call(), 5.0, {run_id: replace(race, settled=False)}))
+    assert "as fast, each right after a call of another network" in " ".join(sentences(cold))
     figure = recipe_figure(report)
     assert [t.x[0] for t in figure.data if t.name] == [1.0, 2.0] and "Time" in figure.layout.xaxis.title.text
     assert [r["told"] for r in rows(report)] == [1.0, 2.0, None]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import tdq_core as tdq
 from tdq_core.errors import InputError
-from tdq_core.pipeline.speed.clock import LEAST_ROUNDS, MOST_ROUNDS, WARM_UP, in_turn, race, ratio, timing
+from tdq_core.pipeline.speed.clock import LEAST_ROUNDS, MOST_ROUNDS, WARM_UP, in_turn, race, ratio, settled, timing
 from tdq_core.pipeline.speed.profile import Profiled, profile
 from tdq_core.pipeline.speed.races import Runner, Settings, races
 from tdq_core.pipeline.speed.record import LayerTime, Speed
@@ -40,9 +40,35 @@ def test_every_round_calls_each_once_in_turn() -> None:
     clock = Clock()
     ms = in_turn([clock.takes("a", 1.0), clock.takes("b", 3.0)], seconds=0.0, clock=clock)
     assert ms.tolist() == [[1000.0, 3000.0]] * LEAST_ROUNDS
-    assert clock.called == "ab" * WARM_UP + "abba" * (LEAST_ROUNDS // 2) + "ab"[: 2 * (LEAST_ROUNDS % 2)]
+    rows = "ab" * WARM_UP + "aabbbbaa" * (LEAST_ROUNDS // 2) + "aabb"[: 4 * (LEAST_ROUNDS % 2)]
+    assert clock.called == rows, "a call of a second follows one of its own"
     quick = Clock()
     assert len(in_turn([quick.takes("a", 1e-6)], seconds=10.0, clock=quick)) == MOST_ROUNDS
+
+
+class Caches(Clock):
+    """A call takes longer for everything that was called since its last one."""
+
+    def takes(self, name: str, seconds: float) -> Callable[[], None]:
+        def call() -> None:
+            since = self.called.rpartition(name)[2]
+            self.now += seconds * (1 + len(set(since) - {name}))
+            self.called += name
+
+        return call
+
+
+def test_how_fast_a_call_is_does_not_hang_on_what_it_is_compared_with() -> None:
+    own, others = ("a", 1e-3), [("b", 3e-3), ("c", 1e-2), ("d", 2e-5)]
+    for rivals in (others[:1], others):
+        clock = Caches()
+        ms = in_turn([clock.takes(*each) for each in (own, *rivals)], seconds=0.0, clock=clock)
+        assert np.median(ms, axis=0) == pytest.approx([1e3 * seconds for _, seconds in (own, *rivals)])
+
+
+def test_quick_calls_follow_more_of_their_own_than_slow_ones() -> None:
+    clock = Clock()
+    assert [settled(clock.takes("a", seconds), clock)[1] for seconds in (1e-3, 7e-3, 11e-3, 1.0)] == [5, 4, 3, 2]
 
 
 def test_what_slows_both_changes_no_ratio() -> None:

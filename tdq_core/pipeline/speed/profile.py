@@ -10,7 +10,6 @@ anew is found by the tensor that it gives, going back in the file's graph to the
 import json
 import re
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from onnx import GraphProto, NodeProto
 from torch import Tensor
 
 from tdq_core.compression.quantize.onnx_session import ERRORS_ONLY
+from tdq_core.pipeline.speed.clock import Call, settled
 
 WARM_UP = 5
 _TIME = "_kernel_time"
@@ -59,20 +59,19 @@ def profile(files: Sequence[Profiled], images: Tensor, *, passes: int, threads: 
         places = [Path(folder) / str(at) for at in range(len(files))]
         sessions = [_session(each.path, at, threads) for each, at in zip(files, places, strict=True)]
         plain = [_session(each.path, None, threads) for each in files]
-        whole = np.empty((WARM_UP + passes, len(files)))
+        whole, rows = np.empty((WARM_UP + passes, len(files))), np.empty((WARM_UP + passes, len(files)), dtype=int)
         for turn in range(WARM_UP + passes):
             for which in np.roll(np.arange(len(files)), -turn):
-                _call(sessions[which], fed)
-                whole[turn, which] = _call(plain[which], fed)
-        return [_spent(each, session, at, float(np.median(ms))) for each, session, at, ms in
-                zip(files, sessions, places, whole[WARM_UP:].T, strict=True)]  # fmt: skip
+                _, rows[turn, which] = settled(_call(sessions[which], fed))
+                whole[turn, which], _ = settled(_call(plain[which], fed))
+        timed = np.cumsum(rows, axis=0)[WARM_UP:] - 1
+        return [_spent(each, session, at, calls, float(np.median(ms))) for each, session, at, calls, ms in
+                zip(files, sessions, places, timed.T, whole[WARM_UP:].T, strict=True)]  # fmt: skip
 
 
-def _call(session: onnxruntime.InferenceSession, fed: np.ndarray) -> float:
-    """Milliseconds of one call."""
-    begun = time.perf_counter()
-    session.run(None, {session.get_inputs()[0].name: fed})
-    return 1e3 * (time.perf_counter() - begun)
+def _call(session: onnxruntime.InferenceSession, fed: np.ndarray) -> Call:
+    name = session.get_inputs()[0].name
+    return lambda: session.run(None, {name: fed})
 
 
 def _session(path: Path, profile_at: Path | None, threads: int) -> onnxruntime.InferenceSession:
@@ -86,11 +85,14 @@ def _session(path: Path, profile_at: Path | None, threads: int) -> onnxruntime.I
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _spent(each: Profiled, session: onnxruntime.InferenceSession, at: Path, whole: float) -> Spent:
-    """`whole`: milliseconds of a call without the profiler."""
+def _spent(
+    each: Profiled, session: onnxruntime.InferenceSession, at: Path, timed: Sequence[int], whole: float
+) -> Spent:
+    """`timed`: which of the session's calls count; `whole`: milliseconds of a call without the profiler."""
     events = json.loads(Path(session.end_profiling()).read_text())
     owners = Owners(onnx.load(each.path).graph, onnx.load(at.with_suffix(".onnx")).graph, each.layers)
-    passes = list(_passes(events))[WARM_UP:]
+    called = list(_passes(events))
+    passes = [called[at] for at in timed]
     own = overhead(passes, whole)
     layers: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(passes)))
     rest: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(passes)))

@@ -76,7 +76,7 @@ def races(
             found.append(
                 Race(backend=run.backend, precision=run.precision, batch=batch, threads=count, rounds=rounds,
                      run=timing(own), rivals={name: timing(each) for name, each in ms.items()},
-                     ratios={name: ratio(own, each) for name, each in ms.items()})
+                     ratios={name: ratio(own, each) for name, each in ms.items()}, settled=True)
             )  # fmt: skip
     on_progress(f"time on {run.backend}", total, total)
     return found

@@ -29,7 +29,7 @@ class Timing(Kept, frozen=True):
 class Ratio(Kept, frozen=True):
     """How many times as fast as a rival, round by round: the median, its 95 % interval, the quartiles of the rounds.
 
-    The rounds are paired: both were called one right after the other, so that what else ran on the machine slowed both.
+    The rounds are paired: both were timed one right after the other, so that what else ran on the machine slowed both.
     """
 
     median: Amount
@@ -47,12 +47,14 @@ class Ratio(Kept, frozen=True):
 
 
 class Race(Kept, frozen=True):
-    """One setting: the run and its rivals, called in turn.
+    """One setting: the run and its rivals, in turn.
 
     Attributes:
         backend: what ran them; precision: of the run there; batch: images a call; threads: of the runtime.
-        rounds: in which each was called once, after the warm-up.
+        rounds: in which each was timed once, after the warm-up.
         run: of the run itself; rivals: by name, and how many times as fast as each the run is.
+        settled: whether what is timed follows calls of its own; before TDQ 0.20 it followed one of another network,
+            which had taken the caches.
     """
 
     backend: Named
@@ -63,6 +65,7 @@ class Race(Kept, frozen=True):
     run: Timing
     rivals: Mapping[str, Timing]
     ratios: Mapping[str, Ratio]
+    settled: bool = False
 
 
 class LayerTime(Kept, frozen=True):
