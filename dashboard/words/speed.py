@@ -36,7 +36,7 @@ def _sentence(race: Race, rival: str, ratio: Ratio, *, smaller: bool) -> str:
 def taken(speed: Speed) -> str:
     """How they were timed."""
     if all(race.settled for race in speed.races):
-        return "Each was timed after calls of its own, as in a program that goes on calling it, in turn with the others."
+        return "Each was timed after calls of its own, as in a program that goes on calling it, in turn with others."
     return ("Each was timed right after a call of another network, which had taken the caches: TDQ before 0.20 did so. "
             "Small networks are faster than that; time it again.")  # fmt: skip
 

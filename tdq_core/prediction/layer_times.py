@@ -37,7 +37,8 @@ class Conditions(Kept, frozen=True):
     Attributes:
         precision: of the file that ONNX Runtime runs; batch: images a call; threads: of the runtime.
         cpu: its model, and the flags that kernels are chosen by; runtime: its version.
-        numbers: inputs, weights and outputs of the operations that are timed in turn, at most; before TDQ 0.19 so many, in 0.19 4 million.
+        numbers: inputs, weights and outputs of the operations that are timed in turn, at most; in TDQ 0.19
+            4 million, before so many.
     """
 
     precision: Named
