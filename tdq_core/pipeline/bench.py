@@ -56,6 +56,8 @@ def bench(
     if record.state != "complete":
         raise InputError(f"The run {record.run_id} is {record.state}: only complete runs can be timed.")
     load, notes, found, told = os.getloadavg()[0], [], [], None
+    if spec.treatment.finetune:
+        notes.append("Its factors were not fine-tuned again to be timed: operators and shapes are those of the run.")
     with temporary_folder() as folder:
         of = RunFiles(spec, session or Session(), folder, allowed_models, on_progress, record)
         numbers = spec.precision.numbers

@@ -23,7 +23,8 @@ def counting_params(rule: RankRule) -> RankRule:
 
 class RunFiles:
     """Files of one run and its rivals, built where they are asked for: the run's by its record's ranks, at any
-    precision, for a rule may give others there."""
+    precision, for a rule may give others there. Nothing is fine-tuned again: that changes what weights hold, and no
+    operator."""
 
     def __init__(self, spec: RunSpec, session: Session, folder: Path, allowed: Collection[str] | None,
                  on_progress: Progress, record: RunRecord | None = None) -> None:  # fmt: skip
@@ -31,7 +32,7 @@ class RunFiles:
         self.allowed, self.on_progress = allowed, on_progress
 
     def run(self, precision: str, backend: str) -> Artefact:
-        return self._built(self._at(self.spec, precision, backend), self.record)
+        return self._built(self._at(self.spec.changed(finetune=0), precision, backend), self.record)
 
     def dense(self, precision: str, backend: str) -> Artefact:
         plain = self.spec.with_parts(decomposition=None, treatment=Treatment())

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 import tdq_core as tdq
 from tdq_core.errors import InputError
+from tdq_core.pipeline.bench import bench
+from tdq_core.pipeline.run import run
 from tdq_core.pipeline.speed.clock import LEAST_ROUNDS, MOST_ROUNDS, WARM_UP, in_turn, race, ratio, settled, timing
 from tdq_core.pipeline.speed.profile import Profiled, profile
 from tdq_core.pipeline.speed.races import Runner, Settings, races
 from tdq_core.pipeline.speed.record import LayerTime, Speed
+from tdq_core.specs import RankRule, RunSpec
 
 RNG = np.random.default_rng(0)
 
@@ -194,3 +197,12 @@ def test_from_the_command_line(tdq: Callable[..., object], tmp_path: Path) -> No
     assert json.loads((tmp_path / "runs" / "speed" / f"{run_id}.json").read_text()) == plain
     for wrong in (("--batch", "many"), ("--batch", "0"), ("--backend", "tensorrt"), ("--threads", "9999")):
         assert tdq("bench", run_id, *wrong).returncode == 2  # type: ignore[attr-defined]
+
+
+def test_a_fine_tuned_run_is_timed_without_being_tuned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = RunSpec.of("digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 2), finetune=2, samples=20)
+    record = run(spec).record
+    monkeypatch.setattr("tdq_core.pipeline.build.distil", lambda *_, **__: pytest.fail("it takes as long as the run did"))
+    timed = bench(record, record.spec, Settings((1,), (1,), 1e-3), backends=["onnxruntime"])
+    assert timed.profile and sum(la.params for la in timed.profile.layers) == sum(la.params for la in record.layers)
+    assert any("not fine-tuned again" in note for note in timed.notes)
