@@ -202,7 +202,7 @@ def test_from_the_command_line(tdq: Callable[..., object], tmp_path: Path) -> No
 def test_a_fine_tuned_run_is_timed_without_being_tuned_again(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = RunSpec.of("digits_resnet", "digits", method="tucker2", rule=RankRule("ratio", 2), finetune=2, samples=20)
     record = run(spec).record
-    monkeypatch.setattr("tdq_core.pipeline.build.distil", lambda *_, **__: pytest.fail("it takes as long as the run did"))
+    monkeypatch.setattr("tdq_core.pipeline.build.distil", lambda *_, **__: pytest.fail("as long as the run"))
     timed = bench(record, record.spec, Settings((1,), (1,), 1e-3), backends=["onnxruntime"])
     assert timed.profile and sum(la.params for la in timed.profile.layers) == sum(la.params for la in record.layers)
     assert any("not fine-tuned again" in note for note in timed.notes)
