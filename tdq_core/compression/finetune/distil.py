@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tdq_core.compression.condition.batch_norm import counted_anew, none_alone
 from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.finetune.augment import augmented
 from tdq_core.compression.finetune.checkpoint import State, key_of, resume, save
@@ -25,6 +26,9 @@ EVERY = 50
 
 TOLD = 10
 """The first and the last loss are means over one step in this many, from either end."""
+
+AT_REST = 4
+"""Times the images of a step pass at once where nothing is learnt."""
 
 SMALLEST_BATCH = 16
 """Below this the statistics of a batch are no use to batch norm, however large the images."""
@@ -47,7 +51,7 @@ class Recipe:
     peak_lr: float = 2e-3
     warm_up: float = 0.1
     temperature: float = 3.0
-    features: float = 5.0
+    features: float = 20.0
 
     def lr(self, step: int) -> float:
         """Of the step with this number, from 0."""
@@ -159,9 +163,14 @@ class _Trainer:
         return state.losses
 
     def finish(self) -> nn.Module:
-        """The trained student, at rest."""
+        """The trained student, at rest; its batch norms hold what the images as they are make of its weights as they
+        are. Those of the last steps were of single batches, moved, on weights that have changed since."""
         self.student.zero_grad(set_to_none=True)
-        self.student.eval().requires_grad_(False).cpu()
+        forward = self.rounding or self.student
+        with torch.no_grad(), counted_anew(self.student):
+            for images in none_alone(self.images.split(AT_REST * self.recipe.batch)):
+                forward(images.to(self.device, memory_format=torch.channels_last))
+        self.student.requires_grad_(False).cpu()
         return self.student.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     def _copied(self, model: nn.Module) -> nn.Module:
