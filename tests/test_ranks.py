@@ -79,6 +79,13 @@ def test_a_ratio_out_of_reach_names_what_can_be_reached():
     assert make_plan(net(), "svd", RankRule("ratio", reachable * 0.99)).compression_ratio >= reachable * 0.99
 
 
+@pytest.mark.parametrize("keep_ends", [True, False])
+def test_the_way_out_of_a_ratio_is_one_that_is_left(keep_ends):
+    with pytest.raises(Refused) as caught:
+        make_plan(net(), "svd", RankRule("ratio", 50, keep_ends=keep_ends))
+    assert ("decompose the ends too" in str(caught.value)) == keep_ends
+
+
 def test_ends_stay_dense_unless_asked():
     kept = make_plan(net(), "svd", RankRule("ratio", 2))
     assert "first convolution" in (kept.layers[0].skipped_because or "")

@@ -66,9 +66,10 @@ def require_reach(layers: Sequence[Layer], budget: Budget, smallest: int, how: s
         reach = budget.original / (_of_others(layers, budget) + smallest)
         everywhere = "rank 1" if rule.multiple == 1 else f"the smallest multiples of {rule.multiple}"
         way_out = "share it out by another policy" if how else "use the method 'auto'"
+        ways = f"less, {way_out}, or decompose the ends too" if rule.keep_ends else f"less, or {way_out}"
         raise Refused(
             f"{asked} is out of reach for '{model}' with this method: {how or f'{everywhere} everywhere gives'} "
-            f"{reach:.3g}. Ask for less, {way_out}, or decompose the ends too."
+            f"{reach:.3g}. Ask for {ways}."
         )
     if budget.whole <= budget.allowed:
         reach = budget.original / budget.whole
