@@ -285,5 +285,11 @@ def test_batch_norms_are_those_of_the_images_as_they_are():
     assert float((at_rest - model.train()(some)).square().mean()) < 1e-4 * float(at_rest.var())
 
 
+@pytest.mark.parametrize("count", [2, 63, 100, 129, 162, 1000, 5000])
+def test_no_few_images_count_as_much_as_many(count):
+    sizes = [len(piece) for piece in distilling.pieces(torch.arange(count), 64)]
+    assert sum(sizes) == count and (len(sizes) == 1 or 32 <= min(sizes) <= max(sizes) <= 96)
+
+
 def test_folding_still_works_on_the_result():
     assert folded(plain()[0], images("eval", 4))[1] == ()

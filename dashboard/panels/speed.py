@@ -58,7 +58,8 @@ def _survival(run_id: str) -> str:
 def _shown(speed: Speed, record: RunRecord) -> None:
     st.markdown("\n".join(f"- {sentence}" for sentence in verdicts(speed, record)))
     tables.show(race_rows(speed), _COLUMNS)
-    st.caption(taken(speed))
+    if speed.races:
+        st.caption(taken(speed))
     if told := speed.profile:
         st.caption(
             f"Where a batch of {told.batch} spends its time in ONNX Runtime, one thread, medians of {told.passes}."

@@ -20,7 +20,7 @@ def reestimate_batch_norms(model: nn.Module, batches: Batches, *, on_progress: P
     """
     model = copy.deepcopy(model)
     with counted_anew(model):
-        run_over(model, lambda: none_alone(batches()), "batch norms", on_progress)
+        run_over(model, lambda: _none_alone(batches()), "batch norms", on_progress)
     return model
 
 
@@ -41,7 +41,7 @@ def counted_anew(model: nn.Module) -> Iterator[None]:
     model.eval()
 
 
-def none_alone(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+def _none_alone(batches: Iterable[Tensor]) -> Iterator[Tensor]:
     """The batches; a single image at the end goes with the batch before it, for alone it has no variance."""
     waiting: Tensor | None = None
     for batch in batches:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tdq_core.compression.condition.batch_norm import counted_anew, none_alone
+from tdq_core.compression.condition.batch_norm import counted_anew
 from tdq_core.compression.decompose.factors import Details
 from tdq_core.compression.finetune.augment import augmented
 from tdq_core.compression.finetune.checkpoint import State, key_of, resume, save
@@ -125,6 +126,13 @@ def distil(
     return trainer.finish(), told
 
 
+def pieces(images: Tensor, size: int) -> Sequence[Tensor]:
+    """Of `size` images each, the last of half to one and a half as many: where each piece counts as much as another, a
+    few images that are left over would count as much as many."""
+    count = max(1, round(len(images) / size))
+    return images.tensor_split([size * place for place in range(1, count)])
+
+
 def _batch(images: Tensor) -> int:
     """Images a step: as many pixels as a batch of evaluation has, never more than there are images."""
     fitting = PIXELS_A_BATCH // (images.shape[2] * images.shape[3])
@@ -168,7 +176,7 @@ class _Trainer:
         self.student.zero_grad(set_to_none=True)
         forward = self.rounding or self.student
         with torch.no_grad(), counted_anew(self.student):
-            for images in none_alone(self.images.split(AT_REST * self.recipe.batch)):
+            for images in pieces(self.images, AT_REST * self.recipe.batch):
                 forward(images.to(self.device, memory_format=torch.channels_last))
         self.student.requires_grad_(False).cpu()
         return self.student.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
