@@ -3,8 +3,9 @@
 Every sub-layer that a form at some ranks would have is one operation of a file, with weights of its own; the runtime's
 own profiler says how long each took. A file is as large as a decomposed network, so that what an operation reads lies
 as near as it would there. Sub-layers of one shape are timed once. What a layer takes was made a moment ago in a
-network: all of it is somewhat faster there, by as much as its dense layers, profiled in the dense network, are faster
-than here. The whole dense network is timed as it is.
+network: sub-layers are somewhat faster there, by as much as dense layers, profiled in the dense network, are faster
+than here. Dense layers are told by that profile, and the whole dense network is timed as it is: where it is too large
+for the caches its layers are slower in it than here, and what takes their place, which is small, is not.
 """
 
 import itertools
@@ -112,12 +113,13 @@ class _Study:
         ns = self._timed(list(wanted))
         names = [calls.layer.name for calls in self._calls]
         dense = profile([Profiled(as_in, names)], fed, passes=DENSE_PASSES, threads=self._threads)[0]
-        inside = dense.layers
-        known = [calls for calls in self._calls if calls.layer.name in inside]
-        apart = sum(ns[each] for calls in known for each in calls.dense())
-        share = sum(1e6 * _middle(inside[calls.layer.name]) for calls in known) / apart if known and apart else 1.0
+        told = {name: _middle(ms) for name, ms in dense.layers.items()}
+        apart = sum(ns[each] for calls in self._calls if calls.layer.name in told for each in calls.dense())
+        share = min(sum(told.values()) / apart, 1.0) if apart else 1.0
         nearer = {each: share * taken for each, taken in ns.items()}
-        by_layer = {calls.layer.name: tuple(_form_times(calls, nearer)) for calls in self._calls}
+        by_layer = {
+            calls.layer.name: tuple(_form_times(calls, nearer, told.get(calls.layer.name))) for calls in self._calls
+        }
         return by_layer, round(1e6 * dense.whole)
 
     def _timed(self, operations: list[Operation]) -> dict[Operation, float]:
@@ -130,8 +132,7 @@ class _Study:
             names = [name_of(place) for place in range(len(part))]
             fed = torch.ones(1, dtype=torch.uint8 if self._integers else torch.float32)
             spent = profile([Profiled(path, names)], fed, passes=PASSES, threads=self._threads)[0].layers
-            least = TICK_NS / PASSES
-            found |= {each: max(1e6 * _middle(spent[name]), least) for each, name in zip(part, names, strict=True)}
+            found |= {each: _middle(spent[name]) for each, name in zip(part, names, strict=True)}
         self._on_progress("time the layers", len(operations), len(operations))
         return found
 
@@ -150,11 +151,13 @@ def _operations(calls: Calls) -> Iterator[Operation]:
                 yield from calls.decomposed(name, ranks)
 
 
-def _form_times(calls: Calls, ns: Mapping[Operation, float]) -> Iterator[FormTime]:
+def _form_times(calls: Calls, ns: Mapping[Operation, float], dense: float | None) -> Iterator[FormTime]:
+    """`dense`: nanoseconds in the dense network; None where they could not be told apart there."""
+
     def together(operations: list[Operation]) -> int:
         return round(sum(ns[each] for each in operations))
 
-    yield FormTime(DENSE, dense=together(calls.dense()))
+    yield FormTime(DENSE, dense=together(calls.dense()) if dense is None else round(dense))
     for name in _methods(calls.layer):
         yield FormTime(name, grids=tuple(
             Grid(step, rows, tuple(together(calls.decomposed(name, ranks)) for ranks in itertools.product(*rows)))
@@ -176,8 +179,9 @@ def _parts(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
         yield part
 
 
-def _middle(values: np.ndarray) -> float:
-    """The mean of the middle half: the profiler counts whole microseconds, which a median would keep."""
-    ordered = np.sort(values)
+def _middle(ms: np.ndarray) -> float:
+    """Nanoseconds: the mean of the middle half, for the profiler counts whole microseconds, which a median would keep;
+    of what it has never counted, one tick in all passes."""
+    ordered = np.sort(ms)
     quarter = len(ordered) // 4
-    return float(ordered[quarter : len(ordered) - quarter].mean())
+    return max(1e6 * float(ordered[quarter : len(ordered) - quarter].mean()), TICK_NS / len(ms))

@@ -39,6 +39,7 @@ class Conditions(Kept, frozen=True):
         cpu: its model, and the flags that kernels are chosen by; runtime: its version.
         numbers: inputs, weights and outputs of the operations that are timed in turn, at most; in TDQ 0.19
             4 million, before so many.
+        dense_inside: whether dense layers are told by what they take in the dense network; not so until TDQ 0.20.
     """
 
     precision: Named
@@ -47,6 +48,7 @@ class Conditions(Kept, frozen=True):
     cpu: Named
     runtime: Named
     numbers: Positive = 150_000_000
+    dense_inside: bool = False
 
     @classmethod
     def here(cls, precision: str, *, batch: int, threads: int) -> "Conditions":
@@ -54,7 +56,8 @@ class Conditions(Kept, frozen=True):
         about = machine.describe()
         cpu = f"{about['cpu']} ({', '.join(about['cpu_flags']) or 'no flags known'})"
         version = (about["versions"] or {}).get(ONNXRUNTIME.name) or "none"
-        return cls(precision=precision, batch=batch, threads=threads, cpu=cpu, runtime=version, numbers=NUMBERS)
+        return cls(precision=precision, batch=batch, threads=threads, cpu=cpu, runtime=version, numbers=NUMBERS,
+                   dense_inside=True)  # fmt: skip
 
     def __str__(self) -> str:
         """'INT8, batch 1, 1 thread'."""

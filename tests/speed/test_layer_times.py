@@ -25,7 +25,7 @@ from tdq_core.layers.times import STEPS, FormTime, Grid, kinds, sound
 from tdq_core.pipeline import layer_times
 from tdq_core.pipeline.layer_times import _operations, _parts, measure
 from tdq_core.pipeline.run import run
-from tdq_core.pipeline.speed.profile import Spent, profile
+from tdq_core.pipeline.speed.profile import Profiled, Spent, profile
 from tdq_core.pipeline.speed.stages import calls_of
 from tdq_core.prediction.layer_times import LAYER_TIMES, Conditions, LayerTimes, times_for, times_id
 from tdq_core.ranks.costs import ladder, max_ranks, refusal
@@ -223,6 +223,33 @@ def test_layers_are_timed_and_a_run_goes_by_it(monkeypatch: pytest.MonkeyPatch, 
     assert record.digests["layer_times"] == faster.content
 
 
+@pytest.mark.parametrize(("inside", "factors"), [(0.5, 0.5), (2.0, 1.0)])
+def test_layers_that_are_slow_because_the_network_is_large_slow_nothing_that_takes_their_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inside: float, factors: float
+) -> None:
+    """Every operation takes 10 microseconds by itself, and `inside` times as long in the dense network, where the first
+    layer takes longer than the others: dense layers are told by that, and factors are at most as slow as by themselves.
+    """
+
+    def profiled(files: list[Profiled], fed: Tensor, *, passes: int, threads: int) -> list[Spent]:
+        names = list(files[0].layers)
+        if names[0].startswith("operation"):
+            return [Spent(dict.fromkeys(names, np.full(passes, 0.01)), {}, 1.0)]
+        first = 5 * len(names) / (4 + len(names))
+        shares = {name: (first if place == 0 else first / 5) * inside for place, name in enumerate(names)}
+        return [Spent({name: np.full(passes, 0.01 * share) for name, share in shares.items()}, {}, 1.0)]
+
+    monkeypatch.setattr(layer_times, "profile", profiled)
+    spec = RunSpec.of("digits_resnet", "digits", precision="int8", backend="onnxruntime")
+    found = measure(spec, store=Store(LAYER_TIMES, tmp_path)).times
+    dense = [next(form.dense for form in own if form.method == "none") for own in found.layers.values()]
+    assert dense[0] == pytest.approx(5 * dense[1], abs=5)
+    assert sum(dense) == pytest.approx(10_000 * inside * len(dense), abs=len(dense))
+    one = [form.least for own in found.layers.values() for form in own if form.method == "svd"]
+    assert one
+    assert all(ns == pytest.approx(2 * 10_000 * factors, abs=1) for ns in one)
+
+
 def test_no_file_is_larger_than_a_decomposed_network_and_none_is_left_out(
     odd: tuple[nn.Module, LayerTable, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,9 +262,10 @@ def test_no_file_is_larger_than_a_decomposed_network_and_none_is_left_out(
     assert all(sum(each.numbers for each in part) <= largest for part in parts)
 
 
-def test_times_that_were_taken_in_larger_files_are_not_gone_by() -> None:
+@pytest.mark.parametrize("since", [("dense_inside",), ("numbers", "dense_inside")])
+def test_times_that_were_taken_otherwise_are_not_gone_by(since: tuple[str, ...]) -> None:
     now = Conditions.here("int8", batch=1, threads=1)
-    plain = {name: value for name, value in msgspec.to_builtins(now).items() if name != "numbers"}
+    plain = {name: value for name, value in msgspec.to_builtins(now).items() if name not in since}
     before = msgspec.convert(plain, Conditions)
     spec = RunSpec.of("digits_resnet", "digits", precision="int8", backend="onnxruntime")
     old, new = (
