@@ -3,12 +3,13 @@
 Every sub-layer that a form at some ranks would have is one operation of a file, with weights of its own; the runtime's
 own profiler says how long each took. A file is as large as a decomposed network, so that what an operation reads lies
 as near as it would there. Sub-layers of one shape are timed once. What a layer takes was made a moment ago in a
-network: sub-layers are somewhat faster there, by as much as dense layers, profiled in the dense network, are faster
-than here. Dense layers are told by that profile, and the whole dense network is timed as it is: where it is too large
-for the caches its layers are slower in it than here, and what takes their place, which is small, is not.
+network: all of it is somewhat faster there, by as much as its dense layers, profiled in the dense network, are faster
+than here. Where they are slower there, the network is too large for the caches: what its layers take more is told by
+their weights, so much for each, and of factors by theirs. The whole dense network is timed as it is.
 """
 
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,12 +115,9 @@ class _Study:
         names = [calls.layer.name for calls in self._calls]
         dense = profile([Profiled(as_in, names)], fed, passes=DENSE_PASSES, threads=self._threads)[0]
         told = {name: _middle(ms) for name, ms in dense.layers.items()}
-        apart = sum(ns[each] for calls in self._calls if calls.layer.name in told for each in calls.dense())
-        share = min(sum(told.values()) / apart, 1.0) if apart else 1.0
-        nearer = {each: share * taken for each, taken in ns.items()}
-        by_layer = {
-            calls.layer.name: tuple(_form_times(calls, nearer, told.get(calls.layer.name))) for calls in self._calls
-        }
+        known = [each for calls in self._calls if calls.layer.name in told for each in calls.dense()]
+        there = _in_network(ns, known, sum(told.values()))
+        by_layer = {calls.layer.name: tuple(_form_times(calls, there)) for calls in self._calls}
         return by_layer, round(1e6 * dense.whole)
 
     def _timed(self, operations: list[Operation]) -> dict[Operation, float]:
@@ -151,13 +149,20 @@ def _operations(calls: Calls) -> Iterator[Operation]:
                 yield from calls.decomposed(name, ranks)
 
 
-def _form_times(calls: Calls, ns: Mapping[Operation, float], dense: float | None) -> Iterator[FormTime]:
-    """`dense`: nanoseconds in the dense network; None where they could not be told apart there."""
+def _in_network(ns: Mapping[Operation, float], dense: Sequence[Operation], together: float) -> dict[Operation, float]:
+    """What each takes in a network whose `dense` operations take `together` nanoseconds; by itself it takes `ns`."""
+    apart, weights = sum(ns[each] for each in dense), sum(math.prod(each.weight) for each in dense)
+    if not apart:
+        return dict(ns)
+    share, far = min(together / apart, 1.0), max(together - apart, 0.0) / weights
+    return {each: share * taken + far * math.prod(each.weight) for each, taken in ns.items()}
 
+
+def _form_times(calls: Calls, ns: Mapping[Operation, float]) -> Iterator[FormTime]:
     def together(operations: list[Operation]) -> int:
         return round(sum(ns[each] for each in operations))
 
-    yield FormTime(DENSE, dense=together(calls.dense()) if dense is None else round(dense))
+    yield FormTime(DENSE, dense=together(calls.dense()))
     for name in _methods(calls.layer):
         yield FormTime(name, grids=tuple(
             Grid(step, rows, tuple(together(calls.decomposed(name, ranks)) for ranks in itertools.product(*rows)))

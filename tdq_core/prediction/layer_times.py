@@ -39,7 +39,8 @@ class Conditions(Kept, frozen=True):
         cpu: its model, and the flags that kernels are chosen by; runtime: its version.
         numbers: inputs, weights and outputs of the operations that are timed in turn, at most; in TDQ 0.19
             4 million, before so many.
-        dense_inside: whether dense layers are told by what they take in the dense network; not so until TDQ 0.20.
+        by_weights: whether what layers take more in a network that is too large for the caches is told by their
+            weights; until TDQ 0.20 it made all forms slower alike.
     """
 
     precision: Named
@@ -48,7 +49,7 @@ class Conditions(Kept, frozen=True):
     cpu: Named
     runtime: Named
     numbers: Positive = 150_000_000
-    dense_inside: bool = False
+    by_weights: bool = False
 
     @classmethod
     def here(cls, precision: str, *, batch: int, threads: int) -> "Conditions":
@@ -57,7 +58,7 @@ class Conditions(Kept, frozen=True):
         cpu = f"{about['cpu']} ({', '.join(about['cpu_flags']) or 'no flags known'})"
         version = (about["versions"] or {}).get(ONNXRUNTIME.name) or "none"
         return cls(precision=precision, batch=batch, threads=threads, cpu=cpu, runtime=version, numbers=NUMBERS,
-                   dense_inside=True)  # fmt: skip
+                   by_weights=True)  # fmt: skip
 
     def __str__(self) -> str:
         """'INT8, batch 1, 1 thread'."""
