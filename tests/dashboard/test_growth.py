@@ -126,7 +126,10 @@ wrong, _ = opened(polish="-1")
 shown, at = opened(polish="3")
 brushes = list(shown["brush"].options)
 shown["brush"].set_value("hard").run()
-next(b for b in at.button if b.label == "Run").click().run()
+assert not at.exception, at.exception[0].stack_trace
+run = [b for b in at.button if b.label == "Run"]
+assert run, [str(part) for part in (*at.button, *at.error, *at.warning, *at.caption)]
+run[0].click().run()
 found = {"dense": "polish" in dense, "wrong": wrong["polish"].value, "label": shown["polish"].label,
          "value": shown["polish"].value, "brushes": brushes, "spec": asked[0].spec.to_dict(),
          "address": dict(at.query_params)}
